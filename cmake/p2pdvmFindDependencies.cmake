@@ -1,0 +1,51 @@
+# Finds Asio, cereal, fmt, libsodium, xxHash and CLI11 and bundles them as p2pdvm_dependencies.
+# Used by the build and by the installed package; `severity` says how a missing one is reported.
+macro(p2pdvm_find_dependencies severity)
+  find_package(Threads REQUIRED)
+  find_path(P2PDVM_ASIO_INCLUDE asio.hpp)
+  find_path(P2PDVM_CEREAL_INCLUDE cereal/cereal.hpp)
+  find_path(P2PDVM_SODIUM_INCLUDE sodium.h)
+  find_library(P2PDVM_SODIUM_LIBRARY sodium)
+  find_path(P2PDVM_XXHASH_INCLUDE xxhash.h)
+  find_path(P2PDVM_CLI11_INCLUDE CLI/CLI.hpp)
+  find_package(fmt QUIET)
+  set(p2pdvm_missing "")
+  if(NOT P2PDVM_ASIO_INCLUDE)
+    list(APPEND p2pdvm_missing "Asio")
+  endif()
+  if(NOT P2PDVM_CEREAL_INCLUDE)
+    list(APPEND p2pdvm_missing "cereal")
+  endif()
+  if(NOT P2PDVM_SODIUM_INCLUDE OR NOT P2PDVM_SODIUM_LIBRARY)
+    list(APPEND p2pdvm_missing "libsodium")
+  endif()
+  if(NOT P2PDVM_XXHASH_INCLUDE)
+    list(APPEND p2pdvm_missing "xxHash")
+  endif()
+  if(NOT P2PDVM_CLI11_INCLUDE)
+    list(APPEND p2pdvm_missing "CLI11")
+  endif()
+  if(NOT fmt_FOUND)
+    list(APPEND p2pdvm_missing "fmt")
+  endif()
+  if(p2pdvm_missing)
+    list(JOIN p2pdvm_missing ", " p2pdvm_missing)
+    message(${severity} "p2pdvm needs ${p2pdvm_missing}. Install what is missing:\n"
+      "  Debian, Ubuntu: apt install libasio-dev libcereal-dev libfmt-dev libsodium-dev libxxhash-dev libcli11-dev\n"
+      "  Fedora:         dnf install asio-devel cereal-devel fmt-devel libsodium-devel xxhash-devel cli11-devel\n"
+      "  Homebrew:       brew install asio cereal fmt libsodium xxhash cli11")
+  endif()
+  if(NOT TARGET p2pdvm_dependencies)
+    add_library(p2pdvm_dependencies INTERFACE)
+    target_include_directories(p2pdvm_dependencies SYSTEM INTERFACE
+      $<BUILD_INTERFACE:${P2PDVM_ASIO_INCLUDE}> $<BUILD_INTERFACE:${P2PDVM_CEREAL_INCLUDE}>
+      $<BUILD_INTERFACE:${P2PDVM_SODIUM_INCLUDE}> $<BUILD_INTERFACE:${P2PDVM_XXHASH_INCLUDE}>
+      $<BUILD_INTERFACE:${P2PDVM_CLI11_INCLUDE}>)
+    target_link_libraries(p2pdvm_dependencies INTERFACE Threads::Threads fmt::fmt
+      ${P2PDVM_SODIUM_LIBRARY})
+    # Same floating-point results from every compiler and at every optimisation level.
+    target_compile_options(p2pdvm_dependencies INTERFACE -ffp-contract=off)
+    target_compile_definitions(p2pdvm_dependencies INTERFACE ASIO_NO_DEPRECATED=1
+      $<$<CXX_COMPILER_ID:Clang,AppleClang>:ASIO_HAS_CO_AWAIT=1>)
+  endif()
+endmacro()

@@ -1,0 +1,6 @@
+# Warnings for p2pdvm's own code; errors in the development presets.
+option(P2PDVM_WARNINGS_AS_ERRORS "Treat warnings as errors" OFF)
+add_library(p2pdvm_warnings INTERFACE)
+target_compile_options(p2pdvm_warnings INTERFACE -Wall -Wextra -Wshadow -Wpedantic
+  -Wnon-virtual-dtor -Woverloaded-virtual -Wcast-align
+  $<$<BOOL:${P2PDVM_WARNINGS_AS_ERRORS}>:-Werror>)

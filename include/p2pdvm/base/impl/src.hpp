@@ -1,0 +1,6 @@
+#pragma once
+
+#include <p2pdvm/base/impl/address.ipp>
+#include <p2pdvm/base/impl/assert.ipp>
+#include <p2pdvm/base/impl/bytes.ipp>
+#include <p2pdvm/base/impl/errc.ipp>

@@ -1,0 +1,115 @@
+/// The cryptographic primitives that p2pdvm uses, as plain functions over libsodium.
+///
+/// Randomness is never drawn here: keys come from seeds that `host::entropy` filled, so that
+/// a simulated run is reproducible.
+#pragma once
+
+#include <p2pdvm/base/bytes.hpp>
+#include <p2pdvm/base/ids.hpp>
+#include <p2pdvm/base/result.hpp>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+namespace p2pdvm::crypto {
+
+/// 32 secret bytes, wiped when destroyed.
+class secret_key {
+ public:
+  static constexpr std::size_t size = 32;
+  secret_key() = default;
+  /// Precondition: 32 bytes.
+  explicit secret_key(byte_view bytes);
+  secret_key(const secret_key&) = default;
+  secret_key& operator=(const secret_key&) = default;
+  ~secret_key();
+  [[nodiscard]] byte_view bytes() const noexcept { return bytes_; }
+  [[nodiscard]] byte_span mutable_bytes() noexcept { return bytes_; }
+  template <class F>
+  void fields(F&& f) {
+    f(bytes_);
+  }
+
+ private:
+  std::array<std::byte, size> bytes_{};
+};
+
+/// BLAKE2b-256 (RFC 7693).
+[[nodiscard]] digest256 hash(byte_view bytes);
+/// Keyed BLAKE2b-256.
+[[nodiscard]] digest256 keyed_hash(const secret_key& key, byte_view bytes);
+/// A sub-key for one purpose: keyed BLAKE2b-256 of the purpose's name.
+[[nodiscard]] secret_key derive(const secret_key& key, std::string_view purpose);
+
+/// Incremental BLAKE2b-256.
+class hasher {
+ public:
+  hasher();
+  hasher& add(byte_view bytes);
+  [[nodiscard]] digest256 finish();
+
+ private:
+  alignas(64) std::array<std::byte, 384> state_;
+};
+
+/// An Ed25519 key pair; the node id is the hash of its public key.
+class identity {
+ public:
+  /// Deterministic from a 32-byte seed.
+  explicit identity(const secret_key& seed);
+  [[nodiscard]] const public_key& key() const noexcept { return public_; }
+  [[nodiscard]] const node_id& id() const noexcept { return id_; }
+  [[nodiscard]] const secret_key& seed() const noexcept { return seed_; }
+  [[nodiscard]] signature sign(byte_view message) const;
+  /// The X25519 secret of the same identity, for key agreement.
+  [[nodiscard]] secret_key exchange_secret() const;
+
+ private:
+  secret_key seed_;
+  std::array<std::byte, 64> signing_{};
+  public_key public_;
+  node_id id_;
+};
+
+[[nodiscard]] node_id node_id_of(const public_key& key);
+[[nodiscard]] bool verify(const public_key& key, byte_view message, const signature& s);
+
+/// An X25519 public key.
+using exchange_key = opaque_id<struct exchange_key_tag, 32>;
+/// The X25519 form of an Ed25519 public key; fails on a point that is not one.
+[[nodiscard]] result<exchange_key> exchange_key_of(const public_key& key);
+[[nodiscard]] exchange_key exchange_public(const secret_key& secret);
+/// X25519; fails with `authentication` on a low-order point.
+[[nodiscard]] result<secret_key> agree(const secret_key& mine, const exchange_key& theirs);
+
+inline constexpr std::size_t tag_bytes = 16;
+using nonce12 = std::array<std::byte, 12>;
+using nonce24 = std::array<std::byte, 24>;
+
+/// ChaCha20-Poly1305 (RFC 8439). `out` has room for `plain.size() + tag_bytes`; may not overlap.
+void seal(const secret_key& key, const nonce12& nonce, byte_view associated, byte_view plain,
+          byte_span out);
+/// False when the tag is wrong. `out` has room for `sealed.size() - tag_bytes`.
+[[nodiscard]] bool open(const secret_key& key, const nonce12& nonce, byte_view associated,
+                        byte_view sealed, byte_span out);
+/// XChaCha20-Poly1305, the same otherwise.
+void seal(const secret_key& key, const nonce24& nonce, byte_view associated, byte_view plain,
+          byte_span out);
+[[nodiscard]] bool open(const secret_key& key, const nonce24& nonce, byte_view associated,
+                        byte_view sealed, byte_span out);
+
+/// AES-256-GCM, only where `aes_available()`.
+[[nodiscard]] bool aes_available();
+void seal_aes(const secret_key& key, const nonce12& nonce, byte_view associated, byte_view plain,
+              byte_span out);
+[[nodiscard]] bool open_aes(const secret_key& key, const nonce12& nonce, byte_view associated,
+                            byte_view sealed, byte_span out);
+
+}  // namespace p2pdvm::crypto
+
+#if defined(P2PDVM_HEADER_ONLY)
+#include <p2pdvm/crypto/impl/crypto.ipp>
+#endif

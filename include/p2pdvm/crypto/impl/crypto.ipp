@@ -1,0 +1,186 @@
+#pragma once
+
+#include <p2pdvm/crypto/crypto.hpp>
+
+#include <sodium.h>
+
+#include <cstring>
+
+namespace p2pdvm::crypto {
+
+namespace detail {
+
+inline const unsigned char* in(byte_view bytes) {
+  return reinterpret_cast<const unsigned char*>(bytes.data());
+}
+inline unsigned char* out(byte_span bytes) {
+  return reinterpret_cast<unsigned char*>(bytes.data());
+}
+/// libsodium picks its fastest code once per process.
+inline void initialise() {
+  static const bool ready = ::sodium_init() >= 0;
+  P2PDVM_ASSERT(ready);
+}
+
+}  // namespace detail
+
+P2PDVM_DECL secret_key::secret_key(byte_view bytes) {
+  P2PDVM_ASSERT(bytes.size() == size);
+  std::memcpy(bytes_.data(), bytes.data(), size);
+}
+
+P2PDVM_DECL secret_key::~secret_key() { ::sodium_memzero(bytes_.data(), bytes_.size()); }
+
+P2PDVM_DECL digest256 hash(byte_view bytes) {
+  digest256 digest;
+  ::crypto_generichash(detail::out(digest.mutable_bytes()), 32, detail::in(bytes), bytes.size(),
+                       nullptr, 0);
+  return digest;
+}
+
+P2PDVM_DECL digest256 keyed_hash(const secret_key& key, byte_view bytes) {
+  digest256 digest;
+  ::crypto_generichash(detail::out(digest.mutable_bytes()), 32, detail::in(bytes), bytes.size(),
+                       detail::in(key.bytes()), secret_key::size);
+  return digest;
+}
+
+P2PDVM_DECL secret_key derive(const secret_key& key, std::string_view purpose) {
+  return secret_key(keyed_hash(key, as_bytes(purpose)).bytes());
+}
+
+P2PDVM_DECL hasher::hasher() {
+  static_assert(sizeof(crypto_generichash_state) <= sizeof state_);
+  ::crypto_generichash_init(reinterpret_cast<crypto_generichash_state*>(state_.data()), nullptr, 0,
+                            32);
+}
+
+P2PDVM_DECL hasher& hasher::add(byte_view bytes) {
+  ::crypto_generichash_update(reinterpret_cast<crypto_generichash_state*>(state_.data()),
+                              detail::in(bytes), bytes.size());
+  return *this;
+}
+
+P2PDVM_DECL digest256 hasher::finish() {
+  digest256 digest;
+  ::crypto_generichash_final(reinterpret_cast<crypto_generichash_state*>(state_.data()),
+                             detail::out(digest.mutable_bytes()), 32);
+  return digest;
+}
+
+P2PDVM_DECL identity::identity(const secret_key& seed) : seed_(seed) {
+  detail::initialise();
+  ::crypto_sign_seed_keypair(detail::out(public_.mutable_bytes()),
+                             reinterpret_cast<unsigned char*>(signing_.data()),
+                             detail::in(seed.bytes()));
+  id_ = node_id_of(public_);
+}
+
+P2PDVM_DECL signature identity::sign(byte_view message) const {
+  signature s;
+  ::crypto_sign_detached(detail::out(s.mutable_bytes()), nullptr, detail::in(message),
+                         message.size(), reinterpret_cast<const unsigned char*>(signing_.data()));
+  return s;
+}
+
+P2PDVM_DECL secret_key identity::exchange_secret() const {
+  secret_key secret;
+  ::crypto_sign_ed25519_sk_to_curve25519(detail::out(secret.mutable_bytes()),
+                                         reinterpret_cast<const unsigned char*>(signing_.data()));
+  return secret;
+}
+
+P2PDVM_DECL node_id node_id_of(const public_key& key) { return node_id(hash(key.bytes()).bytes()); }
+
+P2PDVM_DECL bool verify(const public_key& key, byte_view message, const signature& s) {
+  detail::initialise();
+  return ::crypto_sign_verify_detached(detail::in(s.bytes()), detail::in(message), message.size(),
+                                       detail::in(key.bytes())) == 0;
+}
+
+P2PDVM_DECL result<exchange_key> exchange_key_of(const public_key& key) {
+  detail::initialise();
+  exchange_key x;
+  if (::crypto_sign_ed25519_pk_to_curve25519(detail::out(x.mutable_bytes()),
+                                             detail::in(key.bytes())) != 0)
+    return error(errc::authentication, "a peer's public key is not a valid Ed25519 point");
+  return x;
+}
+
+P2PDVM_DECL exchange_key exchange_public(const secret_key& secret) {
+  detail::initialise();
+  exchange_key x;
+  ::crypto_scalarmult_base(detail::out(x.mutable_bytes()), detail::in(secret.bytes()));
+  return x;
+}
+
+P2PDVM_DECL result<secret_key> agree(const secret_key& mine, const exchange_key& theirs) {
+  detail::initialise();
+  secret_key shared;
+  if (::crypto_scalarmult(detail::out(shared.mutable_bytes()), detail::in(mine.bytes()),
+                          detail::in(theirs.bytes())) != 0)
+    return error(errc::authentication, "a peer's key is a low-order point");
+  return shared;
+}
+
+P2PDVM_DECL void seal(const secret_key& key, const nonce12& nonce, byte_view associated,
+                      byte_view plain, byte_span out) {
+  P2PDVM_ASSERT(out.size() >= plain.size() + tag_bytes);
+  ::crypto_aead_chacha20poly1305_ietf_encrypt(detail::out(out), nullptr, detail::in(plain),
+                                              plain.size(), detail::in(associated),
+                                              associated.size(), nullptr, detail::in(nonce),
+                                              detail::in(key.bytes()));
+}
+
+P2PDVM_DECL bool open(const secret_key& key, const nonce12& nonce, byte_view associated,
+                      byte_view sealed, byte_span out) {
+  if (sealed.size() < tag_bytes) return false;
+  P2PDVM_ASSERT(out.size() >= sealed.size() - tag_bytes);
+  return ::crypto_aead_chacha20poly1305_ietf_decrypt(
+             detail::out(out), nullptr, nullptr, detail::in(sealed), sealed.size(),
+             detail::in(associated), associated.size(), detail::in(nonce),
+             detail::in(key.bytes())) == 0;
+}
+
+P2PDVM_DECL void seal(const secret_key& key, const nonce24& nonce, byte_view associated,
+                      byte_view plain, byte_span out) {
+  P2PDVM_ASSERT(out.size() >= plain.size() + tag_bytes);
+  ::crypto_aead_xchacha20poly1305_ietf_encrypt(detail::out(out), nullptr, detail::in(plain),
+                                               plain.size(), detail::in(associated),
+                                               associated.size(), nullptr, detail::in(nonce),
+                                               detail::in(key.bytes()));
+}
+
+P2PDVM_DECL bool open(const secret_key& key, const nonce24& nonce, byte_view associated,
+                      byte_view sealed, byte_span out) {
+  if (sealed.size() < tag_bytes) return false;
+  P2PDVM_ASSERT(out.size() >= sealed.size() - tag_bytes);
+  return ::crypto_aead_xchacha20poly1305_ietf_decrypt(
+             detail::out(out), nullptr, nullptr, detail::in(sealed), sealed.size(),
+             detail::in(associated), associated.size(), detail::in(nonce),
+             detail::in(key.bytes())) == 0;
+}
+
+P2PDVM_DECL bool aes_available() {
+  detail::initialise();
+  return ::crypto_aead_aes256gcm_is_available() == 1;
+}
+
+P2PDVM_DECL void seal_aes(const secret_key& key, const nonce12& nonce, byte_view associated,
+                          byte_view plain, byte_span out) {
+  P2PDVM_ASSERT(out.size() >= plain.size() + tag_bytes);
+  ::crypto_aead_aes256gcm_encrypt(detail::out(out), nullptr, detail::in(plain), plain.size(),
+                                  detail::in(associated), associated.size(), nullptr,
+                                  detail::in(nonce), detail::in(key.bytes()));
+}
+
+P2PDVM_DECL bool open_aes(const secret_key& key, const nonce12& nonce, byte_view associated,
+                          byte_view sealed, byte_span out) {
+  if (sealed.size() < tag_bytes) return false;
+  P2PDVM_ASSERT(out.size() >= sealed.size() - tag_bytes);
+  return ::crypto_aead_aes256gcm_decrypt(detail::out(out), nullptr, nullptr, detail::in(sealed),
+                                         sealed.size(), detail::in(associated), associated.size(),
+                                         detail::in(nonce), detail::in(key.bytes())) == 0;
+}
+
+}  // namespace p2pdvm::crypto

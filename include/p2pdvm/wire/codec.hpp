@@ -1,0 +1,275 @@
+/// Bounded binary encoding: every protocol message is a struct that lists its fields once.
+///
+/// A message type has `template <class F> void fields(F&& f) { f(a); f(b); … }`. `encode` and
+/// `decode` walk it. Numbers are little-endian of fixed width, `bool` and enums are one byte
+/// (or the enum's own width), sizes are LEB128. Decoding allocates no more than a small
+/// multiple of the bytes that are really there, whatever sizes they claim.
+#pragma once
+
+#include <p2pdvm/base/bytes.hpp>
+#include <p2pdvm/base/result.hpp>
+
+#include <array>
+#include <bit>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace p2pdvm::wire {
+
+static_assert(std::endian::native == std::endian::little, "p2pdvm supports little-endian platforms");
+
+class writer {
+ public:
+  explicit writer(byte_vector& out) : out_(out) {}
+
+  void raw(byte_view bytes) { append(out_, bytes); }
+  void size(std::uint64_t n) {
+    while (n >= 0x80) {
+      out_.push_back(static_cast<std::byte>(n | 0x80));
+      n >>= 7;
+    }
+    out_.push_back(static_cast<std::byte>(n));
+  }
+
+  template <class T>
+  void operator()(const T& value);
+
+ private:
+  byte_vector& out_;
+};
+
+/// After the first failure every further read gives zeros and `ok()` is false.
+class reader {
+ public:
+  explicit reader(byte_view in) : in_(in) {}
+
+  [[nodiscard]] bool ok() const noexcept { return ok_; }
+  [[nodiscard]] std::size_t remaining() const noexcept { return in_.size(); }
+  void fail() noexcept {
+    ok_ = false;
+    in_ = {};
+  }
+  /// The next `count` bytes, or nothing and failure.
+  byte_view raw(std::size_t count) {
+    if (count > in_.size()) {
+      fail();
+      return {};
+    }
+    const byte_view part = in_.first(count);
+    in_ = in_.subspan(count);
+    return part;
+  }
+  /// A LEB128 number in its shortest form, at most `max`.
+  std::uint64_t size(std::uint64_t max) {
+    std::uint64_t n = 0;
+    for (int shift = 0; shift < 64; shift += 7) {
+      const byte_view b = raw(1);
+      if (!ok_) return 0;
+      const auto v = std::to_integer<std::uint64_t>(b[0]);
+      n |= (v & 0x7f) << shift;
+      if ((v & 0x80) == 0) {
+        const bool overflow = shift == 63 && v > 1;
+        const bool padded = shift > 0 && v == 0;
+        if (overflow || padded || n > max) break;
+        return n;
+      }
+    }
+    fail();
+    return 0;
+  }
+  /// Number of elements that follow; each takes at least one byte.
+  std::size_t count() { return static_cast<std::size_t>(size(in_.size())); }
+
+  template <class T>
+  void operator()(T& value);
+
+ private:
+  byte_view in_;
+  bool ok_ = true;
+};
+
+namespace detail {
+
+template <class T>
+concept message = requires(T& t, writer& w) { t.fields(w); };
+template <class T>
+struct is_vector : std::false_type {};
+template <class T>
+struct is_vector<std::vector<T>> : std::true_type {};
+template <class T>
+struct is_optional : std::false_type {};
+template <class T>
+struct is_optional<std::optional<T>> : std::true_type {};
+template <class T>
+struct is_pair : std::false_type {};
+template <class A, class B>
+struct is_pair<std::pair<A, B>> : std::true_type {};
+template <class T>
+struct is_map : std::false_type {};
+template <class K, class V>
+struct is_map<std::map<K, V>> : std::true_type {};
+template <class T>
+struct is_set : std::false_type {};
+template <class K>
+struct is_set<std::set<K>> : std::true_type {};
+template <class T>
+struct is_variant : std::false_type {};
+template <class... T>
+struct is_variant<std::variant<T...>> : std::true_type {};
+template <class T>
+struct is_array : std::false_type {};
+template <class T, std::size_t N>
+struct is_array<std::array<T, N>> : std::true_type {};
+template <class T>
+inline constexpr bool unsupported = false;
+
+template <class... T>
+bool read_variant(reader& r, std::variant<T...>& value, std::size_t index) {
+  std::size_t i = 0;
+  return ((i++ == index ? (r(value.template emplace<T>()), true) : false) || ...);
+}
+
+}  // namespace detail
+
+template <class T>
+void writer::operator()(const T& value) {
+  if constexpr (std::is_same_v<T, bool>) {
+    out_.push_back(static_cast<std::byte>(value ? 1 : 0));
+  } else if constexpr (std::is_arithmetic_v<T> || std::is_enum_v<T> ||
+                       std::is_same_v<T, std::byte>) {
+    raw(bytes_of(value));
+  } else if constexpr (detail::message<T>) {
+    const_cast<T&>(value).fields(*this);  // `fields` lists them; this visitor only reads
+  } else if constexpr (std::is_same_v<T, std::string>) {
+    size(value.size());
+    raw(as_bytes(value));
+  } else if constexpr (std::is_same_v<T, byte_vector>) {
+    size(value.size());
+    raw(value);
+  } else if constexpr (std::is_same_v<T, payload>) {
+    size(value.size());
+    raw(value.view());
+  } else if constexpr (detail::is_vector<T>::value || detail::is_map<T>::value ||
+                       detail::is_set<T>::value) {
+    size(value.size());
+    for (const auto& element : value) (*this)(element);
+  } else if constexpr (detail::is_array<T>::value) {
+    for (const auto& element : value) (*this)(element);
+  } else if constexpr (detail::is_optional<T>::value) {
+    (*this)(value.has_value());
+    if (value) (*this)(*value);
+  } else if constexpr (detail::is_pair<T>::value) {
+    (*this)(value.first);
+    (*this)(value.second);
+  } else if constexpr (detail::is_variant<T>::value) {
+    (*this)(static_cast<std::uint8_t>(value.index()));
+    std::visit([this](const auto& v) { (*this)(v); }, value);
+  } else if constexpr (requires { typename T::period; }) {  // a duration
+    (*this)(static_cast<std::int64_t>(value.count()));
+  } else if constexpr (std::is_same_v<T, std::monostate>) {
+  } else {
+    static_assert(detail::unsupported<T>, "give the type a fields() member");
+  }
+}
+
+template <class T>
+void reader::operator()(T& value) {
+  if constexpr (std::is_same_v<T, bool>) {
+    const byte_view b = raw(1);
+    if (ok_ && std::to_integer<unsigned>(b[0]) > 1) fail();
+    value = ok_ && b[0] == std::byte{1};
+  } else if constexpr (std::is_arithmetic_v<T> || std::is_enum_v<T> ||
+                       std::is_same_v<T, std::byte>) {
+    const byte_view b = raw(sizeof(T));
+    if (ok_) {
+      std::memcpy(&value, b.data(), sizeof(T));
+    } else {
+      value = T{};
+    }
+  } else if constexpr (detail::message<T>) {
+    value.fields(*this);
+  } else if constexpr (std::is_same_v<T, std::string>) {
+    value = std::string(as_text(raw(count())));
+  } else if constexpr (std::is_same_v<T, byte_vector>) {
+    value = to_vector(raw(count()));
+  } else if constexpr (std::is_same_v<T, payload>) {
+    value = payload::copy_of(raw(count()));
+  } else if constexpr (detail::is_vector<T>::value) {
+    const std::size_t n = count();
+    value.clear();
+    for (std::size_t i = 0; i < n && ok_; ++i) (*this)(value.emplace_back());
+  } else if constexpr (detail::is_map<T>::value) {
+    const std::size_t n = count();
+    value.clear();
+    for (std::size_t i = 0; i < n && ok_; ++i) {
+      typename T::key_type key{};
+      typename T::mapped_type mapped{};
+      (*this)(key);
+      (*this)(mapped);
+      if (ok_ && !value.emplace(std::move(key), std::move(mapped)).second) fail();
+    }
+  } else if constexpr (detail::is_set<T>::value) {
+    const std::size_t n = count();
+    value.clear();
+    for (std::size_t i = 0; i < n && ok_; ++i) {
+      typename T::key_type key{};
+      (*this)(key);
+      if (ok_ && !value.insert(std::move(key)).second) fail();
+    }
+  } else if constexpr (detail::is_array<T>::value) {
+    for (auto& element : value) (*this)(element);
+  } else if constexpr (detail::is_optional<T>::value) {
+    bool present = false;
+    (*this)(present);
+    if (present) {
+      (*this)(value.emplace());
+    } else {
+      value.reset();
+    }
+  } else if constexpr (detail::is_pair<T>::value) {
+    (*this)(value.first);
+    (*this)(value.second);
+  } else if constexpr (detail::is_variant<T>::value) {
+    std::uint8_t index = 0;
+    (*this)(index);
+    if (ok_ && !detail::read_variant(*this, value, index)) fail();
+  } else if constexpr (requires { typename T::period; }) {
+    std::int64_t n = 0;
+    (*this)(n);
+    value = T(n);
+  } else if constexpr (std::is_same_v<T, std::monostate>) {
+  } else {
+    static_assert(detail::unsupported<T>, "give the type a fields() member");
+  }
+}
+
+template <class T>
+[[nodiscard]] byte_vector encode(const T& value) {
+  byte_vector out;
+  writer w(out);
+  w(value);
+  return out;
+}
+
+/// Fails with `errc::malformed` on truncated or trailing bytes and out-of-range sizes.
+/// Enums are not range-checked here: switch over them with a default.
+template <class T>
+[[nodiscard]] result<T> decode(byte_view bytes) {
+  T value{};
+  reader r(bytes);
+  r(value);
+  if (!r.ok() || r.remaining() != 0) return error(errc::malformed);
+  return value;
+}
+
+}  // namespace p2pdvm::wire

@@ -1,0 +1,1 @@
+#include <p2pdvm/base/impl/src.hpp>

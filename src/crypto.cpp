@@ -1,0 +1,1 @@
+#include <p2pdvm/crypto/impl/src.hpp>
