@@ -1,0 +1,225 @@
+/// One rank's end of rank messaging: windows, sequences, mailbox, credit, and its part of a cut.
+///
+/// A synchronous state machine. Guarantees, for every pair of ranks and within the main
+/// numbering: each message enters the destination's mailbox once and in order, also across
+/// lost connections, moved ranks and restarts from a snapshot.
+///
+/// - A sent message stays in the sender's window until the destination's rank acknowledgement,
+///   which is issued in the same step that put it into the mailbox, the held list or the late log.
+/// - Messages are accepted strictly in sequence, so that the set of received sequences is a prefix.
+/// - A message of a later epoch than this rank's is *held* until this rank cuts or the floor
+///   passes that epoch. A message of an earlier epoch, accepted while the late log is open for
+///   its source, is also kept in the *late log*, which belongs to this rank's snapshot.
+/// - Credit: at most `limits::credit_*_per_pair` bytes and messages may be on their way or unread
+///   per pair. When a receive waits that a blocked source could satisfy, credit is lifted.
+#pragma once
+
+#include <p2pdvm/base/limits.hpp>
+#include <p2pdvm/messaging/rank_message.hpp>
+
+#include <cstddef>
+#include <deque>
+#include <list>
+#include <string>
+#include <vector>
+
+namespace p2pdvm::messaging {
+
+/// The part of a rank's snapshot that belongs to messaging.
+struct endpoint_state {
+  struct pair_state {
+    std::uint64_t next_sequence = 0;  ///< of the next message to that rank
+    std::uint64_t received = 0;       ///< all sequences below it came from that rank
+    template <class F>
+    void fields(F&& f) {
+      f(next_sequence), f(received);
+    }
+  };
+  std::vector<pair_state> pairs;      ///< one per rank of the job
+  std::vector<rank_message> window;   ///< sent, not yet acknowledged, in order per destination
+  std::vector<rank_message> mailbox;  ///< received, unread, in order of arrival
+  template <class F>
+  void fields(F&& f) {
+    f(pairs), f(window), f(mailbox);
+  }
+  /// Puts the late log's messages where a restart must find them.
+  void absorb(std::vector<rank_message> late);
+};
+
+/// A posted receive or probe. It must be withdrawn or completed before it dies.
+class receiver {
+ public:
+  messaging::pattern pattern;
+  bool probe = false;    ///< completes on a match and leaves it in the mailbox; body not set
+  rank_message message;  ///< valid once completed
+
+  /// Called once, from inside `post` never, from inside other endpoint calls.
+  virtual void on_message() = 0;
+
+ protected:
+  ~receiver() = default;
+};
+
+/// A sender that waits until a destination has room.
+class room_waiter {
+ public:
+  virtual void on_room() = 0;
+
+ protected:
+  ~room_waiter() = default;
+};
+
+class endpoint;
+
+/// What an endpoint asks of the peer that hosts it.
+class endpoint_host {
+ public:
+  /// The endpoint of a rank hosted by this very peer in this incarnation, or null.
+  virtual endpoint* local(rank_number rank) = 0;
+  /// Whether a rank's host is known to be ready for this incarnation's messages.
+  [[nodiscard]] virtual bool ready(rank_number rank) const = 0;
+  virtual void transmit(const rank_message& message, numbering stream, epoch_number epoch) = 0;
+  virtual void tell_blocked(rank_number source, rank_number destination, numbering stream) = 0;
+  /// The endpoint has acknowledgements to collect with `take_acknowledgements()`.
+  virtual void acknowledgements_due(endpoint& from) = 0;
+  /// The outstanding epoch cannot be completed; `why` is a sentence for the user.
+  virtual void must_abandon(rank_number rank, epoch_number epoch, std::string why) = 0;
+
+ protected:
+  ~endpoint_host() = default;
+};
+
+class endpoint {
+ public:
+  /// A fresh rank, or one that starts again from `state` of a snapshot of `epoch`.
+  endpoint(endpoint_host& host, rank_number self, std::uint32_t ranks, epoch_number epoch,
+           epoch_number floor, const endpoint_state* state);
+  endpoint(const endpoint&) = delete;
+  endpoint& operator=(const endpoint&) = delete;
+
+  [[nodiscard]] rank_number self() const noexcept { return self_; }
+  [[nodiscard]] epoch_number epoch() const noexcept { return epoch_; }
+
+  // --- the rank's own operations ---
+
+  /// Takes the message over; it will arrive. False: the destination is far behind, and a
+  /// polite sender waits with `wait_for_room` before the next one.
+  bool send(rank_number destination, space_number space, tag_number tag, payload body);
+  void wait_for_room(rank_number destination, room_waiter& waiter);
+  void stop_waiting(room_waiter& waiter);
+
+  /// True: `r.message` is set at once. False: `r` waits, in the order of posting.
+  bool post(receiver& r);
+  void withdraw(receiver& r);
+  /// The message that a receive of this pattern would get now, or null.
+  [[nodiscard]] const rank_message* peek(const pattern& p);
+  /// Ends the prelude: from here on messages belong to snapshots. False when the prelude left
+  /// an unread message (which the caller reports).
+  [[nodiscard]] bool end_prelude();
+  [[nodiscard]] bool in_prelude() const noexcept { return stream_ == numbering::prelude; }
+
+  // --- from other peers and ranks ---
+
+  void accept(const rank_message& message, numbering stream, epoch_number epoch);
+  void on_acknowledgement(const rank_acknowledgement& ack);
+  void on_blocked(rank_number source, numbering stream);
+  /// A rank became ready on a peer that knows nothing of this incarnation's credit: sends its
+  /// window, and counts credit anew in both directions.
+  void on_ready(rank_number rank);
+  [[nodiscard]] std::vector<rank_acknowledgement> take_acknowledgements();
+
+  // --- cuts ---
+
+  /// Captures this rank's messages and opens the late log for every source in `uncut`.
+  [[nodiscard]] endpoint_state cut(epoch_number epoch, const std::vector<rank_number>& uncut);
+  void on_cut_of(rank_number source, epoch_number epoch);
+  /// The late log of the outstanding epoch, closed or not.
+  [[nodiscard]] const std::vector<rank_message>& late_log() const noexcept { return late_; }
+  void drop_late_log();
+  /// Epochs up to `floor` are given up: held messages of them are delivered.
+  void on_floor(epoch_number floor);
+
+  /// For the hang report and tests.
+  [[nodiscard]] std::size_t unread() const noexcept { return mailbox_.size(); }
+  [[nodiscard]] std::size_t held() const noexcept { return held_.size(); }
+  [[nodiscard]] std::size_t unacknowledged() const noexcept;
+
+ private:
+  struct sent {
+    rank_message message;
+    epoch_number epoch;
+  };
+  struct outgoing {
+    std::uint64_t next_sequence = 0;
+    std::deque<sent> window;
+    std::size_t transmitted = 0;  ///< a prefix of the window
+    std::uint64_t used_messages = 0, used_bytes = 0;          ///< handed over, this incarnation
+    std::uint64_t consumed_messages = 0, consumed_bytes = 0;  ///< read there, this incarnation
+    std::size_t waiting_bytes = 0;                            ///< not yet transmitted
+    bool blocked_told = false;
+    bool lifted = false;
+  };
+  struct incoming {
+    std::uint64_t received = 0;  ///< in the mailbox, read, or held
+    std::uint64_t consumed_messages = 0, consumed_bytes = 0;
+    bool dirty = false, gap = false, lift = false, blocked = false;
+    bool late_open = false;
+  };
+  struct kept {
+    rank_message message;
+    numbering stream;
+    bool counted;  ///< came in this incarnation, so that reading it gives credit back
+  };
+  struct held_message {
+    rank_message message;
+    epoch_number epoch;
+  };
+  struct pair_of {
+    outgoing out[2];
+    incoming in[2];
+  };
+
+  outgoing& out(rank_number r, numbering s) {
+    return pairs_[r.value()].out[static_cast<std::size_t>(s)];
+  }
+  incoming& in(rank_number r, numbering s) {
+    return pairs_[r.value()].in[static_cast<std::size_t>(s)];
+  }
+  [[nodiscard]] bool early(epoch_number epoch) const noexcept {
+    return epoch > epoch_ && epoch > floor_;
+  }
+  void pump(rank_number destination, numbering stream);
+  void send_again(rank_number destination, numbering stream);
+  [[nodiscard]] bool has_credit(const outgoing& o, std::size_t bytes) const noexcept;
+  void wake_senders();
+  void deliver(const rank_message& message, numbering stream, bool counted);
+  void consumed(const rank_message& message, numbering stream);
+  void mark(rank_number source, numbering stream);
+  void ask_for_lift(const pattern& p);
+  void check_held(const pattern& p);
+  [[nodiscard]] std::list<kept>::iterator find(const pattern& p);
+  void keep_late(const rank_message& message);
+
+  endpoint_host& host_;
+  rank_number self_;
+  epoch_number epoch_, floor_;
+  numbering stream_ = numbering::prelude;
+  std::vector<pair_of> pairs_;
+  std::list<kept> mailbox_;
+  std::list<receiver*> posted_;
+  std::deque<held_message> held_;
+  std::vector<rank_message> late_;
+  std::size_t late_bytes_ = 0;
+  std::vector<std::pair<rank_number, numbering>> dirty_;
+  struct room {
+    rank_number destination;
+    room_waiter* waiter;
+  };
+  std::list<room> waiting_for_room_;
+};
+
+}  // namespace p2pdvm::messaging
+
+#if defined(P2PDVM_HEADER_ONLY)
+#include <p2pdvm/messaging/impl/endpoint.ipp>
+#endif
