@@ -1,0 +1,275 @@
+#pragma once
+
+#include <p2pdvm/peal/rank.hpp>
+#include <p2pdvm/peal/waiting.hpp>
+#include <p2pdvm/wire/codec.hpp>
+
+#include <algorithm>
+#include <mutex>
+
+namespace p2pdvm::peal {
+
+namespace detail {
+
+/// The piece "rank" of a snapshot: what PEAL itself remembers.
+struct rank_piece {
+  std::uint64_t safe_points = 0;
+  bool finished = false;
+  random_generator::state_type random{};
+  template <class F>
+  void fields(F&& f) {
+    f(safe_points), f(finished), f(random);
+  }
+};
+
+}  // namespace detail
+
+P2PDVM_DECL rank::rank(rank_services& services, rank_number self, std::uint32_t ranks,
+                       std::uint64_t seed)
+    : services_(services), self_(self), ranks_(ranks), random_(seed + self.value()) {
+  const snapshot* const start = services_.start();
+  if (start == nullptr) return;
+  const snapshot::piece* const piece = start->find("rank");
+  auto saved = wire::decode<detail::rank_piece>(piece == nullptr ? byte_view() : piece->bytes.view());
+  if (!saved.ok()) return;  // load_everything() reports it when the body asks for its state
+  finished_ = saved->finished;
+  passed_ = saved->safe_points;
+  for (const snapshot::piece& p : start->pieces()) {
+    if (finished_ && p.name.starts_with("result/"))
+      results_.emplace_back(p.name.substr(7), p.bytes);
+  }
+}
+
+P2PDVM_DECL rank::~rank() { P2PDVM_ASSERT(waits_.empty()); }
+
+P2PDVM_DECL void rank::throw_if_cancelled() const {
+  if (cancelled_) detail::throw_cancelled();
+}
+
+P2PDVM_DECL void rank::check_new_name(std::string_view name) const {
+  const auto same = [&](const auto& entry) { return entry.name == name; };
+  if (restored_)
+    detail::throw_misuse("state '" + std::string(name) + "' is named after restore(); name it before");
+  if (std::any_of(states_.begin(), states_.end(), same) ||
+      std::any_of(regions_.begin(), regions_.end(), same))
+    detail::throw_misuse("the name '" + std::string(name) + "' is used for two pieces of state");
+}
+
+P2PDVM_DECL void rank::add_state(std::string_view name, saver save, loader load) {
+  check_new_name(name);
+  states_.push_back({std::string(name), std::move(save), std::move(load)});
+}
+
+P2PDVM_DECL void rank::add_region(std::string_view name, viewer view, filler fill) {
+  check_new_name(name);
+  regions_.push_back({std::string(name), std::move(view), std::move(fill)});
+}
+
+P2PDVM_DECL task<bool> rank::restore() {
+  if (restored_) detail::throw_misuse("restore() is called twice");
+  {
+    const std::lock_guard lock(services_.token());
+    throw_if_cancelled();
+    if (!services_.endpoint().end_prelude())
+      detail::throw_misuse("rank " + std::to_string(id()) +
+                           " calls restore() before it has received everything that was sent "
+                           "before restore()");
+    restored_ = true;
+  }
+  const snapshot* const start = services_.start();
+  if (start == nullptr) co_return false;
+  load_everything(*start);
+  co_return true;
+}
+
+P2PDVM_DECL void rank::load_everything(const snapshot& from) {
+  const auto need = [&](const std::string& name) -> const snapshot::piece& {
+    if (const snapshot::piece* p = from.find(name)) return *p;
+    throw std::system_error(make_error_code(errc::not_found),
+                            "the snapshot has no '" + name +
+                                "'; the program names other state than when it was saved");
+  };
+  const auto damaged = [](const std::string& name, const std::string& why) {
+    throw std::system_error(make_error_code(errc::corrupted),
+                            "the snapshot's '" + name + "' does not fit the program: " + why);
+  };
+  auto own = wire::decode<detail::rank_piece>(need("rank").bytes.view());
+  if (!own.ok()) damaged("rank", own.error().message());
+  random_.restore(own->random);
+  for (const named_state& s : states_) {
+    const auto loaded = s.load(need("state/" + s.name).bytes.view());
+    if (!loaded.ok()) damaged(s.name, loaded.error().message());
+  }
+  for (const named_region& r : regions_) {
+    if (!r.fill(need("region/" + r.name).bytes.view()))
+      damaged(r.name, "its size is not a multiple of the element's");
+  }
+  for (std::size_t i = 0; i < adapters_.size(); ++i) load_adapter(from, i);
+}
+
+P2PDVM_DECL void rank::load_adapter(const snapshot& from, std::size_t index) {
+  const std::string name = "adapter/" + std::to_string(index) + "/" + adapters_[index].name;
+  if (const snapshot::piece* p = from.find(name)) adapters_[index].owner->load(p->bytes.view());
+}
+
+P2PDVM_DECL port rank::open(std::string_view name, adapter& owner) {
+  adapters_.push_back({std::string(name), &owner});
+  if (restored_ && services_.start() != nullptr) load_adapter(*services_.start(), adapters_.size() - 1);
+  return port(*this, static_cast<std::uint32_t>(adapters_.size()));
+}
+
+P2PDVM_DECL std::string rank::cannot_cut() const {
+  if (!restored_)
+    return "rank " + std::to_string(id()) + " comes to a safe point before it called restore()";
+  for (const opened& a : adapters_) {
+    if (auto reason = a.owner->cannot_cut()) return a.name + ": " + *reason;
+  }
+  const auto matched = [](const detail::waiting* w) { return w->completed(); };
+  if (std::any_of(operations_.begin(), operations_.end(), matched))
+    return "a receive has matched but was not awaited";
+  return {};
+}
+
+P2PDVM_DECL task<> rank::safe_point() { return pass_safe_point(false, epoch_number()); }
+
+P2PDVM_DECL task<> rank::safe_point_together(epoch_number wished_by_any) {
+  return pass_safe_point(true, wished_by_any);
+}
+
+P2PDVM_DECL epoch_number rank::wished() const {
+  const std::lock_guard lock(services_.token());
+  return services_.wished();
+}
+
+P2PDVM_DECL task<> rank::pass_safe_point(bool together, epoch_number wished_by_any) {
+  const std::uint64_t index = passed_ + 1;
+  for (;;) {
+    suspension gate(services_.ready());
+    verdict answer{};
+    {
+      const std::lock_guard lock(services_.token());
+      throw_if_cancelled();
+      if (const std::string reason = cannot_cut(); !reason.empty())
+        detail::throw_misuse("a safe point cannot be here: " + reason);
+      answer = together ? services_.arrive_together(index, wished_by_any) : services_.arrive(index);
+      if (answer == verdict::pass) {
+        passed_ = index;
+        co_return;
+      }
+      if (answer == verdict::wait) safe_point_gate_ = &gate;
+      if (answer == verdict::cut) {
+        passed_ = index;
+        const epoch_number epoch = services_.cut_epoch();
+        services_.captured(epoch, capture(epoch));
+        co_return;
+      }
+    }
+    co_await gate.wait(services_.token());
+    const std::lock_guard lock(services_.token());
+    throw_if_cancelled();
+  }
+}
+
+P2PDVM_DECL void rank::reconsider() {
+  if (suspension* gate = std::exchange(safe_point_gate_, nullptr)) gate->release();
+}
+
+P2PDVM_DECL task<message> rank::safe_wait(port& from, int source, std::int64_t tag,
+                                          std::uint32_t space) {
+  {
+    const std::lock_guard lock(services_.token());
+    throw_if_cancelled();
+    if (const std::string reason = cannot_cut(); !reason.empty())
+      detail::throw_misuse("a safe wait cannot be here: " + reason);
+  }
+  detail::receive_wait wait(*this, from.pattern_of(source, tag, space), false, true);
+  co_await wait.run();
+  co_return wait.take();
+}
+
+P2PDVM_DECL snapshot rank::capture(epoch_number epoch) {
+  snapshot taken;
+  detail::rank_piece own;
+  own.safe_points = passed_;
+  own.finished = finished_;
+  own.random = random_.state();
+  taken.add("rank", payload(wire::encode(own)));
+  if (!finished_) {
+    for (const named_state& s : states_) taken.add("state/" + s.name, payload(s.save()));
+    for (const named_region& r : regions_)
+      taken.add("region/" + r.name, payload::copy_of(r.view()), true);
+    for (std::size_t i = 0; i < adapters_.size(); ++i)
+      taken.add("adapter/" + std::to_string(i) + "/" + adapters_[i].name,
+                payload(adapters_[i].owner->save()));
+  }
+  for (const auto& [name, bytes] : results_) {
+    if (finished_) taken.add("result/" + name, bytes, true);
+  }
+  taken.add("messages", payload(wire::encode(services_.endpoint().cut(epoch, services_.uncut()))));
+  return taken;
+}
+
+P2PDVM_DECL void rank::cancel() {
+  cancelled_ = true;
+  while (!waits_.empty()) waits_.front()->cancel();
+  reconsider();
+}
+
+P2PDVM_DECL void rank::finish() {
+  if (services_.endpoint().in_prelude()) (void)services_.endpoint().end_prelude();
+  finished_ = true;
+  states_.clear();
+  regions_.clear();
+  adapters_.clear();
+  services_.stand(true);
+}
+
+P2PDVM_DECL std::string rank::option(std::string_view name) const {
+  auto value = services_.option(name);
+  return std::move(value).value();
+}
+
+P2PDVM_DECL void rank::bad_option(std::string_view name, std::string_view text) const {
+  throw std::system_error(make_error_code(errc::invalid_argument),
+                          "--" + std::string(name) + " must be a number, not '" +
+                              std::string(text) + "'");
+}
+
+P2PDVM_DECL task<payload> rank::input(std::string name) {
+  const std::lock_guard lock(services_.token());
+  throw_if_cancelled();
+  auto bytes = services_.input(name);
+  co_return std::move(bytes).value();
+}
+
+P2PDVM_DECL void rank::result(std::string name, payload bytes) {
+  const std::lock_guard lock(services_.token());
+  throw_if_cancelled();
+  for (auto& [existing, value] : results_) {
+    if (existing == name) {
+      value = std::move(bytes);
+      return;
+    }
+  }
+  results_.emplace_back(std::move(name), std::move(bytes));
+}
+
+P2PDVM_DECL double rank::now() const {
+  return to_seconds(services_.now().time_since_epoch());
+}
+
+P2PDVM_DECL task<> rank::sleep(duration delay) {
+  detail::sleep_wait wait(*this);
+  {
+    const std::lock_guard lock(services_.token());
+    wait.post(delay);
+  }
+  co_await wait.wait();
+}
+
+P2PDVM_DECL std::size_t rank::peers() const {
+  const std::lock_guard lock(services_.token());
+  return services_.peers();
+}
+
+}  // namespace p2pdvm::peal

@@ -1,0 +1,5 @@
+#pragma once
+
+#include <p2pdvm/peal/impl/port.ipp>
+#include <p2pdvm/peal/impl/rank.ipp>
+#include <p2pdvm/peal/impl/waiting.ipp>

@@ -1,0 +1,205 @@
+/// A rank: one virtual processor of a job, as a program and its adapters see it.
+#pragma once
+
+#include <p2pdvm/async/task.hpp>
+#include <p2pdvm/base/random.hpp>
+#include <p2pdvm/base/time.hpp>
+#include <p2pdvm/peal/adapter.hpp>
+#include <p2pdvm/peal/port.hpp>
+#include <p2pdvm/peal/services.hpp>
+#include <p2pdvm/peal/snapshot.hpp>
+#include <p2pdvm/wire/archive.hpp>
+
+#include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace p2pdvm::peal {
+
+namespace detail {
+class waiting;
+}
+
+/// Given to the program's body. After a rollback the body runs again from its beginning with a
+/// new `rank`: it names its state, calls `restore()`, and goes on from where the state says.
+///
+///     task<> body(peal::rank& rank) {
+///       int step = 0;
+///       std::vector<double> field(1000);
+///       rank.state("step", step);
+///       rank.region("field", field);
+///       co_await rank.restore();
+///       for (; step < 100; ++step) {
+///         …
+///         co_await rank.safe_point();   // a snapshot may be taken here; step is not yet counted up
+///       }
+///     }
+///
+/// What must be counted must be counted before the safe point: restored code continues after
+/// `restore()`, so write `for (; step < n;) { …; ++step; co_await rank.safe_point(); }`.
+class rank {
+ public:
+  rank(rank_services& services, rank_number self, std::uint32_t ranks, std::uint64_t seed);
+  rank(const rank&) = delete;
+  rank& operator=(const rank&) = delete;
+  ~rank();
+
+  [[nodiscard]] int id() const noexcept { return static_cast<int>(self_.value()); }
+  [[nodiscard]] int size() const noexcept { return static_cast<int>(ranks_); }
+
+  // --- state, before restore() ---
+
+  /// Any value that cereal can save. It must outlive the body's use of this rank.
+  template <class T>
+  void state(std::string_view name, T& value) {
+    add_state(name, [&value] { return wire::save(value); },
+              [&value](byte_view saved) { return wire::load(saved, value); });
+  }
+  /// Bulk data: its bytes are saved as they are, and only what changed is sent.
+  template <class T>
+    requires std::is_trivially_copyable_v<T>
+  void region(std::string_view name, std::vector<T>& values) {
+    add_region(
+        name, [&values] { return std::as_bytes(std::span(values)); },
+        [&values](byte_view saved) {
+          if (saved.size() % sizeof(T) != 0) return false;
+          values.resize(saved.size() / sizeof(T));
+          if (!saved.empty()) std::memcpy(values.data(), saved.data(), saved.size());
+          return true;
+        });
+  }
+
+  /// Collective, once, after all state is named. False in a fresh job: the values stay as they
+  /// are. True: they hold what they held at the cut. Messages exchanged before it belong to
+  /// this attempt only and must all have been received.
+  task<bool> restore();
+
+  // --- safe points, after restore() ---
+
+  /// "My state is complete here, all my collectives are done." Every rank must pass the same
+  /// number of these. Costs nothing unless a checkpoint is due.
+  task<> safe_point();
+  /// A receive before whose return a snapshot may be taken at any time; for programs whose
+  /// ranks do not pass safe points in step.
+  task<message> safe_wait(port& from, int source, std::int64_t tag, std::uint32_t space = 0);
+
+  /// For adapters with traffic of their own that all ranks take part in (a superstep, say).
+  /// `wished()` goes in; its maximum over all ranks comes back.
+  [[nodiscard]] epoch_number wished() const;
+  task<> safe_point_together(epoch_number wished_by_any);
+
+  // --- the job ---
+
+  /// Opens a matching space; every rank opens the same ones in the same order. The adapter
+  /// must live as long as the body uses the port.
+  [[nodiscard]] port open(std::string_view name, adapter& owner);
+  /// The program's option `--name`. Throws `errc::invalid_argument` when it declared none.
+  [[nodiscard]] std::string option(std::string_view name) const;
+  /// The option as a number; throws with a sentence when it is not one.
+  template <class T>
+    requires std::is_arithmetic_v<T>
+  [[nodiscard]] T option(std::string_view name) const {
+    const std::string text = option(name);
+    T value{};
+    const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (ec != std::errc() || end != text.data() + text.size()) bad_option(name, text);
+    return value;
+  }
+  /// The whole content of the file given as `--name`, the same on every peer; empty when the
+  /// option was not given.
+  task<payload> input(std::string name);
+  /// Hands over a result of the job, by name; committed and replicated before the job counts
+  /// as done. Ranks' parts of one name are joined in rank order.
+  void result(std::string name, payload bytes);
+  void result(std::string name, std::string_view text) {
+    result(std::move(name), payload::copy_of(as_bytes(text)));
+  }
+
+  /// Seconds on this peer's clock; differs between attempts, so keep it out of results.
+  [[nodiscard]] double now() const;
+  task<> sleep(duration delay);
+  /// The same numbers again after a rollback.
+  [[nodiscard]] random_generator& random() noexcept { return random_; }
+  /// How many peers take part at the moment.
+  [[nodiscard]] std::size_t peers() const;
+
+  // --- for the runtime ---
+
+  /// Takes the snapshot of `epoch`. Precondition: the token is held, and the rank is at a safe
+  /// point or stands.
+  [[nodiscard]] snapshot capture(epoch_number epoch);
+  /// The answer to a waiting rank may have changed. Precondition: the token is held.
+  void reconsider();
+  /// Ends every wait and every later call with `errc::cancelled`. Precondition: token held.
+  void cancel();
+  [[nodiscard]] bool cancelled() const noexcept { return cancelled_; }
+  /// The body has returned: a standing safe point whose state is the results.
+  void finish();
+  [[nodiscard]] bool finished() const noexcept { return finished_; }
+  [[nodiscard]] std::uint64_t safe_points() const noexcept { return passed_; }
+  /// Why the rank cannot be captured now, or empty.
+  [[nodiscard]] std::string cannot_cut() const;
+  [[nodiscard]] rank_services& services() noexcept { return services_; }
+
+ private:
+  friend class port;
+  friend class operation;
+  friend class detail::waiting;
+  using saver = std::function<byte_vector()>;
+  using loader = std::function<p2pdvm::result<>(byte_view)>;
+  using viewer = std::function<byte_view()>;
+  using filler = std::function<bool(byte_view)>;
+  struct named_state {
+    std::string name;
+    saver save;
+    loader load;
+  };
+  struct named_region {
+    std::string name;
+    viewer view;
+    filler fill;
+  };
+  struct opened {
+    std::string name;
+    adapter* owner;
+  };
+
+  void add_state(std::string_view name, saver save, loader load);
+  void add_region(std::string_view name, viewer view, filler fill);
+  void check_new_name(std::string_view name) const;
+  [[noreturn]] void bad_option(std::string_view name, std::string_view text) const;
+  void load_everything(const snapshot& from);
+  void load_adapter(const snapshot& from, std::size_t index);
+  void throw_if_cancelled() const;
+  task<> pass_safe_point(bool together, epoch_number wished_by_any);
+
+  rank_services& services_;
+  rank_number self_;
+  std::uint32_t ranks_;
+  random_generator random_;
+  std::vector<named_state> states_;
+  std::vector<named_region> regions_;
+  std::vector<opened> adapters_;
+  std::vector<std::pair<std::string, payload>> results_;
+  std::list<detail::waiting*> waits_;
+  std::list<const detail::waiting*> operations_;  ///< posted and not yet awaited or dropped
+  suspension* safe_point_gate_ = nullptr;
+  std::uint64_t passed_ = 0;
+  bool restored_ = false, cancelled_ = false, finished_ = false;
+};
+
+}  // namespace p2pdvm::peal
+
+#if defined(P2PDVM_HEADER_ONLY)
+#include <p2pdvm/peal/impl/port.ipp>
+#include <p2pdvm/peal/impl/rank.ipp>
+#endif

@@ -1,0 +1,1 @@
+#include <p2pdvm/peal/impl/src.hpp>

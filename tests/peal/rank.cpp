@@ -1,0 +1,136 @@
+#include "support/local_world.hpp"
+
+using namespace p2pdvm;
+using test::local_world;
+
+namespace {
+
+/// Each rank passes a growing list around a ring and keeps state of every kind.
+task<> ring(peal::rank& rank) {
+  struct : peal::adapter {
+    int laps = 0;
+    byte_vector save() const override { return wire::encode(laps); }
+    void load(byte_view saved) override { laps = *wire::decode<int>(saved); }
+  } counter;
+  peal::port port = rank.open("ring", counter);
+  int step = 0;
+  std::vector<double> field(100, rank.id());
+  std::map<std::string, int> seen;
+  rank.state("step", step);
+  rank.state("seen", seen);
+  rank.region("field", field);
+  co_await rank.restore();
+  const int next = (rank.id() + 1) % rank.size();
+  while (step < 10) {
+    if (step == 0) co_await port.send(next, 5, payload(wire::encode(field)));
+    const peal::message m = co_await port.receive(peal::any_source, 5);
+    auto values = *wire::decode<std::vector<double>>(m.body().view());
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      field[i] = field[i] * 0.5 + values[i] + static_cast<double>(rank.random().below(10));
+    }
+    ++seen["from " + std::to_string(m.source())];
+    ++counter.laps;
+    ++step;
+    co_await port.send(next, 5, payload(wire::encode(field)));
+    co_await rank.safe_point();
+  }
+  double sum = 0;
+  for (const double f : field) sum += f;
+  rank.result("sum", std::to_string(sum) + " " + std::to_string(seen.begin()->second) + " " +
+                         std::to_string(counter.laps) + "\n");
+}
+
+task<> waits_for_ever(peal::rank& rank) {
+  peal::adapter none;
+  peal::port port = rank.open("x", none);
+  co_await port.receive(0, 1);
+}
+
+task<> misuses(peal::rank& rank) {
+  const std::string what = rank.option("what");
+  peal::adapter none;
+  peal::port port = rank.open("x", none);
+  int a = 0;
+  rank.state("a", a);
+  if (what == "twice") rank.state("a", a);
+  if (what == "early") co_await rank.safe_point();
+  co_await rank.restore();
+  if (what == "late") rank.state("b", a);
+  if (what == "far") co_await port.send(7, 0, payload());
+  if (what == "number") (void)rank.option<int>("what");
+  if (what == "absent") (void)rank.option("absent");
+  co_await port.send(rank.id(), 1, as_bytes("four"));
+  peal::operation posted = port.post_receive(rank.id(), 1);
+  if (what == "unawaited") co_await rank.safe_point();
+  const peal::message m = co_await posted.wait();
+  CHECK(as_text(m.body().view()) == "four");
+  if (what == "truncated") {
+    std::array<std::byte, 2> small{};
+    co_await port.send(rank.id(), 2, as_bytes("long text"));
+    co_await port.receive_into(small, rank.id(), 2);
+  }
+}
+
+std::string failure_of(const std::string& what) {
+  local_world w(2, misuses, {{"what", what}});
+  try {
+    (void)w.run();
+  } catch (const std::system_error& e) {
+    return e.what();
+  }
+  return "";
+}
+
+task<> sleeps(peal::rank& rank) {
+  const double before = rank.now();
+  co_await rank.sleep(std::chrono::seconds(rank.id() + 1));
+  rank.result("slept", std::to_string(rank.now() - before) + ";");
+}
+
+}  // namespace
+
+TEST_CASE("a ring gives the same result from every cut") {
+  for (const std::uint32_t ranks : {1u, 2u, 5u}) {
+    local_world whole(ranks, ring);
+    REQUIRE(whole.run());
+    const std::string expected = whole.result("sum");
+    REQUIRE(expected.size() > ranks * 4);
+    for (std::uint64_t cut = 1; cut <= 10; ++cut) {
+      local_world first(ranks, ring);
+      first.cut_at(cut);
+      REQUIRE(first.run());
+      const auto snapshots = first.cut();
+      REQUIRE(snapshots);
+      CHECK_FALSE(first.abandoned());
+      CHECK(first.result("sum") == expected);
+      local_world second(ranks, ring, {}, &*snapshots);
+      INFO("ranks " << ranks << ", cut " << cut);
+      REQUIRE(second.run());
+      CHECK(second.result("sum") == expected);
+    }
+  }
+}
+
+TEST_CASE("ranks that wait for nobody are cancelled without a trace") {
+  local_world w(3, waits_for_ever);
+  CHECK_FALSE(w.run());
+}
+
+TEST_CASE("misuse is explained in a sentence") {
+  using Catch::Matchers::Contains;
+  CHECK_THAT(failure_of("twice"), Contains("'a' is used for two pieces of state"));
+  CHECK_THAT(failure_of("early"), Contains("before it called restore()"));
+  CHECK_THAT(failure_of("late"), Contains("named after restore()"));
+  CHECK_THAT(failure_of("far"), Contains("names rank 7, but the job has ranks 0 to 1"));
+  CHECK_THAT(failure_of("number"), Contains("--what must be a number, not 'number'"));
+  CHECK_THAT(failure_of("absent"), Contains("--absent"));
+  CHECK_THAT(failure_of("unawaited"), Contains("matched but was not awaited"));
+  CHECK_THAT(failure_of("truncated"), Contains("receives 2 bytes, but rank"));
+  CHECK(failure_of("nothing wrong").empty());
+}
+
+TEST_CASE("sleeping takes the time it says") {
+  local_world w(2, sleeps);
+  REQUIRE(w.run());
+  CHECK(w.result("slept") == "1.000000;2.000000;");
+}

@@ -1,0 +1,225 @@
+/// All ranks of a job in one process, without peers: for tests of PEAL and of its adapters.
+///
+/// `cut_at(i)` makes every rank cut when it comes to safe point i; the snapshots, late logs
+/// absorbed, start another world, as a rollback would.
+#pragma once
+
+#include "support/test.hpp"
+
+#include <p2pdvm/async/queue_executor.hpp>
+#include <p2pdvm/messaging/endpoint.hpp>
+#include <p2pdvm/peal/program.hpp>
+#include <p2pdvm/peal/rank.hpp>
+#include <p2pdvm/wire/codec.hpp>
+
+#include <asio/co_spawn.hpp>
+
+#include <exception>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace p2pdvm::test {
+
+class local_world final : public messaging::endpoint_host {
+ public:
+  using options = std::map<std::string, std::string>;
+  using snapshots = std::vector<peal::snapshot>;
+
+  local_world(std::uint32_t ranks, peal::program::body_type body, options given = {},
+              const snapshots* from = nullptr)
+      : options_(std::move(given)) {
+    for (std::uint32_t r = 0; r < ranks; ++r)
+      members_.push_back(std::make_unique<member>(*this, rank_number(r), ranks,
+                                                  from == nullptr ? nullptr : &(*from)[r]));
+    for (auto& m : members_) {
+      if (!m->rank.finished()) m->spawn(body);
+    }
+  }
+  ~local_world() {
+    for (auto& m : members_) {
+      const std::lock_guard lock(token_);
+      m->rank.cancel();
+    }
+    while (queue_.queue().drain(1000) > 0) {
+    }
+  }
+
+  local_world& input(std::string name, std::string text) {
+    inputs_[std::move(name)] = std::move(text);
+    return *this;
+  }
+  local_world& cut_at(std::uint64_t safe_point) {
+    cut_at_ = safe_point;
+    return *this;
+  }
+
+  /// Runs until every rank returned. False when they wait for one another for ever.
+  [[nodiscard]] bool run() {
+    for (;;) {
+      while (queue_.queue().drain(1000) > 0) acknowledge();
+      if (!timers_.empty()) {
+        auto first = timers_.begin();
+        now_ = first->first;
+        suspension* gate = first->second;
+        timers_.erase(first);
+        gate->release();
+        continue;
+      }
+      acknowledge();
+      if (queue_.queue().empty()) break;
+    }
+    for (const auto& m : members_) {
+      if (m->failure) std::rethrow_exception(m->failure);
+    }
+    for (const auto& m : members_) {
+      if (!m->rank.finished()) return false;
+    }
+    return true;
+  }
+
+  /// The parts of a result in rank order. Call `cut()` before it.
+  [[nodiscard]] std::string result(const std::string& name) {
+    std::string all;
+    for (auto& m : members_) {
+      if (m->rank.finished() && !m->last) m->last = m->rank.capture(epoch_number(1u << 20));
+      if (const auto* piece = m->last->find("result/" + name)) all += as_text(piece->bytes.view());
+    }
+    return all;
+  }
+  /// Snapshots of all ranks, when all have cut at the asked safe point.
+  [[nodiscard]] std::optional<snapshots> cut() {
+    snapshots all;
+    for (auto& m : members_) {
+      if (!m->taken) return std::nullopt;
+      all.push_back(with_late_log(*m->taken, m->end.late_log()));
+    }
+    return all;
+  }
+  [[nodiscard]] std::optional<std::string> abandoned() const { return abandoned_; }
+
+  // messaging::endpoint_host
+  messaging::endpoint* local(rank_number r) override { return &members_[r.value()]->end; }
+  bool ready(rank_number r) const override { return r.value() < members_.size(); }
+  void transmit(const messaging::rank_message&, messaging::numbering, epoch_number) override {}
+  void tell_blocked(rank_number, rank_number, messaging::numbering) override {}
+  void acknowledgements_due(messaging::endpoint& e) override { due_.push_back(&e); }
+  void must_abandon(rank_number, epoch_number, std::string why) override { abandoned_ = why; }
+
+ private:
+  struct member final : peal::rank_services {
+    member(local_world& w, rank_number self, std::uint32_t ranks, const peal::snapshot* from)
+        : world(w),
+          start_from(from),
+          state(from == nullptr ? std::nullopt : std::optional(decode(*from))),
+          end(w, self, ranks, epoch_number(from == nullptr ? 0 : 1), epoch_number(0),
+                   state ? &*state : nullptr),
+          rank(*this, self, ranks, 17) {}
+
+    static messaging::endpoint_state decode(const peal::snapshot& from) {
+      return *wire::decode<messaging::endpoint_state>(from.find("messages")->bytes.view());
+    }
+    void spawn(peal::program::body_type body) {
+      asio::co_spawn(world.queue_.get_executor(), body(rank), [this](std::exception_ptr e) {
+        const std::lock_guard lock(world.token_);
+        if (rank.cancelled()) return;
+        failure = e;
+        rank.finish();
+      });
+    }
+
+    driver_token& token() override { return world.token_; }
+    ready_queue& ready() override { return world.queue_.queue(); }
+    messaging::endpoint& endpoint() override { return end; }
+    peal::verdict arrive(std::uint64_t i) override {
+      return i == world.cut_at_ && !taken ? peal::verdict::cut : peal::verdict::pass;
+    }
+    peal::verdict arrive_together(std::uint64_t i, epoch_number wished) override {
+      CHECK(wished == world.wished_epoch());
+      return arrive(i);
+    }
+    epoch_number wished() const override { return world.wished_epoch(); }
+    epoch_number cut_epoch() const override { return epoch.next(); }
+    std::vector<rank_number> uncut() const override {
+      std::vector<rank_number> list;
+      for (const auto& m : world.members_) {
+        if (!m->taken && m.get() != this) list.push_back(m->end.self());
+      }
+      return list;
+    }
+    void captured(epoch_number e, peal::snapshot s) override {
+      epoch = e;
+      taken = std::move(s);
+      for (const auto& m : world.members_) m->end.on_cut_of(end.self(), e);
+    }
+    void stand(bool) override {}
+    const peal::snapshot* start() const override { return start_from; }
+    p2pdvm::result<payload> input(std::string_view name) override {
+      const auto found = world.inputs_.find(std::string(name));
+      if (found == world.inputs_.end()) return payload();
+      return payload::copy_of(as_bytes(found->second));
+    }
+    p2pdvm::result<std::string> option(std::string_view name) const override {
+      const auto found = world.options_.find(std::string(name));
+      if (found == world.options_.end())
+        return error(errc::invalid_argument, "no option --" + std::string(name));
+      return found->second;
+    }
+    time_point now() const override { return world.now_; }
+    void release_after(duration delay, suspension& gate) override {
+      world.timers_.emplace(world.now_ + delay, &gate);
+    }
+    void forget_release(suspension& gate) override {
+      std::erase_if(world.timers_, [&](const auto& t) { return t.second == &gate; });
+    }
+    std::size_t peers() const override { return 1; }
+
+    local_world& world;
+    const peal::snapshot* start_from;
+    std::optional<messaging::endpoint_state> state;
+    messaging::endpoint end;
+    peal::rank rank;
+    epoch_number epoch;
+    std::optional<peal::snapshot> taken, last;
+    std::exception_ptr failure;
+  };
+
+  static peal::snapshot with_late_log(const peal::snapshot& taken,
+                                      const std::vector<messaging::rank_message>& late) {
+    peal::snapshot whole;
+    for (const auto& piece : taken.pieces()) {
+      if (piece.name != "messages") {
+        whole.add(piece.name, piece.bytes, piece.bulk);
+        continue;
+      }
+      auto state = *wire::decode<messaging::endpoint_state>(piece.bytes.view());
+      state.absorb(late);
+      whole.add(piece.name, payload(wire::encode(state)));
+    }
+    return whole;
+  }
+  [[nodiscard]] epoch_number wished_epoch() const { return epoch_number(cut_at_ > 0 ? 1 : 0); }
+  void acknowledge() {
+    while (!due_.empty()) {
+      messaging::endpoint* e = due_.back();
+      due_.pop_back();
+      for (const auto& ack : e->take_acknowledgements())
+        members_[ack.source.value()]->end.on_acknowledgement(ack);
+    }
+  }
+
+  queue_context queue_;
+  driver_token token_;
+  options options_;
+  std::map<std::string, std::string> inputs_;
+  std::uint64_t cut_at_ = 0;
+  time_point now_{};
+  std::multimap<time_point, suspension*> timers_;
+  std::vector<messaging::endpoint*> due_;
+  std::optional<std::string> abandoned_;
+  std::vector<std::unique_ptr<member>> members_;
+};
+
+}  // namespace p2pdvm::test
