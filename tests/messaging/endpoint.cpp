@@ -182,7 +182,7 @@ TEST_CASE("early messages are held until the cut and late ones are logged") {
   for (const bool together : {true, false}) {
     world w(2, together);
     w[1].send(rank_number(0), 0, 0, number(1));  // in flight across the cut: late at rank 0
-    auto s0 = w[0].cut(epoch_number(1), {rank_number(1)});
+    auto s0 = w[0].cut(epoch_number(1));
     w[0].send(rank_number(1), 0, 0, number(2));  // early at rank 1
     w.settle();
     if (together) {
@@ -192,11 +192,11 @@ TEST_CASE("early messages are held until the cut and late ones are logged") {
     }
     CHECK(w[1].held() == 1);
     CHECK(w[1].unread() == 0);
-    const auto s1 = w[1].cut(epoch_number(1), {});
+    const auto s1 = w[1].cut(epoch_number(1));
     CHECK(s1.mailbox.empty());
     CHECK(s1.pairs[0].received == 0);
     CHECK(w[1].unread() == 1);
-    w[0].on_cut_of(rank_number(1), epoch_number(1));
+    w[0].close_late_log();
     s0.absorb(w[0].late_log());
     CHECK(s0.pairs[1].received == 1);
     // A restart from the snapshots loses nothing and repeats nothing.
@@ -214,7 +214,7 @@ TEST_CASE("early messages are held until the cut and late ones are logged") {
 
 TEST_CASE("waiting for a held message gives the epoch up, and the floor delivers it") {
   world w(2, false);
-  (void)w[0].cut(epoch_number(1), {rank_number(1)});
+  (void)w[0].cut(epoch_number(1));
   w[0].send(rank_number(1), 0, 5, number(9));
   w.settle();
   taker t = any();

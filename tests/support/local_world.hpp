@@ -142,17 +142,13 @@ class local_world final : public messaging::endpoint_host {
     }
     epoch_number wished() const override { return world.wished_epoch(); }
     epoch_number cut_epoch() const override { return epoch.next(); }
-    std::vector<rank_number> uncut() const override {
-      std::vector<rank_number> list;
-      for (const auto& m : world.members_) {
-        if (!m->taken && m.get() != this) list.push_back(m->end.self());
-      }
-      return list;
-    }
     void captured(epoch_number e, peal::snapshot s) override {
       epoch = e;
       taken = std::move(s);
-      for (const auto& m : world.members_) m->end.on_cut_of(end.self(), e);
+      for (const auto& m : world.members_) {
+        if (!m->taken) return;
+      }
+      for (const auto& m : world.members_) m->end.close_late_log();
     }
     void stand(bool) override {}
     const peal::snapshot* start() const override { return start_from; }

@@ -8,8 +8,8 @@
 ///   which is issued in the same step that put it into the mailbox, the held list or the late log.
 /// - Messages are accepted strictly in sequence, so that the set of received sequences is a prefix.
 /// - A message of a later epoch than this rank's is *held* until this rank cuts or the floor
-///   passes that epoch. A message of an earlier epoch, accepted while the late log is open for
-///   its source, is also kept in the *late log*, which belongs to this rank's snapshot.
+///   passes that epoch. A message of an earlier epoch, accepted while the late log is open, is
+///   also kept in the *late log*, which belongs to this rank's snapshot.
 /// - Credit: at most `limits::credit_*_per_pair` bytes and messages may be on their way or unread
 ///   per pair. When a receive waits that a blocked source could satisfy, credit is lifted.
 #pragma once
@@ -130,10 +130,11 @@ class endpoint {
 
   // --- cuts ---
 
-  /// Captures this rank's messages and opens the late log for every source in `uncut`.
-  [[nodiscard]] endpoint_state cut(epoch_number epoch, const std::vector<rank_number>& uncut);
-  void on_cut_of(rank_number source, epoch_number epoch);
-  /// The late log of the outstanding epoch, closed or not.
+  /// Captures this rank's messages and opens the late log.
+  [[nodiscard]] endpoint_state cut(epoch_number epoch);
+  /// Every rank's cut is known: what arrives from now on is in some sender's window.
+  void close_late_log() noexcept { late_open_ = false; }
+  /// The late log of the newest cut, closed or not.
   [[nodiscard]] const std::vector<rank_message>& late_log() const noexcept { return late_; }
   void drop_late_log();
   /// Epochs up to `floor` are given up: held messages of them are delivered.
@@ -163,7 +164,6 @@ class endpoint {
     std::uint64_t received = 0;  ///< in the mailbox, read, or held
     std::uint64_t consumed_messages = 0, consumed_bytes = 0;
     bool dirty = false, gap = false, lift = false, blocked = false;
-    bool late_open = false;
   };
   struct kept {
     rank_message message;
@@ -210,6 +210,7 @@ class endpoint {
   std::deque<held_message> held_;
   std::vector<rank_message> late_;
   std::size_t late_bytes_ = 0;
+  bool late_open_ = false;
   std::vector<std::pair<rank_number, numbering>> dirty_;
   struct room {
     rank_number destination;

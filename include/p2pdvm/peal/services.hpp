@@ -39,8 +39,6 @@ class rank_services {
   [[nodiscard]] virtual epoch_number wished() const = 0;
   /// The epoch that a `cut` verdict is about.
   [[nodiscard]] virtual epoch_number cut_epoch() const = 0;
-  /// Ranks whose own cut of that epoch is not known yet: their late messages are logged.
-  [[nodiscard]] virtual std::vector<rank_number> uncut() const = 0;
   virtual void captured(epoch_number epoch, snapshot taken) = 0;
   /// While a rank stands it may be captured at any moment by `rank::capture`.
   virtual void stand(bool standing) = 0;

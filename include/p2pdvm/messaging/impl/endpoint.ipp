@@ -167,7 +167,7 @@ P2PDVM_DECL void endpoint::accept(const rank_message& message, numbering stream,
     for (const receiver* r : posted_) check_held(r->pattern);
     return;
   }
-  if (stream == numbering::main && i.late_open && epoch < epoch_) keep_late(message);
+  if (stream == numbering::main && late_open_ && epoch < epoch_) keep_late(message);
   deliver(message, stream, true);
 }
 
@@ -321,7 +321,7 @@ P2PDVM_DECL void endpoint::send_again(rank_number destination, numbering stream)
   pump(destination, stream);
 }
 
-P2PDVM_DECL endpoint_state endpoint::cut(epoch_number epoch, const std::vector<rank_number>& uncut) {
+P2PDVM_DECL endpoint_state endpoint::cut(epoch_number epoch) {
   P2PDVM_ASSERT(epoch > epoch_);
   P2PDVM_ASSERT(stream_ == numbering::main);
   endpoint_state state;
@@ -339,13 +339,9 @@ P2PDVM_DECL endpoint_state endpoint::cut(epoch_number epoch, const std::vector<r
   }
   epoch_ = epoch;
   drop_late_log();
-  for (const rank_number source : uncut) in(source, numbering::main).late_open = true;
+  late_open_ = true;
   for (auto& h : std::exchange(held_, {})) deliver(h.message, numbering::main, true);
   return state;
-}
-
-P2PDVM_DECL void endpoint::on_cut_of(rank_number source, epoch_number epoch) {
-  if (epoch >= epoch_) in(source, numbering::main).late_open = false;
 }
 
 P2PDVM_DECL void endpoint::keep_late(const rank_message& message) {
@@ -363,7 +359,7 @@ P2PDVM_DECL void endpoint::keep_late(const rank_message& message) {
 P2PDVM_DECL void endpoint::drop_late_log() {
   late_.clear();
   late_bytes_ = 0;
-  for (pair_of& p : pairs_) p.in[0].late_open = false;
+  late_open_ = false;
 }
 
 P2PDVM_DECL void endpoint::on_floor(epoch_number floor) {

@@ -205,7 +205,7 @@ P2PDVM_DECL snapshot rank::capture(epoch_number epoch) {
   for (const auto& [name, bytes] : results_) {
     if (finished_) taken.add("result/" + name, bytes, true);
   }
-  taken.add("messages", payload(wire::encode(services_.endpoint().cut(epoch, services_.uncut()))));
+  taken.add("messages", payload(wire::encode(services_.endpoint().cut(epoch))));
   return taken;
 }
 

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <p2pdvm/base/limits.hpp>
+#include <p2pdvm/runtime/job_spec.hpp>
+
+#include <cmath>
+#include <cstring>
+
+namespace p2pdvm::runtime {
+
+P2PDVM_DECL result<> job_spec::validate() const {
+  if (ranks == 0 || ranks > limits::ranks_max || peers == 0 || peers > limits::members_max ||
+      replicas == 0 || replicas > 64 || program.empty() || program.size() > 255)
+    return error(errc::malformed, "the job's specification is malformed");
+  for (const auto& [name, input] : inputs) {
+    if (input.bytes > limits::input_bytes_max)
+      return error(errc::too_large, "the job's input '" + name + "' is too large");
+  }
+  return {};
+}
+
+P2PDVM_DECL std::uint64_t platform_probe() {
+  std::uint64_t h = 0xcbf29ce484222325ull ^ (sizeof(long double) << 8 | sizeof(void*));
+  const auto add = [&h](double value) {
+    std::uint64_t bits = 0;
+    std::memcpy(&bits, &value, sizeof bits);
+    h = (h ^ bits) * 0x100000001b3ull;
+  };
+  volatile double x = 0.1;  // computed at run time, by the library that the program will use
+  for (int i = 0; i < 64; ++i) {
+    add(std::sin(x)), add(std::exp(x)), add(std::log(x)), add(std::pow(x, 1.7)), add(std::tanh(x));
+    x = x * 1.37 + 0.01;
+  }
+  return h;
+}
+
+}  // namespace p2pdvm::runtime

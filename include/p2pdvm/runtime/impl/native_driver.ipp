@@ -1,0 +1,132 @@
+#pragma once
+
+#include <p2pdvm/runtime/native_driver.hpp>
+
+#include <asio/post.hpp>
+
+#include <utility>
+
+namespace p2pdvm::runtime {
+
+P2PDVM_DECL native_driver::native_driver(asio::io_context& io, queue_context& ranks,
+                                         driver_token& token, options o)
+    : io_(io), ranks_(ranks), token_(token), options_(o), work_(io.get_executor()) {
+  token_.on_wanted([this] { interrupt(); });
+  ranks_.queue().on_ready([this] {
+    if (blocked_.load(std::memory_order_seq_cst)) interrupt();
+    if (idle_workers_.load(std::memory_order_relaxed) > 0) {
+      const std::lock_guard lock(mutex_);
+      ready_.notify_one();
+    }
+  });
+}
+
+P2PDVM_DECL native_driver::~native_driver() {
+  token_.on_wanted(nullptr);
+  ranks_.queue().on_ready(nullptr);
+}
+
+P2PDVM_DECL void native_driver::interrupt() {
+  asio::post(io_, [] {});
+}
+
+P2PDVM_DECL void native_driver::run() {
+  for (unsigned i = 1; i < options_.threads; ++i)
+    threads_.emplace_back([this] { guarded(&native_driver::work); });
+  threads_.emplace_back([this] { guarded(&native_driver::progress); });
+  guarded(&native_driver::work);
+  for (std::thread& t : threads_) t.join();
+  threads_.clear();
+  if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+}
+
+P2PDVM_DECL void native_driver::guarded(void (native_driver::*loop)()) {
+  try {
+    (this->*loop)();
+  } catch (...) {
+    const std::lock_guard lock(mutex_);
+    if (!failure_) failure_ = std::current_exception();
+  }
+  stop();
+}
+
+P2PDVM_DECL void native_driver::stop() {
+  if (stopped_.exchange(true)) return;
+  interrupt();
+  const std::lock_guard lock(mutex_);
+  ready_.notify_all();
+  progress_needed_.notify_all();
+}
+
+P2PDVM_DECL void native_driver::work() {
+  while (!stopped_.load(std::memory_order_relaxed)) {
+    if (!ranks_.queue().empty()) {
+      computing_.fetch_add(1);
+      if (progress_parked_.load(std::memory_order_seq_cst)) {
+        const std::lock_guard lock(mutex_);
+        progress_needed_.notify_one();
+      }
+      ranks_.queue().drain(256);
+      computing_.fetch_sub(1);
+    }
+    if (token_.try_lock()) {
+      const std::lock_guard lock(token_, std::adopt_lock);
+      drive();
+    } else if (ranks_.queue().empty()) {
+      // Another thread drives; sleep until there is a rank to run, but look at the token
+      // again before long: that thread may have gone to run ranks.
+      std::unique_lock lock(mutex_);
+      idle_workers_.fetch_add(1);
+      if (ranks_.queue().empty() && !stopped_) ready_.wait_for(lock, options_.patience);
+      idle_workers_.fetch_sub(1);
+    }
+  }
+}
+
+P2PDVM_DECL void native_driver::drive() {
+  drives_.fetch_add(1, std::memory_order_relaxed);
+  io_.poll();
+  if (!ranks_.queue().empty() || token_.wanted() || drive_spinning()) return;
+  blocked_.store(true, std::memory_order_seq_cst);
+  if (ranks_.queue().empty() && !stopped_ && !token_.wanted())
+    io_.run_one_for(std::chrono::milliseconds(200));
+  blocked_.store(false, std::memory_order_relaxed);
+}
+
+P2PDVM_DECL bool native_driver::drive_spinning() {
+  const auto end = std::chrono::steady_clock::now() + options_.spin;
+  do {
+    const bool did = io_.poll() > 0;
+    if (did || !ranks_.queue().empty() || token_.wanted() || stopped_) return true;
+  } while (std::chrono::steady_clock::now() < end);
+  return false;
+}
+
+P2PDVM_DECL void native_driver::progress() {
+  std::uint64_t seen = drives_.load();
+  int quiet = 0;
+  while (!stopped_.load()) {
+    {
+      std::unique_lock lock(mutex_);
+      const bool park = quiet > 100 && computing_.load() == 0;
+      progress_parked_.store(park, std::memory_order_seq_cst);
+      if (park && computing_.load() == 0 && !stopped_) {
+        progress_needed_.wait(lock);
+        quiet = 0;
+      } else if (!stopped_) {
+        progress_needed_.wait_for(lock, options_.patience);
+      }
+      progress_parked_.store(false);
+    }
+    const std::uint64_t now = drives_.load();
+    const bool stalled = computing_.load() > 0 && now == seen;
+    seen = now;
+    quiet = computing_.load() > 0 ? 0 : quiet + 1;
+    if (!stalled || !token_.try_lock()) continue;
+    const std::lock_guard lock(token_, std::adopt_lock);
+    while (computing_.load() > 0 && !token_.wanted() && !stopped_)
+      io_.run_one_for(std::chrono::milliseconds(5));
+  }
+}
+
+}  // namespace p2pdvm::runtime

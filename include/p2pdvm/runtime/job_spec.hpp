@@ -1,0 +1,52 @@
+/// What a job is: fixed when it is made, the same on every peer.
+#pragma once
+
+#include <p2pdvm/base/bytes.hpp>
+#include <p2pdvm/base/ids.hpp>
+#include <p2pdvm/base/result.hpp>
+#include <p2pdvm/wire/codec.hpp>
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+namespace p2pdvm::runtime {
+
+/// A file that travels with the job, in chunks of the store.
+struct job_input {
+  std::uint64_t bytes = 0;
+  std::vector<chunk_id> chunks;
+  template <class F>
+  void fields(F&& f) {
+    f(bytes), f(chunks);
+  }
+};
+
+struct job_spec {
+  job_id id;
+  std::string program;
+  digest256 executable;
+  std::uint64_t platform = 0;
+  std::uint32_t ranks = 1;
+  std::uint32_t peers = 1;     ///< wanted before the job starts
+  std::uint32_t replicas = 3;  ///< of every chunk
+  public_key issuer;           ///< signs tickets
+  std::map<std::string, std::string> options;
+  std::map<std::string, job_input> inputs;
+  template <class F>
+  void fields(F&& f) {
+    f(id), f(program), f(executable), f(platform), f(ranks), f(peers), f(replicas), f(issuer),
+        f(options), f(inputs);
+  }
+  [[nodiscard]] result<> validate() const;
+};
+
+/// Differs between platforms whose floating-point results may differ: a probe of libm, of the
+/// size of basic types and of byte order.
+[[nodiscard]] std::uint64_t platform_probe();
+
+}  // namespace p2pdvm::runtime
+
+#if defined(P2PDVM_HEADER_ONLY)
+#include <p2pdvm/runtime/impl/job_spec.ipp>
+#endif

@@ -1,0 +1,75 @@
+/// Threads of a native peer: whoever waits, drives.
+///
+/// The thread whose ranks are all waiting holds the driver token and runs the protocol's
+/// `io_context`; it spins for a moment, then blocks. A progress thread takes the token only
+/// when nobody has driven for about a millisecond because ranks compute, and gives it back as
+/// soon as it is wanted. Ranks are resumed without the token, never by the progress thread.
+#pragma once
+
+#include <p2pdvm/async/driver_token.hpp>
+#include <p2pdvm/async/queue_executor.hpp>
+#include <p2pdvm/base/time.hpp>
+
+#include <asio/io_context.hpp>
+
+#include <atomic>
+#include <condition_variable>
+#include <exception>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace p2pdvm::runtime {
+
+class native_driver {
+ public:
+  struct options {
+    unsigned threads = 1;  ///< that run ranks, the caller of `run` among them
+    /// How long a driver polls before it blocks. Longer costs a core, shorter costs latency.
+    duration spin = std::chrono::microseconds(50);
+    /// Without being driven for so long, the progress thread steps in.
+    duration patience = std::chrono::milliseconds(1);
+  };
+  /// The context must not be run by anybody else while `run` runs.
+  native_driver(asio::io_context& io, queue_context& ranks, driver_token& token, options o);
+  ~native_driver();
+  native_driver(const native_driver&) = delete;
+  native_driver& operator=(const native_driver&) = delete;
+
+  /// Drives until `stop`. An exception from protocol code ends all threads and is rethrown.
+  void run();
+  /// From any thread, also from inside a handler.
+  void stop();
+
+ private:
+  void work();
+  void drive();
+  bool drive_spinning();
+  void progress();
+  void guarded(void (native_driver::*loop)());
+  void interrupt();
+
+  asio::io_context& io_;
+  queue_context& ranks_;
+  driver_token& token_;
+  options options_;
+  asio::executor_work_guard<asio::io_context::executor_type> work_;
+  std::atomic<bool> stopped_{false};
+  std::atomic<unsigned> computing_{0};      ///< threads inside rank code
+  std::atomic<std::uint64_t> drives_{0};    ///< counts turns of the driver
+  std::atomic<bool> blocked_{false};        ///< the driver may be asleep in the reactor
+  std::atomic<unsigned> idle_workers_{0};
+  std::mutex mutex_;
+  std::condition_variable ready_;
+  std::condition_variable progress_needed_;
+  std::atomic<bool> progress_parked_{false};
+  std::exception_ptr failure_;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace p2pdvm::runtime
+
+#if defined(P2PDVM_HEADER_ONLY)
+#include <p2pdvm/runtime/impl/native_driver.ipp>
+#endif
