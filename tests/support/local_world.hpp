@@ -150,6 +150,7 @@ class local_world final : public messaging::endpoint_host {
       }
       for (const auto& m : world.members_) m->end.close_late_log();
     }
+    bool frozen() const override { return false; }
     void stand(bool) override {}
     const peal::snapshot* start() const override { return start_from; }
     p2pdvm::result<payload> input(std::string_view name) override {

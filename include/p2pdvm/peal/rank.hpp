@@ -137,8 +137,9 @@ class rank {
   /// Takes the snapshot of `epoch`. Precondition: the token is held, and the rank is at a safe
   /// point or stands.
   [[nodiscard]] snapshot capture(epoch_number epoch);
-  /// The answer to a waiting rank may have changed. Precondition: the token is held.
-  void reconsider();
+  /// A rank that was told to wait at its safe point passes it; `capture` may follow at once.
+  /// Precondition: the token is held.
+  void end_wait();
   /// Ends every wait and every later call with `errc::cancelled`. Precondition: token held.
   void cancel();
   [[nodiscard]] bool cancelled() const noexcept { return cancelled_; }

@@ -19,7 +19,7 @@ namespace p2pdvm::peal {
 /// Answer to a rank that arrives at a safe point.
 enum class verdict {
   pass,  ///< go on
-  wait,  ///< the cut's place is not known yet; asked again after `rank::reconsider`
+  wait,  ///< the cut's place is not known yet; the runtime calls `rank::end_wait`
   cut,   ///< capture here, for `rank_services::cut_epoch()`
 };
 
@@ -40,6 +40,8 @@ class rank_services {
   /// The epoch that a `cut` verdict is about.
   [[nodiscard]] virtual epoch_number cut_epoch() const = 0;
   virtual void captured(epoch_number epoch, snapshot taken) = 0;
+  /// The rank has been captured for good here and goes on elsewhere.
+  [[nodiscard]] virtual bool frozen() const = 0;
   /// While a rank stands it may be captured at any moment by `rank::capture`.
   virtual void stand(bool standing) = 0;
 

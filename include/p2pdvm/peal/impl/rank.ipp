@@ -142,36 +142,31 @@ P2PDVM_DECL epoch_number rank::wished() const {
 }
 
 P2PDVM_DECL task<> rank::pass_safe_point(bool together, epoch_number wished_by_any) {
-  const std::uint64_t index = passed_ + 1;
-  for (;;) {
-    suspension gate(services_.ready());
-    verdict answer{};
-    {
-      const std::lock_guard lock(services_.token());
-      throw_if_cancelled();
-      if (const std::string reason = cannot_cut(); !reason.empty())
-        detail::throw_misuse("a safe point cannot be here: " + reason);
-      answer = together ? services_.arrive_together(index, wished_by_any) : services_.arrive(index);
-      if (answer == verdict::pass) {
-        passed_ = index;
-        co_return;
-      }
-      if (answer == verdict::wait) safe_point_gate_ = &gate;
-      if (answer == verdict::cut) {
-        passed_ = index;
-        const epoch_number epoch = services_.cut_epoch();
-        services_.captured(epoch, capture(epoch));
-        co_return;
-      }
-    }
-    co_await gate.wait(services_.token());
+  suspension gate(services_.ready());
+  {
     const std::lock_guard lock(services_.token());
     throw_if_cancelled();
+    if (const std::string reason = cannot_cut(); !reason.empty())
+      detail::throw_misuse("a safe point cannot be here: " + reason);
+    const verdict answer = together ? services_.arrive_together(passed_ + 1, wished_by_any)
+                                    : services_.arrive(passed_ + 1);
+    if (answer != verdict::wait) ++passed_;
+    if (answer == verdict::cut) {
+      const epoch_number epoch = services_.cut_epoch();
+      services_.captured(epoch, capture(epoch));
+    }
+    if (answer != verdict::wait && !services_.frozen()) co_return;
+    safe_point_gate_ = &gate;
   }
+  co_await gate.wait(services_.token());
+  const std::lock_guard lock(services_.token());  // the runtime may be capturing this rank
+  throw_if_cancelled();
 }
 
-P2PDVM_DECL void rank::reconsider() {
-  if (suspension* gate = std::exchange(safe_point_gate_, nullptr)) gate->release();
+P2PDVM_DECL void rank::end_wait() {
+  P2PDVM_ASSERT(safe_point_gate_ != nullptr);
+  ++passed_;
+  if (!services_.frozen()) std::exchange(safe_point_gate_, nullptr)->release();
 }
 
 P2PDVM_DECL task<message> rank::safe_wait(port& from, int source, std::int64_t tag,
@@ -212,7 +207,7 @@ P2PDVM_DECL snapshot rank::capture(epoch_number epoch) {
 P2PDVM_DECL void rank::cancel() {
   cancelled_ = true;
   while (!waits_.empty()) waits_.front()->cancel();
-  reconsider();
+  if (suspension* gate = std::exchange(safe_point_gate_, nullptr)) gate->release();
 }
 
 P2PDVM_DECL void rank::finish() {
