@@ -85,6 +85,8 @@ class Coroutines(unittest.TestCase):
 
   def test_leaves_trivially_destructible_values_alone(self):
     self.assertEqual(self.lines("co_await g(std::chrono::milliseconds{5}, rank_number{3});"), [])
+    self.assertEqual(self.lines("co_await g([s = state_.get()](handler h) { s->add(h); });"), [])
+    self.assertEqual(self.lines("co_await g([s = state_](handler h) { s->add(h); });"), [1])
     self.assertEqual(self.lines("co_await g(p > 0 ? 1 : 2, x.empty() ? 0 : x.size());"), [])
 
   def test_knows_our_classes_with_a_constructor_from_our_aggregates(self):
@@ -186,6 +188,8 @@ class Constructs(unittest.TestCase):
     self.assertEqual(self.rules("tests/install/x.py", "import time", "time.sleep(1)"),
                      [(2, "sleep-in-test")])
     self.assertEqual(self.rules("tests/install/x.sh", "sleep 0.5"), [(1, "sleep-in-test")])
+    self.assertEqual(self.rules("tests/link/x.cpp", "::sleep(1);"), [(1, "sleep-in-test")])
+    self.assertEqual(self.rules("tests/peal/x.cpp", "run(rank.sleep(1s));  // virtual time"), [])
     self.assertEqual(self.rules("bench/x.cpp", "std::this_thread::sleep_for(1s);"), [])
 
   def test_time_and_randomness_come_from_host(self):
