@@ -1,7 +1,8 @@
 # Finds Asio, cereal, fmt, libsodium, xxHash and CLI11 and bundles them as p2pdvm_dependencies.
-# Used by the build and by the installed package; `severity` says how a missing one is reported.
+# Used by the build and by the installed package. What is missing is said by message(severity)
+# and left in p2pdvm_explanation, which is empty when everything is there.
 macro(p2pdvm_find_dependencies severity)
-  find_package(Threads REQUIRED)
+  find_package(Threads QUIET)
   find_path(P2PDVM_ASIO_INCLUDE asio.hpp)
   find_path(P2PDVM_CEREAL_INCLUDE cereal/cereal.hpp)
   find_path(P2PDVM_SODIUM_INCLUDE sodium.h)
@@ -10,6 +11,9 @@ macro(p2pdvm_find_dependencies severity)
   find_path(P2PDVM_CLI11_INCLUDE CLI/CLI.hpp)
   find_package(fmt QUIET)
   set(p2pdvm_missing "")
+  if(NOT Threads_FOUND)
+    list(APPEND p2pdvm_missing "a C++ compiler with threads")
+  endif()
   if(NOT P2PDVM_ASIO_INCLUDE)
     list(APPEND p2pdvm_missing "Asio")
   endif()
@@ -28,19 +32,21 @@ macro(p2pdvm_find_dependencies severity)
   if(NOT fmt_FOUND)
     list(APPEND p2pdvm_missing "fmt")
   endif()
+  set(p2pdvm_explanation "")
   if(p2pdvm_missing)
     list(JOIN p2pdvm_missing ", " p2pdvm_missing)
-    message(${severity} "p2pdvm needs ${p2pdvm_missing}. Install what is missing:\n"
+    string(CONCAT p2pdvm_explanation
+      "p2pdvm needs ${p2pdvm_missing}. Install what is missing:\n"
       "  Debian, Ubuntu: apt install libasio-dev libcereal-dev libfmt-dev libsodium-dev libxxhash-dev libcli11-dev\n"
       "  Fedora:         dnf install asio-devel cereal-devel fmt-devel libsodium-devel xxhash-devel cli11-devel\n"
       "  Homebrew:       brew install asio cereal fmt libsodium xxhash cli11")
-  endif()
-  if(NOT TARGET p2pdvm_dependencies)
-    add_library(p2pdvm_dependencies INTERFACE)
-    target_include_directories(p2pdvm_dependencies SYSTEM INTERFACE
-      $<BUILD_INTERFACE:${P2PDVM_ASIO_INCLUDE}> $<BUILD_INTERFACE:${P2PDVM_CEREAL_INCLUDE}>
-      $<BUILD_INTERFACE:${P2PDVM_SODIUM_INCLUDE}> $<BUILD_INTERFACE:${P2PDVM_XXHASH_INCLUDE}>
-      $<BUILD_INTERFACE:${P2PDVM_CLI11_INCLUDE}>)
+    message(${severity} "${p2pdvm_explanation}")
+  elseif(NOT TARGET p2pdvm_dependencies)
+    # Imported, because an installed p2pdvm finds its own; global, for add_subdirectory.
+    add_library(p2pdvm_dependencies INTERFACE IMPORTED GLOBAL)
+    target_include_directories(p2pdvm_dependencies INTERFACE
+      ${P2PDVM_ASIO_INCLUDE} ${P2PDVM_CEREAL_INCLUDE} ${P2PDVM_SODIUM_INCLUDE}
+      ${P2PDVM_XXHASH_INCLUDE} ${P2PDVM_CLI11_INCLUDE})
     target_link_libraries(p2pdvm_dependencies INTERFACE Threads::Threads fmt::fmt
       ${P2PDVM_SODIUM_LIBRARY})
     # Same floating-point results from every compiler and at every optimisation level.
