@@ -1,0 +1,146 @@
+#pragma once
+
+#include <p2pdvm/runtime/record_keeper.hpp>
+
+#include <set>
+#include <utility>
+
+namespace p2pdvm::runtime {
+
+P2PDVM_DECL record_keeper::record_keeper(record_owner& owner, host::machine& machine,
+                                         store::chunk_log& log, const crypto::identity& self,
+                                         checkpoint::certified_record known,
+                                         std::optional<checkpoint::acceptor> acceptor)
+    : owner_(owner),
+      machine_(machine),
+      log_(log),
+      self_(self),
+      random_(machine.entropy().next()),
+      last_(known.record),
+      proposer_(self.id(), random_, std::move(known)),
+      acceptor_(std::move(acceptor)),
+      timer_(machine.clock()) {
+  // A keeper's state begins when it first promises something.
+  if (!acceptor_) acceptor_.emplace(newest().job, self_);
+}
+
+P2PDVM_DECL record_keeper::~record_keeper() { *alive_ = false; }
+
+P2PDVM_DECL record_update record_keeper::update() const {
+  return {newest(), proposer_.known().proof, proposer_.links()};
+}
+
+P2PDVM_DECL void record_keeper::propose(checkpoint::proposer::transition change, write_done done) {
+  auto number = proposer_.propose(machine_.clock().now(), std::move(change));
+  if (!number.ok()) {
+    if (done) done(number.error());
+    return;
+  }
+  if (done) writes_.emplace(*number, std::move(done));
+  pump();
+}
+
+P2PDVM_DECL void record_keeper::on_request(const node_id& from,
+                                           const checkpoint::register_request& request) {
+  if (acceptor_failed_) return;
+  carry_out(from, acceptor_->on_request(from, request));
+}
+
+P2PDVM_DECL void record_keeper::carry_out(const node_id& from,
+                                          checkpoint::acceptor::outcome outcome) {
+  if (!outcome.persist) {
+    if (outcome.reply) reply(from, std::move(*outcome.reply));
+    return;
+  }
+  const auto failed = [this](const error& why) {
+    if (std::exchange(acceptor_failed_, true)) return;
+    owner_.on_keeper_failed(why);
+  };
+  const auto put = log_.put_value(acceptor_name, *outcome.persist);
+  if (!put.ok()) return failed(put.error());
+  log_.sync([this, alive = alive_, from, failed, answer = std::move(outcome.reply)](result<> synced) {
+    if (!*alive) return;
+    if (!synced.ok()) return failed(synced.error());
+    if (answer && !acceptor_failed_) reply(from, *answer);
+  });
+}
+
+P2PDVM_DECL void record_keeper::reply(const node_id& to, checkpoint::register_reply answer) {
+  if (to == self_.id()) {
+    on_reply(to, answer);
+  } else {
+    owner_.send(to, std::move(answer));
+  }
+}
+
+P2PDVM_DECL void record_keeper::on_reply(const node_id& from,
+                                         const checkpoint::register_reply& answer) {
+  proposer_.on_reply(machine_.clock().now(), from, answer);
+  pump();
+}
+
+P2PDVM_DECL result<bool> record_keeper::learn(const record_update& update) {
+  auto news =
+      proposer_.learn(machine_.clock().now(), update.record, update.proof, update.links);
+  pump();
+  return news;
+}
+
+P2PDVM_DECL void record_keeper::pump() {
+  if (std::exchange(pumping_, true)) {
+    pump_again_ = true;
+    return;
+  }
+  do {
+    pump_again_ = false;
+    pump_once();
+  } while (pump_again_);
+  pumping_ = false;
+  timer_.at(proposer_.next_timer(), [this] {
+    proposer_.on_timer(machine_.clock().now());
+    pump();
+  });
+}
+
+P2PDVM_DECL void record_keeper::pump_once() {
+  adopted();
+  for (auto& [to, request] : proposer_.take_messages()) {
+    if (to == self_.id()) {
+      on_request(to, request);
+      pump_again_ = true;
+    } else {
+      owner_.send(to, std::move(request));
+    }
+  }
+  for (auto& event : proposer_.take_events()) {
+    pump_again_ = true;
+    if (const auto* chosen = std::get_if<checkpoint::chosen_event>(&event)) {
+      adopted();
+      spread();
+      if (auto write = writes_.extract(chosen->operation)) write.mapped()(result<>());
+    } else if (const auto* rejected = std::get_if<checkpoint::rejected_event>(&event)) {
+      if (auto write = writes_.extract(rejected->operation)) write.mapped()(rejected->why);
+    } else if (const auto* silent = std::get_if<checkpoint::no_majority_event>(&event)) {
+      owner_.on_no_majority(silent->silent);
+    }
+  }
+}
+
+P2PDVM_DECL void record_keeper::adopted() {
+  const auto newest = proposer_.known().record;
+  if (newest == last_) return;
+  const auto previous = std::exchange(last_, newest);
+  // Not synced: a keeper's own promise is what must be durable; this only helps to resume.
+  const auto put = log_.put_value(record_name, wire::encode(update()));
+  if (!put.ok()) owner_.on_keeper_failed(put.error());
+  owner_.on_record(*previous);
+}
+
+P2PDVM_DECL void record_keeper::spread() {
+  const record_update news = update();
+  for (const checkpoint::member& m : news.record.members) {
+    if (m.live() && m.node != self_.id()) owner_.send(m.node, news);
+  }
+}
+
+}  // namespace p2pdvm::runtime

@@ -1,0 +1,109 @@
+/// What peers of one job say to each other on their sessions.
+#pragma once
+
+#include <p2pdvm/base/ids.hpp>
+#include <p2pdvm/checkpoint/acceptor.hpp>
+#include <p2pdvm/checkpoint/cut.hpp>
+#include <p2pdvm/checkpoint/proposer.hpp>
+#include <p2pdvm/messaging/rank_message.hpp>
+#include <p2pdvm/runtime/job_spec.hpp>
+#include <p2pdvm/runtime/ticket.hpp>
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace p2pdvm::runtime {
+
+/// Channels of the exchange.
+namespace channel {
+inline constexpr std::uint8_t job = 1;    ///< job_message
+inline constexpr std::uint8_t rank = 2;   ///< rank_message_header, then the body
+inline constexpr std::uint8_t store = 3;  ///< store::store_message
+}  // namespace channel
+
+/// First byte of a datagram.
+namespace datagram_kind {
+inline constexpr std::byte overlay{1};
+inline constexpr std::byte detector{2};
+}  // namespace datagram_kind
+
+/// "Let me in": the first message of a joiner, and of a member that comes back.
+struct join_request {
+  job_id job;
+  std::optional<runtime::ticket> ticket;  ///< none from a member that was admitted before
+  digest256 executable;
+  std::uint64_t platform = 0;
+  std::string failure_domain;
+  std::vector<address> addresses;
+  bool storage_only = false;
+  bool has_inputs = false;  ///< second step: everything is there, admit me
+  template <class F>
+  void fields(F&& f) {
+    f(job), f(ticket), f(executable), f(platform), f(failure_domain), f(addresses),
+        f(storage_only), f(has_inputs);
+  }
+};
+struct join_refusal {
+  std::string reason;
+  template <class F>
+  void fields(F&& f) {
+    f(reason);
+  }
+};
+
+/// A record with all that it takes to believe it.
+struct record_update {
+  checkpoint::job_record record;
+  checkpoint::certificate proof;
+  std::vector<checkpoint::certificate> links;
+  template <class F>
+  void fields(F&& f) {
+    f(record), f(proof), f(links);
+  }
+};
+
+/// Answer to a good `join_request`: the job's secret and its specification.
+struct welcome {
+  job_spec spec;
+  crypto::secret_key secret;
+  record_update newest;
+  template <class F>
+  void fields(F&& f) {
+    f(spec), f(secret), f(newest);
+  }
+};
+struct record_request {
+  template <class F>
+  void fields(F&&) {}
+};
+/// These ranks run here and take this incarnation's messages.
+struct ready_notice {
+  incarnation_number incarnation;
+  roster_version roster;
+  std::vector<rank_number> ranks;
+  template <class F>
+  void fields(F&& f) {
+    f(incarnation), f(roster), f(ranks);
+  }
+};
+struct acknowledgement_batch {
+  std::vector<messaging::rank_acknowledgement> acknowledgements;
+  template <class F>
+  void fields(F&& f) {
+    f(acknowledgements);
+  }
+};
+/// The sender has the results and the certified end of the job.
+struct end_seen {
+  template <class F>
+  void fields(F&&) {}
+};
+
+using job_message =
+    std::variant<join_request, join_refusal, welcome, record_update, record_request, ready_notice,
+                 checkpoint::cut_facts, checkpoint::register_request, checkpoint::register_reply,
+                 acknowledgement_batch, messaging::rank_blocked, end_seen>;
+
+}  // namespace p2pdvm::runtime

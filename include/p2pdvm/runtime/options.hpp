@@ -1,0 +1,62 @@
+/// The command line of every program that calls `p2pdvm::main`.
+#pragma once
+
+#include <p2pdvm/base/result.hpp>
+#include <p2pdvm/base/time.hpp>
+#include <p2pdvm/peal/program.hpp>
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace p2pdvm::runtime {
+
+struct command_line {
+  std::uint32_t ranks = 1;
+  std::uint32_t local = 0;   ///< peer processes on this machine; 0: none asked for
+  std::uint32_t peers = 0;   ///< wanted before the job starts; 0: as the mode has it
+  bool host = false;
+  std::string join;          ///< a ticket
+  std::string simulate;      ///< a latency profile
+  std::string latency_matrix;
+  double matrix_unit = 1e-3;  ///< seconds per unit of the matrix file
+  double churn = 0;          ///< simulated: mean lifetime of a peer [s]; 0: nobody dies
+  std::uint64_t seed = 1;
+  std::string listen;        ///< ADDR:PORT
+  std::string data;          ///< folder; empty: the default
+  std::string checkpoint_every = "auto";
+  std::uint32_t replicas = 3;
+  unsigned threads = 1;
+  bool resume = false, quiet = false, json = false;
+  std::string trace;
+  int local_index = -1;      ///< set by `--local`'s parent: which child this is
+  int event_fd = -1;         ///< and where it reports to
+  std::map<std::string, std::string> program_options;
+  std::map<std::string, std::string> inputs;   ///< name → file
+  std::map<std::string, std::string> outputs;  ///< name → file
+
+  /// Of `checkpoint_every`: nothing for auto, zero for off.
+  [[nodiscard]] std::optional<duration> checkpoint_interval() const;
+};
+
+/// What to do instead of running, when the command line asks for help or is wrong.
+struct parse_exit {
+  int code = 0;
+  std::string text;  ///< for standard output when `code` is 0, else for standard error
+};
+
+/// Fills `out`, or says what to print. Parts after `--` are the program's own.
+[[nodiscard]] std::optional<parse_exit> parse_command_line(int argc, const char* const* argv,
+                                                           const peal::program& program,
+                                                           command_line& out);
+
+/// $XDG_STATE_HOME/p2pdvm/PROGRAM, or below ~/.local/state.
+[[nodiscard]] std::string default_data_folder(const std::string& program);
+
+}  // namespace p2pdvm::runtime
+
+#if defined(P2PDVM_HEADER_ONLY)
+#include <p2pdvm/runtime/impl/options.ipp>
+#endif

@@ -1,0 +1,89 @@
+/// This peer's newest job record, its part in keeping it, and its writes to it.
+#pragma once
+
+#include <p2pdvm/base/random.hpp>
+#include <p2pdvm/checkpoint/acceptor.hpp>
+#include <p2pdvm/checkpoint/proposer.hpp>
+#include <p2pdvm/host/timer.hpp>
+#include <p2pdvm/runtime/job_messages.hpp>
+#include <p2pdvm/store/chunk_log.hpp>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace p2pdvm::runtime {
+
+/// Told from timers and from calls of the keeper. All calls happen with the token held.
+class record_owner {
+ public:
+  virtual void send(const node_id& to, job_message message) = 0;
+  /// `newest()` has changed; `previous` is what it was.
+  virtual void on_record(const checkpoint::job_record& previous) = 0;
+  virtual void on_no_majority(const std::vector<node_id>& silent) = 0;
+  /// This peer can no longer be a keeper: its disk failed.
+  virtual void on_keeper_failed(const error& why) = 0;
+
+ protected:
+  ~record_owner() = default;
+};
+
+/// Drives the register's proposer and acceptor: persists before it replies, loops messages to
+/// itself back, spreads what it got chosen to all members.
+class record_keeper {
+ public:
+  using write_done = std::function<void(result<>)>;
+
+  /// `known` is believed. `acceptor` is this peer's own of an earlier life, or the founder's.
+  record_keeper(record_owner& owner, host::machine& machine, store::chunk_log& log,
+                const crypto::identity& self, checkpoint::certified_record known,
+                std::optional<checkpoint::acceptor> acceptor);
+  ~record_keeper();
+
+  [[nodiscard]] const checkpoint::job_record& newest() const { return *proposer_.known().record; }
+  [[nodiscard]] std::shared_ptr<const checkpoint::job_record> newest_shared() const {
+    return proposer_.known().record;
+  }
+  [[nodiscard]] record_update update() const;
+
+  /// Writes; `done` tells the outcome (`conflict`: not needed any more).
+  void propose(checkpoint::proposer::transition change, write_done done = nullptr);
+  void on_request(const node_id& from, const checkpoint::register_request& request);
+  void on_reply(const node_id& from, const checkpoint::register_reply& reply);
+  /// False when the record was not news.
+  result<bool> learn(const record_update& update);
+
+  /// Names in the log.
+  static constexpr std::string_view record_name = "job/record";
+  static constexpr std::string_view acceptor_name = "job/acceptor";
+
+ private:
+  void pump();
+  void pump_once();
+  void carry_out(const node_id& from, checkpoint::acceptor::outcome outcome);
+  void reply(const node_id& to, checkpoint::register_reply reply);
+  void adopted();
+  void spread();
+
+  record_owner& owner_;
+  host::machine& machine_;
+  store::chunk_log& log_;
+  const crypto::identity& self_;
+  random_generator random_;
+  std::shared_ptr<const checkpoint::job_record> last_;
+  checkpoint::proposer proposer_;
+  std::optional<checkpoint::acceptor> acceptor_;
+  bool acceptor_failed_ = false;
+  std::map<std::uint64_t, write_done> writes_;
+  host::timer timer_;
+  bool pumping_ = false, pump_again_ = false;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace p2pdvm::runtime
+
+#if defined(P2PDVM_HEADER_ONLY)
+#include <p2pdvm/runtime/impl/record_keeper.ipp>
+#endif
