@@ -96,6 +96,8 @@ inline std::optional<parse_exit> parse_program_options(std::vector<std::string> 
   CLI::App app;
   app.set_help_flag();
   for (const auto& o : program.options()) {
+    // A joiner's options and inputs are the job's; where it writes results is its own affair.
+    if (!out.join.empty() && o.kind != peal::program::kind::output) continue;
     auto& map = o.kind == peal::program::kind::option  ? out.program_options
                 : o.kind == peal::program::kind::input ? out.inputs
                                                        : out.outputs;
@@ -108,6 +110,7 @@ inline std::optional<parse_exit> parse_program_options(std::vector<std::string> 
     app.parse(words);
   } catch (const CLI::ParseError& e) {
     return parse_exit{2, program.name() + ": after '--': " + e.what() +
+                             (out.join.empty() ? "" : " (a joiner gives output options only)") +
                              "; see " + program.name() + " --help\n"};
   }
   std::erase_if(out.inputs, [](const auto& i) { return i.second.empty(); });
@@ -155,7 +158,6 @@ P2PDVM_DECL std::optional<parse_exit> parse_command_line(int argc, const char* c
     }
   }
   CLI::App app(program.description(), program.name());
-  app.usage("Usage: " + program.name() + " [options] [-- program options]");
   app.footer(detail::program_help(program));
   app.set_version_flag("--version", program.name() + " on p2pdvm " P2PDVM_VERSION_STRING);
   detail::add_peer_options(app, out);
@@ -171,10 +173,6 @@ P2PDVM_DECL std::optional<parse_exit> parse_command_line(int argc, const char* c
     return parse_exit{2, program.name() + ": " + e.what() + "; see " + program.name() +
                              " --help\n"};
   }
-  if (!out.join.empty() && !after.empty())
-    return parse_exit{2, program.name() +
-                             ": a joiner takes the program's options from the job; leave out what "
-                             "follows '--'\n"};
   return detail::parse_program_options(std::move(after), program, out);
 }
 
