@@ -140,6 +140,9 @@ class rank {
   /// A rank that was told to wait at its safe point passes it; `capture` may follow at once.
   /// Precondition: the token is held.
   void end_wait();
+  [[nodiscard]] bool waits_at_safe_point() const noexcept { return safe_point_gate_ != nullptr; }
+  /// Lets a rank go on that stopped because it was frozen. Precondition: token held.
+  void thaw();
   /// Ends every wait and every later call with `errc::cancelled`. Precondition: token held.
   void cancel();
   [[nodiscard]] bool cancelled() const noexcept { return cancelled_; }

@@ -26,7 +26,7 @@ struct ticket_contact {
 /// Signed by the job's issuer. Whoever holds the text may use it until it expires, so it is
 /// worth as much as a password; the job's secret is given only after admission.
 struct ticket {
-  digest256 swarm;
+  digest256 swarm;  ///< the network in which the contacts answer
   job_id job;
   std::uint32_t uses = 0;  ///< how many machines may be admitted; 0: any number
   unix_seconds expiry = 0;

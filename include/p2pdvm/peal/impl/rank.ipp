@@ -169,6 +169,10 @@ P2PDVM_DECL void rank::end_wait() {
   if (!services_.frozen()) std::exchange(safe_point_gate_, nullptr)->release();
 }
 
+P2PDVM_DECL void rank::thaw() {
+  if (suspension* gate = std::exchange(safe_point_gate_, nullptr)) gate->release();
+}
+
 P2PDVM_DECL task<message> rank::safe_wait(port& from, int source, std::int64_t tag,
                                           std::uint32_t space) {
   {

@@ -1,0 +1,560 @@
+#pragma once
+
+#include <p2pdvm/runtime/job.hpp>
+
+#include <algorithm>
+#include <mutex>
+
+namespace p2pdvm::runtime {
+
+namespace detail {
+
+/// One sentence of what a rank's program threw.
+inline std::string describe(const std::exception_ptr& failure) {
+  try {
+    std::rethrow_exception(failure);
+  } catch (const std::system_error& e) {
+    const std::string text = e.what();  // "sentence: category text"
+    const std::string tail = ": " + e.code().message();
+    return text.ends_with(tail) && text.size() > tail.size() ? text.substr(0, text.size() - tail.size())
+                                                             : text;
+  } catch (const std::exception& e) {
+    return e.what();
+  } catch (...) {
+    return "an exception that is no std::exception";
+  }
+}
+
+inline std::uint64_t seed_of(const job_id& id) {
+  std::uint64_t seed = 0;
+  std::memcpy(&seed, id.bytes().data(), sizeof seed);
+  return seed;
+}
+
+}  // namespace detail
+
+P2PDVM_DECL job::job(job_owner& owner, peer_context& context, identity who,
+                     checkpoint::certified_record known,
+                     std::optional<checkpoint::acceptor> acceptor)
+    : owner_(owner),
+      context_(context),
+      who_(std::move(who)),
+      keeper_(*this, context.machine, context.log, context.self, std::move(known),
+              std::move(acceptor)),
+      traffic_(*this, context.exchange, context.machine.clock(), context.self.id(),
+               who_.spec.ranks),
+      store_(*this, context, who_.spec.id, who_.secret),
+      restorer_(*this, context, who_.spec.id, who_.secret),
+      detector_(context.self.id(), context.setting.detector,
+                random_generator(context.machine.entropy().next()), *this),
+      policy_timer_(context.machine.clock()),
+      commit_timer_(context.machine.clock()),
+      detector_timer_(context.machine.clock()),
+      eviction_timer_(context.machine.clock()),
+      sweep_timer_(context.machine.clock()) {
+  const auto& every = context.setting.checkpoint_interval;
+  if (!every) {
+    policy_ = std::make_unique<checkpoint::adaptive_policy>();
+  } else if (*every == duration::zero()) {
+    policy_ = std::make_unique<checkpoint::no_checkpoints>();
+  } else {
+    policy_ = std::make_unique<checkpoint::fixed_policy>(*every);
+  }
+}
+
+P2PDVM_DECL job::~job() {
+  *alive_ = false;
+  for (auto& [rank, runner] : runners_) retiring_.push_back(std::move(runner));
+  runners_.clear();
+  for (auto& r : retiring_) {
+    traffic_.remove(r->number());
+    r->cancel();
+  }
+  // Their frames unwind on this thread: nobody else runs ranks any more.
+  const auto alive = [](const auto& r) { return r->alive(); };
+  context_.token.unlock();
+  while (std::any_of(retiring_.begin(), retiring_.end(), alive) &&
+         context_.ranks.queue().drain(64) > 0) {
+  }
+  context_.token.lock();
+}
+
+P2PDVM_DECL void job::tell(event_kind kind, event e) {
+  e.kind = kind;
+  if (e.incarnation == incarnation_number()) e.incarnation = record().incarnation;
+  context_.tell(std::move(e));
+}
+
+P2PDVM_DECL std::vector<store::member> job::holders() const {
+  std::vector<store::member> list;
+  for (const checkpoint::member& m : record().members) {
+    if (m.live()) list.push_back({m.node, m.key, m.failure_domain, 1});
+  }
+  return list;
+}
+
+// --- the record ---
+
+P2PDVM_DECL void job::begin() {
+  const checkpoint::job_record nothing;
+  on_record(nothing);
+}
+
+P2PDVM_DECL void job::begin_resumed() {
+  lost_incarnation_ = record().incarnation;
+  begin();
+  roll_back_own();
+}
+
+P2PDVM_DECL void job::roll_back_own() {
+  if (record().state != checkpoint::job_state::running || !is_member()) return;
+  keeper_.propose([seen = record().incarnation](const checkpoint::job_record& r) {
+    return checkpoint::rollback(r, seen);
+  });
+}
+
+P2PDVM_DECL void job::note_members(const checkpoint::job_record& previous) {
+  const time_point now = clock_now();
+  std::vector<node_id> live;
+  for (const checkpoint::member& m : record().members) {
+    const bool was = previous.is_live(m.node);
+    if (m.live()) live.push_back(m.node);
+    if (m.live() == was) continue;
+    event e;
+    e.node = m.node;
+    if (m.live()) {
+      member_since_[m.node] = now;
+      told_old_.erase(m.node);
+      tell(event_kind::joined, std::move(e));
+      continue;
+    }
+    const duration age = now - member_since_[m.node];
+    const bool left = (m.flags & checkpoint::member::left) != 0;
+    if (left) {
+      lifetimes_.censored(age);
+    } else {
+      lifetimes_.died(age);
+    }
+    lost_.erase(m.node);
+    tell(left ? event_kind::left : event_kind::evicted, std::move(e));
+    if (m.node != self()) {
+      store_.on_member_lost(m.node);
+      restorer_.on_member_lost(m.node);
+    }
+  }
+  store_.set_members(holders(), who_.spec.replicas);
+  restorer_.set_members(holders());
+  if (context_.exchange != nullptr) {
+    detector_.set_members(now, live);
+    arm_detector();
+  }
+}
+
+P2PDVM_DECL void job::on_record(const checkpoint::job_record& previous) {
+  const checkpoint::job_record& now = record();
+  if (std::exchange(no_majority_, false)) tell(event_kind::majority_again);
+  owner_.on_members(previous, now);
+  note_members(previous);
+  traffic_.on_record(now);
+  if (now.state == checkpoint::job_state::running) {
+    if (!barrier_) {
+      begin_running();
+    } else {
+      barrier_->on_record(keeper_.newest_shared());
+      if (now.incarnation != previous.incarnation) {
+        begin_incarnation();
+      } else if (now.host_of_rank != previous.host_of_rank) {
+        follow_placement();
+      }
+      greet_newcomers(previous);
+    }
+  } else if (barrier_) {
+    barrier_->on_record(keeper_.newest_shared());
+  }
+  pump_barrier();
+  if (now.state == checkpoint::job_state::done) finish_job();
+  if (now.state == checkpoint::job_state::failed) end(error(errc::misuse, now.failure));
+  maintain_keepers();
+}
+
+P2PDVM_DECL void job::greet_newcomers(const checkpoint::job_record& previous) {
+  std::vector<rank_number> mine;
+  for (const auto& [rank, runner] : runners_) mine.push_back(rank);
+  for (const checkpoint::member& m : record().members) {
+    if (m.live() && m.node != self() && !previous.is_live(m.node)) announce_ready(mine, &m.node);
+  }
+}
+
+P2PDVM_DECL void job::maintain_keepers() {
+  const checkpoint::job_record& now = record();
+  if (!now.needs_upkeep() || !now.previous_keepers.empty()) return;
+  for (const checkpoint::member& m : now.members) {
+    if (!m.live() || detector_.is_suspected(m.node)) continue;
+    if (m.node == self()) keeper_.propose(checkpoint::upkeep);
+    return;
+  }
+}
+
+P2PDVM_DECL void job::on_no_majority(const std::vector<node_id>& silent) {
+  if (std::exchange(no_majority_, true)) return;
+  event e;
+  e.text = std::to_string(silent.size()) + " of " + std::to_string(record().keepers.size()) +
+           " keepers of the job record do not answer; the job waits until a majority is back";
+  tell(event_kind::no_majority, std::move(e));
+}
+
+P2PDVM_DECL void job::on_keeper_failed(const error& why) {
+  event e;
+  e.text = "this peer can no longer keep the job record: " + why.message();
+  tell(event_kind::warning, std::move(e));
+}
+
+P2PDVM_DECL void job::record_is_old(const node_id& from) { owner_.send(from, record_request()); }
+
+// --- ranks ---
+
+P2PDVM_DECL void job::begin_running() {
+  barrier_.emplace(self(), keeper_.newest_shared());
+  event e;
+  e.count = record().ranks;
+  tell(event_kind::started, std::move(e));
+  cut_at_ = clock_now();
+  begin_incarnation();
+  arm_policy();
+}
+
+P2PDVM_DECL void job::begin_incarnation() {
+  rollback_at_ = clock_now();
+  recovering_ = true;
+  if (record().incarnation.value() > 1) {
+    event e;
+    e.epoch = record().committed.epoch;
+    tell(event_kind::recovering, std::move(e));
+  }
+  commit_timer_.cancel();
+  std::vector<rank_number> old;
+  for (const auto& [rank, runner] : runners_) old.push_back(rank);
+  for (const rank_number rank : old) retire(rank);
+  store_.abandon_all();
+  restorer_.cancel_all();
+  wanted_.clear();
+  found_.clear();
+  if (record().incarnation == lost_incarnation_) return;
+  for (const rank_number rank : record().ranks_of(self())) want_rank(rank);
+  start_ranks();
+}
+
+P2PDVM_DECL void job::follow_placement() {
+  const auto mine = record().ranks_of(self());
+  std::vector<rank_number> gone;
+  for (const auto& [rank, runner] : runners_) {
+    if (std::find(mine.begin(), mine.end(), rank) == mine.end()) gone.push_back(rank);
+  }
+  for (const rank_number rank : gone) {
+    barrier_->rank_removed(rank);
+    retire(rank);
+    event e;
+    e.rank = rank;
+    if (const auto* host = record().host(rank)) e.node = host->node;
+    tell(event_kind::moved, std::move(e));
+  }
+  for (const rank_number rank : mine) {
+    if (!runners_.contains(rank) && !wanted_.contains(rank)) want_rank(rank);
+  }
+  start_ranks();
+}
+
+P2PDVM_DECL void job::want_rank(rank_number rank) {
+  wanted_.insert(rank);
+  const auto& base = record().committed;
+  if (base.epoch == epoch_number()) {
+    found_[rank] = nullptr;
+  } else if (auto kept = store_.kept(rank, base.epoch)) {
+    found_[rank] = std::move(kept);
+  } else {
+    restorer_.start(rank, base.epoch, base.manifests[rank.value()]);
+  }
+}
+
+P2PDVM_DECL void job::start_ranks() {
+  std::vector<rank_number> started;
+  for (const rank_number rank : std::vector<rank_number>(wanted_.begin(), wanted_.end())) {
+    const auto found = found_.find(rank);
+    const bool unwinding = std::any_of(retiring_.begin(), retiring_.end(), [&](const auto& r) {
+      return r->number() == rank && r->alive();
+    });
+    if (found == found_.end() || unwinding) continue;
+    auto from = std::move(found->second);
+    found_.erase(found);
+    wanted_.erase(rank);
+    start_rank(rank, std::move(from));
+    started.push_back(rank);
+  }
+  if (started.empty()) return;
+  announce_ready(started);
+  pump_barrier();
+}
+
+P2PDVM_DECL void job::start_rank(rank_number rank, std::shared_ptr<const peal::snapshot> from) {
+  rank_runner::setting s;
+  s.self = rank;
+  s.ranks = record().ranks;
+  s.incarnation = record().incarnation;
+  s.epoch = from == nullptr ? epoch_number() : record().committed.epoch;
+  s.floor = record().floor;
+  s.seed = detail::seed_of(who_.spec.id);
+  s.start = std::move(from);
+  auto runner = std::make_unique<rank_runner>(*this, traffic_, context_.token, context_.ranks,
+                                              context_.machine.clock(), s);
+  rank_runner& r = *runner;
+  runners_[rank] = std::move(runner);
+  traffic_.add(r.endpoint());
+  barrier_->rank_started(rank, r.rank().safe_points());
+  event e;
+  e.rank = rank;
+  e.epoch = s.epoch;
+  tell(event_kind::rank_started, std::move(e));
+  if (r.rank().finished()) {
+    capture_if(r, barrier_->returned(rank));
+  } else {
+    r.spawn(context_.program.body());
+  }
+}
+
+P2PDVM_DECL void job::announce_ready(const std::vector<rank_number>& ranks, const node_id* only) {
+  if (ranks.empty()) return;
+  ready_notice notice{record().incarnation, record().roster, ranks};
+  if (only != nullptr) return owner_.send(*only, std::move(notice));
+  for (const checkpoint::member& m : record().members) {
+    if (m.live() && m.node != self()) owner_.send(m.node, notice);
+  }
+  on_ready(self(), notice);
+}
+
+P2PDVM_DECL void job::on_ready(const node_id& from, const ready_notice& notice) {
+  traffic_.on_ready(from, notice);
+  if (!recovering_ || traffic_.ready_count() < record().ranks) return;
+  recovering_ = false;
+  if (record().incarnation.value() <= 1) return;
+  recovery_ = clock_now() - rollback_at_;
+  event e;
+  e.epoch = record().committed.epoch;
+  e.seconds = to_seconds(recovery_);
+  tell(event_kind::recovered, std::move(e));
+}
+
+P2PDVM_DECL void job::retire(rank_number rank) {
+  auto found = runners_.extract(rank);
+  if (!found) return;
+  traffic_.remove(rank);
+  found.mapped()->cancel();
+  retiring_.push_back(std::move(found.mapped()));
+  sweep_later();
+}
+
+/// Runners are never destroyed from inside their own calls.
+P2PDVM_DECL void job::sweep_later() {
+  if (sweep_timer_.armed()) return;
+  sweep_timer_.at(clock_now(), [this] {
+    std::erase_if(retiring_, [](const auto& r) { return !r->alive(); });
+    start_ranks();
+  });
+}
+
+P2PDVM_DECL void job::rank_ended(rank_runner& r, std::exception_ptr failure) {
+  if (r.rank().cancelled()) return sweep_later();
+  if (failure) return fail("rank " + std::to_string(r.number().value()) + ": " + detail::describe(failure));
+  event e;
+  e.rank = r.number();
+  tell(event_kind::rank_returned, std::move(e));
+  r.rank().finish();
+}
+
+P2PDVM_DECL void job::fail(std::string sentence) {
+  if (sentence.size() > limits::error_text_max) sentence.resize(limits::error_text_max);
+  keeper_.propose([sentence](const checkpoint::job_record& r) { return checkpoint::fail(r, sentence); });
+}
+
+P2PDVM_DECL result<payload> job::job_input(std::string_view name) {
+  const auto declared = who_.spec.inputs.find(std::string(name));
+  if (declared == who_.spec.inputs.end()) {
+    for (const auto& o : context_.program.options()) {
+      if (o.name == name && o.kind == peal::program::kind::input) return payload();
+    }
+    return error(errc::invalid_argument, "the program declares no input '" + std::string(name) + "'");
+  }
+  auto& cached = inputs_[declared->first];
+  if (cached.size() == declared->second.bytes) return cached;
+  auto bytes = store_.read_input(declared->second);
+  if (!bytes.ok()) return bytes.error();
+  cached = payload(std::move(*bytes));
+  return cached;
+}
+
+P2PDVM_DECL result<std::string> job::job_option(std::string_view name) const {
+  const auto found = who_.spec.options.find(std::string(name));
+  if (found != who_.spec.options.end()) return found->second;
+  return error(errc::invalid_argument, "the program declares no option '" + std::string(name) + "'");
+}
+
+// --- what others say ---
+
+P2PDVM_DECL void job::on_message(const node_id& from, job_message message) {
+  if (!record().is_live(from) && !std::holds_alternative<record_update>(message)) {
+    // Somebody who was evicted, or whose admission this peer has not heard of yet.
+    if (told_old_.insert(from).second) owner_.send(from, keeper_.update());
+    return;
+  }
+  detector_.heard_from(clock_now(), from);
+  std::visit([&](auto& m) { on(from, m); }, message);
+}
+
+P2PDVM_DECL void job::on(const node_id& from, record_update& update) {
+  const auto news = keeper_.learn(update);
+  if (!news.ok()) {
+    event e;
+    e.node = from;
+    e.text = "a peer sent a job record that proves nothing: " + news.error().message();
+    tell(event_kind::warning, std::move(e));
+  }
+}
+
+P2PDVM_DECL void job::on(const node_id& from, record_request&) {
+  owner_.send(from, keeper_.update());
+}
+
+P2PDVM_DECL void job::on(const node_id& from, checkpoint::cut_facts& facts) {
+  if (!barrier_) return record_is_old(from);
+  const auto accepted = barrier_->on_facts(from, facts);
+  if (!accepted.ok()) {
+    event e;
+    e.node = from;
+    e.text = "a peer broke the checkpoint protocol: " + accepted.error().message();
+    tell(event_kind::warning, std::move(e));
+  }
+  pump_barrier();
+}
+
+P2PDVM_DECL void job::on(const node_id&, acknowledgement_batch& batch) {
+  traffic_.on_acknowledgements(batch);
+}
+
+P2PDVM_DECL void job::on(const node_id&, messaging::rank_blocked& blocked) {
+  traffic_.on_blocked(blocked);
+}
+
+P2PDVM_DECL void job::on(const node_id& from, ready_notice& notice) { on_ready(from, notice); }
+
+P2PDVM_DECL void job::on(const node_id& from, checkpoint::register_request& request) {
+  keeper_.on_request(from, request);
+}
+
+P2PDVM_DECL void job::on(const node_id& from, checkpoint::register_reply& reply) {
+  keeper_.on_reply(from, reply);
+}
+
+P2PDVM_DECL void job::on(const node_id& from, end_seen&) {
+  end_seen_.insert(from);
+  owner_.on_end_seen(from);
+}
+
+P2PDVM_DECL void job::on_rank_message(const node_id& from, payload message) {
+  if (!record().is_live(from)) return;
+  traffic_.on_message(from, std::move(message));
+}
+
+P2PDVM_DECL void job::on_store_message(const node_id& from, const store::store_message& message) {
+  const bool reader = readers_.contains(from) && std::holds_alternative<store::get_chunks>(message);
+  const bool answers = awaiting_inputs_ == from;
+  if (!record().is_live(from) && !reader && !answers) return;
+  if (!store_.on_message(from, message)) restorer_.on_message(from, message);
+}
+
+P2PDVM_DECL void job::fetch_inputs(const node_id& from, std::function<void(result<>)> done) {
+  awaiting_inputs_ = from;
+  restorer_.fetch_inputs(from, who_.spec.inputs, std::move(done));
+}
+
+// --- who lives ---
+
+P2PDVM_DECL void job::arm_detector() {
+  detector_timer_.at(detector_.next_timer(), [this] {
+    detector_.on_timer(clock_now());
+    arm_detector();
+  });
+}
+
+P2PDVM_DECL void job::on_detector_datagram(const node_id& from, byte_view bytes) {
+  detector_.on_message(clock_now(), from, bytes);
+  arm_detector();
+}
+
+P2PDVM_DECL void job::on_connection_lost(const node_id& node) {
+  if (ended_) return owner_.on_end_seen(node);
+  if (!record().is_live(node)) return;
+  detector_.hint(clock_now(), node);
+  arm_detector();
+}
+
+P2PDVM_DECL void job::on_peer_reset(const node_id& node) {
+  // A process that restarted has lost its ranks, whoever says so first.
+  store_.on_member_reset(node);
+  restorer_.on_member_lost(node);
+}
+
+P2PDVM_DECL void job::suspected(const node_id& who, const std::vector<node_id>&) {
+  event e;
+  e.node = who;
+  tell(event_kind::suspected, std::move(e));
+}
+
+P2PDVM_DECL void job::refuted(const node_id& who) {
+  lost_.erase(who);
+  event e;
+  e.node = who;
+  tell(event_kind::refuted, std::move(e));
+}
+
+P2PDVM_DECL void job::agreed_dead(const node_id& who, const std::vector<node_id>&) {
+  if (!record().is_live(who) || record().state == checkpoint::job_state::done) return;
+  lost_.insert(who);
+  event e;
+  e.node = who;
+  tell(event_kind::lost, std::move(e));
+  // One proposal is enough; the others stand by in case its author dies too.
+  duration delay = duration::zero();
+  for (const checkpoint::member& m : record().members) {
+    if (m.node == self()) break;
+    if (m.live() && !lost_.contains(m.node)) delay += std::chrono::milliseconds(150);
+  }
+  if (eviction_timer_.armed()) return;
+  eviction_timer_.after(delay, [this] { evict_lost(); });
+}
+
+P2PDVM_DECL void job::evict_lost() {
+  std::erase_if(lost_, [this](const node_id& n) { return !record().is_live(n); });
+  if (lost_.empty() || !is_member()) return;
+  keeper_.propose(
+      [gone = lost_](const checkpoint::job_record& r) { return checkpoint::evict(r, gone); },
+      [this](const result<>& written) {
+        if (written.ok() || written.error().code() == errc::conflict) return;
+        event e;
+        e.text = written.error().message();
+        tell(event_kind::warning, std::move(e));
+      });
+}
+
+P2PDVM_DECL job::status job::now() const {
+  status s;
+  s.ranks_here = runners_.size();
+  s.ranks_ready = traffic_.ready_count();
+  s.live_peers = record().live_count();
+  s.committed = record().committed.epoch;
+  for (const auto& [rank, r] : runners_) {
+    const std::uint64_t points = r->rank().safe_points();
+    s.safe_points = s.safe_points == 0 ? points : std::min(s.safe_points, points);
+  }
+  return s;
+}
+
+}  // namespace p2pdvm::runtime

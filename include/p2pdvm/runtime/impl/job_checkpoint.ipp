@@ -1,0 +1,360 @@
+#pragma once
+
+#include <p2pdvm/runtime/job.hpp>
+
+#include <algorithm>
+
+namespace p2pdvm::runtime {
+
+namespace detail {
+
+inline peal::verdict to_peal(checkpoint::verdict v) {
+  return v == checkpoint::verdict::cut    ? peal::verdict::cut
+         : v == checkpoint::verdict::wait ? peal::verdict::wait
+                                          : peal::verdict::pass;
+}
+
+}  // namespace detail
+
+// --- ranks at their safe points ---
+
+P2PDVM_DECL peal::verdict job::rank_arrives(rank_runner& r) {
+  const checkpoint::verdict v = barrier_->at_safe_point(r.number());
+  // A rank that is to cut is captured before anything else happens; `rank_captured` goes on.
+  if (v == checkpoint::verdict::cut) {
+    before_capture(r);
+  } else {
+    pump_barrier();
+  }
+  return detail::to_peal(v);
+}
+
+P2PDVM_DECL peal::verdict job::rank_arrives_together(rank_runner& r, epoch_number wished) {
+  const checkpoint::verdict v = barrier_->reached_together(r.number(), wished);
+  if (v == checkpoint::verdict::cut) {
+    before_capture(r);
+  } else {
+    pump_barrier();
+  }
+  return detail::to_peal(v);
+}
+
+P2PDVM_DECL void job::before_capture(rank_runner& r) {
+  capture_began_ = clock_now();
+  if (!leaving_ || barrier_->epoch() != leaving_epoch_) return;
+  r.freeze(true);
+  barrier_->freeze(r.number(), true);
+}
+
+P2PDVM_DECL void job::rank_captured(rank_runner& r, epoch_number epoch, peal::snapshot taken) {
+  const time_point now = clock_now();
+  blocking_ = std::max(now - capture_began_, blocking_ / 2);
+  cut_at_ = now;
+  if (r.frozen()) traffic_.freeze(r.number(), true);
+  event e;
+  e.epoch = epoch;
+  e.rank = r.number();
+  tell(event_kind::cut, std::move(e));
+  store_.captured(r.number(), epoch, record().incarnation, std::move(taken));
+  pump_barrier();
+}
+
+P2PDVM_DECL void job::capture(rank_runner& r) {
+  before_capture(r);
+  const epoch_number epoch = barrier_->epoch();
+  rank_captured(r, epoch, r.rank().capture(epoch));
+}
+
+P2PDVM_DECL void job::capture_if(rank_runner& r, checkpoint::verdict v) {
+  if (v == checkpoint::verdict::cut) {
+    capture(r);
+  } else {
+    pump_barrier();
+  }
+}
+
+P2PDVM_DECL void job::rank_stands(rank_runner& r, bool standing) {
+  if (!standing) {
+    barrier_->left_standing(r.number());
+    pump_barrier();
+  } else if (r.rank().finished()) {
+    capture_if(r, barrier_->returned(r.number()));
+  } else {
+    capture_if(r, barrier_->standing(r.number()));
+  }
+}
+
+// --- the barrier's decisions ---
+
+P2PDVM_DECL void job::pump_barrier() {
+  if (!barrier_ || std::exchange(pumping_, true)) return;
+  for (auto actions = barrier_->take_actions(); !actions.empty();
+       actions = barrier_->take_actions()) {
+    for (auto& action : actions) std::visit([this](auto& a) { act(a); }, action);
+  }
+  pumping_ = false;
+}
+
+P2PDVM_DECL void job::act(checkpoint::cut_action::send& a) {
+  if (a.facts.want && a.facts.epoch != wish_told_) {
+    wish_told_ = a.facts.epoch;
+    event e;
+    e.epoch = a.facts.epoch;
+    tell(event_kind::wished, std::move(e));
+  }
+  if (a.to) return owner_.send(*a.to, std::move(a.facts));
+  for (const checkpoint::member& m : record().members) {
+    if (m.live() && m.node != self()) owner_.send(m.node, a.facts);
+  }
+}
+
+P2PDVM_DECL void job::act(checkpoint::cut_action::rank_verdict& a) {
+  const auto found = runners_.find(a.rank);
+  if (found == runners_.end()) return;
+  rank_runner& r = *found->second;
+  if (a.verdict == checkpoint::verdict::cut) before_capture(r);
+  if (r.rank().waits_at_safe_point()) r.rank().end_wait();
+  if (a.verdict == checkpoint::verdict::cut) capture(r);
+}
+
+P2PDVM_DECL void job::act(checkpoint::cut_action::close_late_log& a) {
+  const auto found = runners_.find(a.rank);
+  if (found == runners_.end()) return;
+  messaging::endpoint& end = found->second->endpoint();
+  end.close_late_log();
+  store_.close(a.rank, a.epoch, end.late_log());
+}
+
+P2PDVM_DECL void job::act(checkpoint::cut_action::committable& a) {
+  commit_timer_.after(a.delay, [this, c = a] { propose_commit(c); });
+}
+
+P2PDVM_DECL void job::act(checkpoint::cut_action::give_up& a) {
+  event e;
+  e.epoch = a.epoch;
+  e.text = a.reason;
+  tell(event_kind::abandoned, std::move(e));
+  keeper_.propose([i = record().incarnation, n = a.epoch](const checkpoint::job_record& r) {
+    return checkpoint::raise_floor(r, i, n);
+  });
+}
+
+P2PDVM_DECL void job::act(checkpoint::cut_action::released& a) {
+  store_.drop(a.epoch);
+  for (auto& [rank, r] : runners_) r->endpoint().on_floor(a.epoch);
+  if (leaving_ && a.epoch == leaving_epoch_) wish_to_leave();
+  arm_policy();
+}
+
+P2PDVM_DECL void job::act(checkpoint::cut_action::committed& a) {
+  commit_latency_ = std::max(clock_now() - cut_at_, commit_latency_ / 2);
+  event e;
+  e.epoch = a.epoch;
+  e.count = store_.replicas();
+  e.seconds = to_seconds(clock_now() - cut_at_);
+  tell(event_kind::committed, std::move(e));
+  store_.committed(record());
+  for (auto& [rank, r] : runners_) r->endpoint().drop_late_log();
+  if (leaving_ && a.epoch >= leaving_epoch_) move_away();
+  arm_policy();
+}
+
+P2PDVM_DECL void job::act(checkpoint::cut_action::need_record& a) { record_is_old(a.from); }
+
+P2PDVM_DECL void job::act(checkpoint::cut_action::inform& a) {
+  owner_.send(a.to, keeper_.update());
+}
+
+P2PDVM_DECL void job::must_abandon(epoch_number epoch, std::string why) {
+  if (!barrier_) return;
+  barrier_->abandon(epoch, std::move(why));
+  pump_barrier();
+}
+
+P2PDVM_DECL void job::propose_commit(const checkpoint::cut_action::committable& c) {
+  if (!barrier_ || barrier_->epoch() != c.epoch) return;
+  for (const byte_vector& receipts : c.receipts) {
+    if (!store_.sufficient(receipts)) return;  // its rank seals again with other holders
+  }
+  keeper_.propose([i = record().incarnation, c](const checkpoint::job_record& r) {
+    return c.final ? checkpoint::finish(r, i, c.epoch, c.manifests)
+                   : checkpoint::commit(r, i, c.epoch, c.manifests);
+  });
+}
+
+P2PDVM_DECL void job::drained(rank_number rank, epoch_number epoch, const drain_outcome& outcome) {
+  event e;
+  e.rank = rank;
+  e.epoch = epoch;
+  e.count = outcome.bytes_sent;
+  tell(event_kind::drained, event(e));
+  tell(event_kind::sealed, std::move(e));
+  const auto told = barrier_->sealed(rank, epoch, outcome.manifest, outcome.receipts);
+  if (!told.ok()) must_abandon(epoch, told.error().message());
+  pump_barrier();
+}
+
+P2PDVM_DECL void job::drain_failed(rank_number rank, epoch_number epoch, const error& why) {
+  must_abandon(epoch, "the snapshot of rank " + std::to_string(rank.value()) +
+                          " cannot be stored: " + why.message());
+}
+
+P2PDVM_DECL void job::send_store(const node_id& to, const store::store_message& message) {
+  if (to != self()) return owner_.send_store(to, message);
+  // To this peer's own holder, but not from inside the caller.
+  context_.machine.clock().call_at(clock_now(), [this, alive = alive_, message] {
+    if (*alive) on_store_message(self(), message);
+  });
+}
+
+// --- wishes ---
+
+P2PDVM_DECL void job::wish() {
+  if (!barrier_ || record().state != checkpoint::job_state::running) return;
+  barrier_->wish();
+  pump_barrier();
+}
+
+P2PDVM_DECL checkpoint::observation job::observe() const {
+  std::vector<duration> ages;
+  for (const auto& [node, since] : member_since_) {
+    if (record().is_live(node)) ages.push_back(clock_now() - since);
+  }
+  checkpoint::observation seen;
+  seen.failures_per_second = checkpoint::failures_per_second(lifetimes_, ages);
+  seen.blocking = std::max<duration>(blocking_, std::chrono::microseconds(50));
+  seen.commit_latency = commit_latency_;
+  seen.recovery = recovery_;
+  return seen;
+}
+
+P2PDVM_DECL void job::arm_policy() {
+  if (record().state != checkpoint::job_state::running) return policy_timer_.cancel();
+  const duration pause = policy_->next(observe());
+  if (pause == duration::max()) return policy_timer_.cancel();
+  policy_timer_.at(std::max(cut_at_ + pause, clock_now()), [this] { wish(); });
+}
+
+// --- leaving ---
+
+P2PDVM_DECL void job::leave() {
+  if (std::exchange(leaving_, true)) return;
+  tell(event_kind::leaving);
+  if (!barrier_ || record().state != checkpoint::job_state::running || !is_member())
+    return owner_.on_left();
+  wish_to_leave();
+}
+
+P2PDVM_DECL void job::wish_to_leave() {
+  for (auto& [rank, r] : runners_) {
+    if (!r->frozen()) continue;  // that epoch was given up: on with it
+    r->freeze(false);
+    barrier_->freeze(rank, false);
+    traffic_.freeze(rank, false);
+    r->rank().thaw();
+    announce_ready({rank});
+  }
+  leaving_epoch_ = runners_.empty() ? record().committed.epoch : barrier_->leaving_epoch();
+  if (runners_.empty() && record().live_count() > 1) return move_away();
+  leaving_epoch_ = barrier_->wish(leaving_epoch_);
+  pump_barrier();
+}
+
+P2PDVM_DECL void job::move_away() {
+  if (record().live_count() == 1) return owner_.on_left();  // nobody to hand anything to
+  keeper_.propose(
+      [me = self(), i = record().incarnation](const checkpoint::job_record& r) -> result<checkpoint::job_record> {
+        auto placement = r.host_of_rank;
+        std::vector<std::size_t> load(r.members.size(), 0);
+        for (const std::uint32_t host : placement) ++load[host];
+        for (std::uint32_t& host : placement) {
+          if (r.members[host].node != me) continue;
+          std::size_t best = r.members.size();
+          for (std::size_t m = 0; m < r.members.size(); ++m) {
+            const bool can = r.members[m].can_host() && r.members[m].node != me;
+            if (can && (best == r.members.size() || load[m] < load[best])) best = m;
+          }
+          if (best == r.members.size())
+            return error(errc::lost, "no other peer can take over this peer's ranks");
+          ++load[best];
+          host = static_cast<std::uint32_t>(best);
+        }
+        return checkpoint::move_ranks(r, i, r.committed.epoch, std::move(placement), {me});
+      },
+      [this](const result<>& written) {
+        if (!written.ok() && is_member()) {
+          event e;
+          e.text = written.error().message();
+          tell(event_kind::warning, std::move(e));
+        }
+        owner_.on_left();
+      });
+}
+
+// --- the end ---
+
+P2PDVM_DECL void job::restored(rank_number rank, epoch_number epoch,
+                               std::shared_ptr<const peal::snapshot> snapshot,
+                               std::uint64_t fetched) {
+  event e;
+  e.rank = rank;
+  e.epoch = epoch;
+  e.count = fetched;
+  tell(event_kind::fetched, std::move(e));
+  if (record().state == checkpoint::job_state::done) {
+    results_[rank] = std::move(snapshot);
+    return results_complete();
+  }
+  if (!wanted_.contains(rank) || epoch != record().committed.epoch) return;
+  found_[rank] = std::move(snapshot);
+  start_ranks();
+}
+
+P2PDVM_DECL void job::restore_failed(rank_number rank, epoch_number epoch, const error& why) {
+  const std::string sentence = "checkpoint " + std::to_string(epoch.value()) + " of rank " +
+                               std::to_string(rank.value()) + " cannot be read: " + why.message();
+  if (record().state == checkpoint::job_state::done) return end(error(errc::lost, sentence));
+  fail(sentence);
+}
+
+P2PDVM_DECL void job::finish_job() {
+  if (std::exchange(finishing_, true)) return;
+  policy_timer_.cancel();
+  detector_timer_.cancel();
+  const auto& last = record().committed;
+  for (std::uint32_t r = 0; r < record().ranks; ++r) {
+    const rank_number rank(r);
+    if (auto kept = store_.kept(rank, last.epoch)) {
+      results_[rank] = std::move(kept);
+    } else {
+      restorer_.start(rank, last.epoch, last.manifests[r]);
+    }
+  }
+  results_complete();
+}
+
+P2PDVM_DECL void job::results_complete() {
+  if (results_.size() < record().ranks || ended_) return;
+  std::map<std::string, byte_vector> joined;
+  for (const auto& [rank, snapshot] : results_) {
+    for (const auto& piece : snapshot->pieces()) {
+      if (piece.name.starts_with("result/")) append(joined[piece.name.substr(7)], piece.bytes.view());
+    }
+  }
+  end(std::move(joined));
+  for (const checkpoint::member& m : record().members) {
+    if (m.live() && m.node != self()) owner_.send(m.node, end_seen());
+  }
+}
+
+P2PDVM_DECL void job::end(result<std::map<std::string, byte_vector>> results) {
+  if (std::exchange(ended_, true)) return;
+  policy_timer_.cancel();
+  detector_timer_.cancel();
+  std::vector<rank_number> old;
+  for (const auto& [rank, runner] : runners_) old.push_back(rank);
+  for (const rank_number rank : old) retire(rank);
+  owner_.on_end(results);
+}
+
+}  // namespace p2pdvm::runtime

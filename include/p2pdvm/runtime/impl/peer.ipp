@@ -1,0 +1,665 @@
+#pragma once
+
+#include <p2pdvm/runtime/peer.hpp>
+#include <p2pdvm/store/chunk.hpp>
+#include <p2pdvm/store/segment_log.hpp>
+
+#include <algorithm>
+
+namespace p2pdvm::runtime {
+
+namespace detail {
+
+inline constexpr std::string_view spec_name = "job/spec";
+inline constexpr std::string_view secret_name = "job/secret";
+inline constexpr std::string_view contacts_name = "contacts";
+inline constexpr auto join_patience = std::chrono::seconds(10);
+
+/// Where a swarm keeps the contacts of a job's members.
+inline node_id job_target(const job_id& job) {
+  byte_vector bytes = to_vector(as_bytes("p2pdvm job "));
+  append(bytes, job.bytes());
+  return node_id(crypto::hash(bytes).bytes());
+}
+
+inline std::string join_text(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& w : words) text += (text.empty() ? "" : ", ") + w;
+  return text;
+}
+
+}  // namespace detail
+
+P2PDVM_DECL digest256 digest_of(const job_results& results) {
+  crypto::hasher h;
+  for (const auto& [name, bytes] : results) {
+    const std::uint64_t sizes[] = {name.size(), bytes.size()};
+    h.add(std::as_bytes(std::span(sizes))).add(as_bytes(name)).add(bytes);
+  }
+  return h.finish();
+}
+
+P2PDVM_DECL peer::peer(host::machine& machine, queue_context& ranks, driver_token& token,
+                       const peal::program& program, peer_setting setting, callbacks call)
+    : machine_(machine),
+      setting_(std::move(setting)),
+      call_(std::move(call)),
+      program_(program),
+      ranks_(ranks),
+      token_(token),
+      join_timer_(machine.clock()),
+      node_timer_(machine.clock()),
+      linger_timer_(machine.clock()),
+      publish_timer_(machine.clock()) {}
+
+P2PDVM_DECL peer::~peer() {
+  *alive_ = false;
+  job_.reset();
+}
+
+// --- beginnings ---
+
+P2PDVM_DECL result<> peer::open() {
+  if (auto r = open_identity(); !r.ok()) return r;
+  auto log = store::segment_log::open(machine_.disk(), machine_.clock(), "store", {});
+  if (!log.ok()) return log.error();
+  log_ = std::move(*log);
+  if (setting_.listen) {
+    if (auto r = open_network(); !r.ok()) return r;
+  }
+  context_.emplace(peer_context{machine_, ranks_, token_, *log_, *identity_, program_, setting_,
+                                exchange_.get(), call_.event});
+  if (exchange_) {
+    event e;
+    e.kind = event_kind::listening;
+    e.text = exchange_->local().text();
+    context_->tell(std::move(e));
+  }
+  return {};
+}
+
+P2PDVM_DECL result<> peer::open_identity() {
+  auto saved = machine_.disk().read_all("identity", crypto::secret_key::size);
+  if (saved.ok() && saved->size() == crypto::secret_key::size) {
+    identity_.emplace(crypto::secret_key(*saved));
+    return {};
+  }
+  if (saved.ok() || saved.error().code() != errc::not_found)
+    return error(errc::corrupted, machine_.disk().describe("identity") +
+                                      " is damaged; restore it from a copy, or remove it to begin "
+                                      "as a new peer");
+  crypto::secret_key seed;
+  machine_.entropy().fill(seed.mutable_bytes());
+  identity_.emplace(seed);
+  return machine_.disk().replace("identity", seed.bytes());
+}
+
+P2PDVM_DECL result<> peer::open_network() {
+  messaging::exchange_options o;
+  o.swarm = setting_.swarm;
+  exchange_ = std::make_unique<messaging::exchange>(machine_, *identity_, o, *this);
+  if (auto r = exchange_->listen(*setting_.listen); !r.ok()) return r;
+  node_ = std::make_unique<overlay::node>(*identity_, overlay::node_options(),
+                                          random_generator(machine_.entropy().next()), *this);
+  node_->set_wall_clock(machine_.clock().now(), machine_.clock().wall());
+  auto saved = log_->get_value(detail::contacts_name);
+  if (!saved.ok()) return {};
+  auto contacts = wire::decode<std::vector<messaging::contact>>(*saved);
+  if (!contacts.ok()) return {};
+  std::vector<overlay::contact> known;
+  for (const auto& c : *contacts) {
+    (void)exchange_->learn(c);
+    for (const address& a : c.addresses) known.push_back({c.key, a});
+  }
+  node_->join(machine_.clock().now(), known);
+  arm_node();
+  return {};
+}
+
+P2PDVM_DECL messaging::contact peer::own_contact() const {
+  messaging::contact own{identity_->key(), {}};
+  const address local = exchange_->local();
+  if (!local.is_any()) {
+    own.addresses.push_back(local);
+    return own;
+  }
+  for (const address& a : machine_.network().interfaces()) {
+    if (a.is_v4() == local.is_v4() && own.addresses.size() < messaging::contact_addresses_max)
+      own.addresses.push_back(a.with_port(local.port()));
+  }
+  return own;
+}
+
+P2PDVM_DECL result<> peer::no_unfinished_job() {
+  auto saved = log_->get_value(record_keeper::record_name);
+  if (!saved.ok()) return {};
+  auto update = wire::decode<record_update>(*saved);
+  if (!update.ok() || update->record.state == checkpoint::job_state::done ||
+      update->record.state == checkpoint::job_state::failed)
+    return {};
+  return error(errc::wrong_job,
+               machine_.disk().describe("") + " holds an unfinished job (checkpoint " +
+                   std::to_string(update->record.committed.epoch.value()) +
+                   "); continue it with --resume, choose another folder with --data, or remove "
+                   "the folder to give that job up");
+}
+
+P2PDVM_DECL result<std::map<std::string, job_input>> peer::store_inputs(
+    const std::map<std::string, byte_vector>& inputs, const job_id& id,
+    const crypto::secret_key& secret) {
+  const store::chunk_codec codec(secret);
+  std::map<std::string, job_input> stored;
+  std::vector<chunk_id> all;
+  for (const auto& [name, bytes] : inputs) {
+    job_input& input = stored[name];
+    input.bytes = bytes.size();
+    for (std::size_t at = 0; at < bytes.size(); at += limits::chunk_bytes_large) {
+      const byte_view part = byte_view(bytes).subspan(
+          at, std::min(limits::chunk_bytes_large, bytes.size() - at));
+      const chunk_id chunk = codec.id(part);
+      input.chunks.push_back(chunk);
+      if (auto r = log_->put(chunk, codec.seal(chunk, part)); !r.ok()) return r.error();
+      all.push_back(chunk);
+    }
+  }
+  if (!all.empty()) {
+    if (auto r = log_->add_pin({id, incarnation_number(), epoch_number()}, all); !r.ok())
+      return r.error();
+  }
+  return stored;
+}
+
+P2PDVM_DECL result<> peer::remember(const job_spec& spec, const crypto::secret_key& secret) {
+  for (const store::pin& p : log_->pins()) {
+    if (p.job == spec.id) continue;
+    if (auto r = log_->drop_pin(p); !r.ok()) return r;
+  }
+  if (auto r = log_->put_value(detail::spec_name, wire::encode(spec)); !r.ok()) return r;
+  return log_->put_value(detail::secret_name, secret.bytes());
+}
+
+P2PDVM_DECL result<> peer::make_job(job_request request) {
+  P2PDVM_ASSERT(job_ == nullptr);
+  if (auto r = no_unfinished_job(); !r.ok()) return r;
+  job::identity who;
+  machine_.entropy().fill(who.spec.id.mutable_bytes());
+  machine_.entropy().fill(who.secret.mutable_bytes());
+  who.spec.program = program_.name();
+  who.spec.executable = setting_.executable;
+  who.spec.platform = setting_.platform;
+  who.spec.ranks = request.ranks;
+  who.spec.peers = request.peers;
+  who.spec.replicas = request.replicas;
+  who.spec.issuer = identity_->key();
+  who.spec.options = std::move(request.options);
+  auto inputs = store_inputs(request.inputs, who.spec.id, who.secret);
+  if (!inputs.ok()) return inputs.error();
+  who.spec.inputs = std::move(*inputs);
+  if (auto r = remember(who.spec, who.secret); !r.ok()) return r;
+
+  checkpoint::member founder;
+  founder.node = identity_->id();
+  founder.key = identity_->key();
+  if (exchange_) founder.addresses = own_contact().addresses;
+  founder.failure_domain = setting_.failure_domain;
+  auto first = checkpoint::found_job(who.spec.id, crypto::hash(wire::encode(who.spec)),
+                                     request.ranks, request.replicas, std::move(founder));
+  if (!first.ok()) return first.error();
+  checkpoint::acceptor acceptor(who.spec.id, *identity_);
+  byte_vector persist;
+  auto known = acceptor.found(std::move(*first), persist);
+  if (auto r = log_->put_value(record_keeper::acceptor_name, persist); !r.ok()) return r;
+  log_->sync([this, alive = alive_, who, known, acceptor = std::move(acceptor)](const result<>& synced) {
+    if (!*alive) return;
+    if (!synced.ok()) return finish(synced.error());
+    begin(who, known, acceptor);
+    job_->begin();
+    if (job_->spec().peers > 1) {
+      event e;
+      e.kind = event_kind::ticket;
+      e.text = make_ticket().value().text();
+      context_->tell(std::move(e));
+    }
+    maybe_start();
+  });
+  return {};
+}
+
+P2PDVM_DECL void peer::begin(job::identity who, checkpoint::certified_record known,
+                             std::optional<checkpoint::acceptor> acceptor) {
+  job_ = std::make_unique<job>(*this, *context_, std::move(who), std::move(known),
+                               std::move(acceptor));
+}
+
+P2PDVM_DECL result<> peer::resume() {
+  P2PDVM_ASSERT(job_ == nullptr);
+  const std::string folder = machine_.disk().describe("");
+  auto spec_bytes = log_->get_value(detail::spec_name);
+  auto secret = log_->get_value(detail::secret_name);
+  auto saved = log_->get_value(record_keeper::record_name);
+  auto kept = log_->get_value(record_keeper::acceptor_name);
+  if (!spec_bytes.ok() || !secret.ok())
+    return error(errc::not_found, folder + " holds no job to resume; start one without --resume");
+  auto spec = wire::decode<job_spec>(*spec_bytes);
+  if (!spec.ok() || secret->size() != crypto::secret_key::size)
+    return error(errc::corrupted, folder + " holds a damaged job; its other peers can go on without "
+                                           "this one: remove the folder and join again");
+  if (spec->program != program_.name())
+    return error(errc::wrong_job, folder + " holds a job of the program '" + spec->program +
+                                      "', not of '" + program_.name() +
+                                      "'; choose another folder with --data");
+  std::optional<checkpoint::acceptor> acceptor;
+  if (kept.ok()) {
+    auto restored = checkpoint::acceptor::restore(spec->id, *identity_, *kept);
+    if (!restored.ok()) return restored.error();
+    acceptor = std::move(*restored);
+  }
+  checkpoint::certified_record known;
+  if (saved.ok()) {
+    auto update = wire::decode<record_update>(*saved);
+    if (!update.ok()) return update.error();
+    known.proof = update->proof;
+    known.record = std::make_shared<const checkpoint::job_record>(std::move(update->record));
+  } else {
+    return error(errc::not_found, folder + " holds a job that never began; start it again without "
+                                           "--resume after removing the folder");
+  }
+  if (known.record->state == checkpoint::job_state::failed)
+    return error(errc::misuse, "the job in " + folder + " has failed: " + known.record->failure);
+  begin({std::move(*spec), crypto::secret_key(*secret)}, std::move(known), std::move(acceptor));
+  job_->begin_resumed();
+  maybe_start();
+  return {};
+}
+
+// --- joining ---
+
+P2PDVM_DECL result<ticket> peer::make_ticket(std::uint32_t uses) const {
+  if (!exchange_ || !job_) return error(errc::not_found, "there is no job to give a ticket for");
+  ticket t;
+  t.swarm = digest256(setting_.swarm.bytes());
+  t.job = job_->spec().id;
+  t.uses = uses;
+  t.expiry = machine_.clock().wall() + setting_.ticket_lifetime.count();
+  t.serial = machine_.entropy().next();
+  const auto own = own_contact();
+  t.contacts.push_back({own.key, own.addresses});
+  for (const auto& m : job_->record().members) {
+    if (m.live() && m.node != identity_->id() && t.contacts.size() < 4)
+      t.contacts.push_back({m.key, m.addresses});
+  }
+  t.sign(*identity_);
+  return t;
+}
+
+P2PDVM_DECL result<> peer::join(const ticket& with) {
+  P2PDVM_ASSERT(exchange_ != nullptr);
+  if (auto r = with.check(machine_.clock().wall()); !r.ok()) return r;
+  if (!equal(with.swarm.bytes(), setting_.swarm.bytes()))
+    return error(errc::wrong_job, "this ticket is for another swarm than this program's");
+  if (auto spec = log_->get_value(detail::spec_name); spec.ok()) {
+    const auto kept = wire::decode<job_spec>(*spec);
+    if (kept.ok() && kept->id != with.job) {
+      if (auto r = no_unfinished_job(); !r.ok()) return r;
+    } else if (kept.ok()) {
+      return resume();
+    }
+  }
+  joining_.emplace();
+  joining_->with = with;
+  joining_->deadline = machine_.clock().now() + detail::join_patience;
+  std::vector<overlay::contact> swarm;
+  for (const auto& c : with.contacts) {
+    auto node = exchange_->learn({c.key, c.addresses});
+    if (!node.ok() || *node == identity_->id()) continue;
+    joining_->contacts.push_back(*node);
+    for (const address& a : c.addresses) swarm.push_back({c.key, a});
+  }
+  for (const auto& c : exchange_->contacts()) {
+    const node_id node = crypto::node_id_of(c.key);
+    auto& list = joining_->contacts;
+    if (std::find(list.begin(), list.end(), node) == list.end()) list.push_back(node);
+  }
+  if (joining_->contacts.empty())
+    return error(errc::unreachable, "this ticket names no peer but this one");
+  node_->join(machine_.clock().now(), swarm);
+  node_->find(machine_.clock().now(), detail::job_target(with.job), std::nullopt,
+              [this, alive = alive_](const result<overlay::found_record>& found) {
+                if (!*alive || !joining_ || !found.ok()) return;
+                const auto more =
+                    wire::decode<std::vector<messaging::contact>>((*found).what.value);
+                if (!more.ok()) return;
+                for (const auto& c : *more) {
+                  if (auto node = exchange_->learn(c); node.ok()) joining_->contacts.push_back(*node);
+                }
+              });
+  arm_node();
+  ask_to_join();
+  return {};
+}
+
+P2PDVM_DECL void peer::ask_to_join() {
+  joining& j = *joining_;
+  const time_point now = machine_.clock().now();
+  if (now >= j.deadline) {
+    std::vector<std::string> places;
+    for (const auto& c : j.with.contacts) {
+      for (const address& a : c.addresses) places.push_back(a.text());
+    }
+    return join_failed(error(errc::unreachable,
+                             "no peer of this job answers at " + detail::join_text(places) +
+                                 (j.last_trouble.empty() ? "" : " (" + j.last_trouble + ")") +
+                                 "; is a peer of the job running there, and reachable from here?"));
+  }
+  j.asked = j.contacts[j.next++ % j.contacts.size()];
+  join_request request;
+  request.job = j.with.job;
+  request.ticket = j.with;
+  request.executable = setting_.executable;
+  request.platform = setting_.platform;
+  request.failure_domain = setting_.failure_domain;
+  request.addresses = own_contact().addresses;
+  request.storage_only = setting_.storage_only;
+  request.has_inputs = job_ != nullptr;
+  send(*j.asked, std::move(request));
+  join_timer_.after(std::chrono::seconds(2), [this] { ask_to_join(); });
+}
+
+P2PDVM_DECL void peer::join_failed(const error& why) {
+  join_timer_.cancel();
+  joining_.reset();
+  finish(why);
+}
+
+P2PDVM_DECL std::string peer::why_not(const node_id& from, const join_request& request) const {
+  if (!job_ || request.job != job_->spec().id) return "this peer does not work on that job";
+  const auto& record = job_->record();
+  if (record.state == checkpoint::job_state::done) return "the job is done already";
+  if (record.state == checkpoint::job_state::failed) return "the job has failed: " + record.failure;
+  if (request.executable != setting_.executable)
+    return "your program is another build than the job's; every peer must run the same executable";
+  if (request.platform != setting_.platform)
+    return "your platform computes other floating-point results than the job's peers, so that "
+           "results would depend on where ranks run";
+  if (record.find(from) != nullptr) return {};
+  if (!request.ticket) return "you need a ticket to join";
+  const ticket& t = *request.ticket;
+  if (t.job != job_->spec().id || t.issuer != job_->spec().issuer)
+    return "the ticket is not one of this job's maker";
+  if (auto good = t.check(machine_.clock().wall()); !good.ok()) return good.error().message();
+  const digest256 id = crypto::hash(wire::encode(t));
+  const auto used = std::count_if(record.members.begin(), record.members.end(),
+                                  [&](const auto& m) { return m.ticket == id; });
+  if (t.uses > 0 && used >= t.uses) return "the ticket was used up";
+  return {};
+}
+
+P2PDVM_DECL void peer::on_join_request(const node_id& from, const join_request& request) {
+  if (std::string reason = why_not(from, request); !reason.empty())
+    return send(from, join_refusal{std::move(reason)});
+  exchange_->trust(from);
+  if (!request.has_inputs) {
+    job_->allow_reader(from);
+    return send(from, welcome{job_->spec(), job_->secret(), job_->keeper().update()});
+  }
+  const messaging::contact* known = exchange_->find(from);
+  checkpoint::member joiner;
+  joiner.node = from;
+  if (known != nullptr) joiner.key = known->key;
+  joiner.addresses = request.addresses;
+  if (joiner.addresses.size() > checkpoint::member_addresses_max)
+    joiner.addresses.resize(checkpoint::member_addresses_max);
+  joiner.failure_domain = request.failure_domain.substr(0, checkpoint::failure_domain_bytes_max);
+  if (request.storage_only) joiner.flags = checkpoint::member::storage_only;
+  if (request.ticket) joiner.ticket = crypto::hash(wire::encode(*request.ticket));
+  job_->keeper().propose(
+      [joiner](const checkpoint::job_record& r) { return checkpoint::admit(r, joiner); },
+      [this, alive = alive_, from](const result<>& written) {
+        if (!*alive || !job_) return;
+        if (!written.ok() && written.error().code() != errc::conflict)
+          return send(from, join_refusal{written.error().message()});
+        send(from, job_->keeper().update());
+      });
+}
+
+P2PDVM_DECL void peer::on_welcome(const node_id& from, welcome message) {
+  if (!joining_ || job_ || joining_->asked != from) return;
+  if (message.spec.id != joining_->with.job || message.spec.issuer != joining_->with.issuer) return;
+  if (auto r = message.spec.validate(); !r.ok()) return join_failed(r.error());
+  if (message.spec.program != program_.name())
+    return join_failed(error(errc::incompatible, "the job runs the program '" +
+                                                     message.spec.program + "', this one is '" +
+                                                     program_.name() + "'"));
+  const auto& record = message.newest.record;
+  auto believed = record.validate();
+  if (believed.ok()) believed = checkpoint::verify(record, message.newest.proof, record.keepers);
+  if (!believed.ok()) return join_failed(believed.error());
+  if (auto r = remember(message.spec, message.secret); !r.ok()) return join_failed(r.error());
+  join_timer_.cancel();
+  joining_->deadline = time_point_never;
+  exchange_->trust(from);
+  checkpoint::certified_record known;
+  known.proof = message.newest.proof;
+  known.record = std::make_shared<const checkpoint::job_record>(record);
+  begin({std::move(message.spec), message.secret}, std::move(known), std::nullopt);
+  job_->fetch_inputs(from, [this, alive = alive_](const result<>& fetched) {
+    if (!*alive) return;
+    if (!fetched.ok()) return join_failed(fetched.error());
+    joining_->deadline = machine_.clock().now() + detail::join_patience;
+    ask_to_join();
+  });
+}
+
+P2PDVM_DECL void peer::maybe_start() {
+  if (!job_) return;
+  const auto& record = job_->record();
+  if (record.state != checkpoint::job_state::forming) return;
+  const bool enough = record.live_count() >= job_->spec().peers;
+  event e;
+  e.kind = event_kind::waiting_peers;
+  e.count = record.live_count();
+  e.text = std::to_string(job_->spec().peers);
+  if (!enough) return context_->tell(std::move(e));
+  for (const auto& m : record.members) {
+    if (!m.live()) continue;
+    if (m.node == identity_->id())
+      job_->keeper().propose([](const checkpoint::job_record& r) { return checkpoint::start(r); });
+    return;
+  }
+}
+
+// --- between the network and the job ---
+
+P2PDVM_DECL void peer::on_message(const node_id& from, std::uint8_t channel, payload message) {
+  if (channel == channel::rank) {
+    if (job_) job_->on_rank_message(from, std::move(message));
+    return;
+  }
+  if (channel == channel::store) {
+    auto decoded = store::read_store_message(message.view());
+    if (decoded.ok() && job_) job_->on_store_message(from, *decoded);
+    return;
+  }
+  if (channel != channel::job) return;
+  auto decoded = wire::decode<job_message>(message.view());
+  if (!decoded.ok()) return;
+  if (auto* request = std::get_if<join_request>(&*decoded)) return on_join_request(from, *request);
+  if (auto* refusal = std::get_if<join_refusal>(&*decoded)) {
+    if (joining_ && joining_->asked == from)
+      join_failed(error(errc::refused, "the job does not take this peer: " + refusal->reason));
+    return;
+  }
+  if (auto* w = std::get_if<welcome>(&*decoded)) return on_welcome(from, std::move(*w));
+  if (job_) job_->on_message(from, std::move(*decoded));
+}
+
+P2PDVM_DECL void peer::on_peer_up(const node_id&) {}
+
+P2PDVM_DECL void peer::on_peer_reset(const node_id& node) {
+  if (job_) job_->on_peer_reset(node);
+}
+
+P2PDVM_DECL void peer::on_connection_lost(const node_id& node, const error& why) {
+  if (joining_ && joining_->asked == node && joining_->deadline != time_point_never) {
+    joining_->last_trouble = why.message();
+    if (joining_->contacts.size() > 1) join_timer_.after(std::chrono::milliseconds(50), [this] { ask_to_join(); });
+  }
+  if (job_) job_->on_connection_lost(node);
+}
+
+P2PDVM_DECL void peer::on_datagram(const public_key& from, const node_id& id,
+                                   const address& from_address, byte_view plain) {
+  if (plain.empty()) return;
+  if (plain[0] == datagram_kind::detector) {
+    if (job_) job_->on_detector_datagram(id, plain.subspan(1));
+  } else if (plain[0] == datagram_kind::overlay) {
+    node_->on_datagram(machine_.clock().now(), {from, from_address}, plain.subspan(1));
+    arm_node();
+  }
+}
+
+P2PDVM_DECL void peer::send(const overlay::contact& to, byte_view datagram) {
+  byte_vector bytes{datagram_kind::overlay};
+  append(bytes, datagram);
+  exchange_->send_datagram(to.key, to.where, bytes);
+}
+
+P2PDVM_DECL void peer::send(const node_id& to, job_message message) {
+  if (!exchange_ || to == identity_->id()) return;
+  exchange_->send(to, channel::job, wire::encode(message), {}, messaging::priority::control);
+}
+
+P2PDVM_DECL void peer::send_store(const node_id& to, const store::store_message& message) {
+  if (!exchange_) return;
+  exchange_->send(to, channel::store, wire::encode(message), {}, messaging::priority::bulk);
+}
+
+P2PDVM_DECL void peer::send_detector(const node_id& to, byte_view datagram) {
+  if (!exchange_) return;
+  const messaging::contact* who = exchange_->find(to);
+  if (who == nullptr || who->addresses.empty()) return;
+  byte_vector bytes{datagram_kind::detector};
+  append(bytes, datagram);
+  exchange_->send_datagram(who->key, who->addresses.front(), bytes);
+}
+
+P2PDVM_DECL void peer::arm_node() {
+  if (!node_) return;
+  node_timer_.at(node_->next_timer(), [this] {
+    node_->on_timer(machine_.clock().now());
+    arm_node();
+  });
+}
+
+P2PDVM_DECL void peer::on_members(const checkpoint::job_record& previous,
+                                  const checkpoint::job_record& now) {
+  if (joining_ && now.is_live(identity_->id())) {
+    joining_.reset();
+    join_timer_.cancel();
+  }
+  if (!exchange_) return;
+  bool changed = false;
+  for (const auto& m : now.members) {
+    if (m.node == identity_->id() || m.live() == previous.is_live(m.node)) continue;
+    changed = true;
+    if (!m.live()) {
+      exchange_->forget(m.node);
+      continue;
+    }
+    (void)exchange_->learn({m.key, m.addresses});
+    exchange_->trust(m.node);
+    exchange_->keep(m.node);
+  }
+  if (!changed) return;
+  remember_contacts();
+  publish_timer_.after(std::chrono::seconds(1), [this] { publish_job(); });
+  maybe_start();
+}
+
+P2PDVM_DECL void peer::remember_contacts() {
+  std::vector<messaging::contact> list;
+  for (const auto& m : job_->record().members) {
+    if (m.live() && m.node != identity_->id() && list.size() < 64)
+      list.push_back({m.key, m.addresses});
+  }
+  (void)log_->put_value(detail::contacts_name, wire::encode(list));
+}
+
+P2PDVM_DECL void peer::publish_job() {
+  if (!job_ || ended_ || !job_->is_member()) return;
+  std::vector<messaging::contact> list;
+  for (const auto& m : job_->record().members) {
+    if (m.live() && list.size() < 6) list.push_back({m.key, {m.addresses.begin(), m.addresses.begin() + std::min<std::ptrdiff_t>(2, std::ssize(m.addresses))}});
+  }
+  const time_point now = machine_.clock().now();
+  std::vector<overlay::contact> swarm;
+  for (const auto& c : list) {
+    for (const address& a : c.addresses) {
+      if (c.key != identity_->key()) swarm.push_back({c.key, a});
+    }
+  }
+  if (!swarm.empty()) node_->join(now, swarm);
+  node_->publish(now,
+                 overlay::make_record(*identity_, detail::job_target(job_->spec().id), ++published_,
+                                      machine_.clock().wall() + 24 * 3600, wire::encode(list)),
+                 [](const result<std::size_t>&) {});
+  arm_node();
+}
+
+// --- the end ---
+
+P2PDVM_DECL void peer::wish() {
+  if (job_) job_->wish();
+}
+
+P2PDVM_DECL void peer::leave() {
+  if (!job_ || ended_) return on_left();
+  job_->leave();
+}
+
+P2PDVM_DECL void peer::on_left() {
+  going_ = true;
+  linger_timer_.after(std::chrono::seconds(2), [this] { call_.may_go(); });
+  check_may_go();
+}
+
+P2PDVM_DECL void peer::on_end(const result<job_results>& results) {
+  event e;
+  e.kind = results.ok() ? event_kind::done : event_kind::failed;
+  if (!results.ok()) {
+    e.text = results.error().message();
+  } else if (!(*results).empty()) {
+    e.text = digest_of(*results).hex();
+  }
+  context_->tell(std::move(e));
+  finish(results);
+}
+
+P2PDVM_DECL void peer::finish(const result<job_results>& results) {
+  if (std::exchange(ended_, true)) return;
+  going_ = true;
+  if (call_.ended) call_.ended(results);
+  linger_timer_.after(setting_.linger_max, [this] { call_.may_go(); });
+  machine_.clock().call_at(machine_.clock().now(), [this, alive = alive_] {
+    if (*alive) check_may_go();
+  });
+}
+
+P2PDVM_DECL void peer::on_end_seen(const node_id&) {
+  if (ended_) check_may_go();
+}
+
+P2PDVM_DECL void peer::check_may_go() {
+  if (!going_) return;
+  if (exchange_ && job_ && job_->is_member()) {
+    const bool done = job_->record().state == checkpoint::job_state::done;
+    for (const auto& m : job_->record().members) {
+      if (!m.live() || m.node == identity_->id()) continue;
+      if (done && !job_->end_seen_by().contains(m.node)) return;
+    }
+  }
+  // What is still queued for others must go out first.
+  linger_timer_.after(std::chrono::milliseconds(exchange_ ? 200 : 0), [this] { call_.may_go(); });
+}
+
+}  // namespace p2pdvm::runtime

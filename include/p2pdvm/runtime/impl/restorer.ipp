@@ -1,0 +1,160 @@
+#pragma once
+
+#include <p2pdvm/runtime/restorer.hpp>
+
+namespace p2pdvm::runtime {
+
+P2PDVM_DECL restorer::restorer(restorer_owner& owner, peer_context& context, const job_id& job,
+                               const crypto::secret_key& secret)
+    : owner_(owner), context_(context), job_(job), codec_(secret), timer_(context.machine.clock()) {}
+
+P2PDVM_DECL std::unique_ptr<store::fetcher> restorer::fetch(
+    rank_number rank, std::vector<store::placed_chunk> chunks, std::vector<store::member> members,
+    store::fetcher::sink_function sink) {
+  store::fetch_plan plan;
+  plan.job = job_;
+  plan.rank = rank;
+  plan.chunks = std::move(chunks);
+  plan.members = std::move(members);
+  auto f = std::make_unique<store::fetcher>(
+      std::move(plan), codec_, std::move(sink),
+      [this](const node_id& to, store::store_message m) { outbox_.emplace_back(to, std::move(m)); });
+  f->start(now());
+  return f;
+}
+
+P2PDVM_DECL void restorer::start(rank_number rank, epoch_number epoch, const chunk_id& manifest) {
+  restoration& r = restorations_[rank];
+  r = restoration();
+  r.epoch = epoch;
+  r.fetcher = fetch(rank, {{manifest, 0, store::manifest_stripe}}, members_,
+                    [this, rank](const chunk_id&, payload plain) {
+                      restorations_.at(rank).manifest_bytes = std::move(plain);
+                    });
+  arm();
+}
+
+P2PDVM_DECL void restorer::fetch_pieces(rank_number rank, restoration& r) {
+  auto manifest = store::read_manifest(r.manifest_bytes.view());
+  if (!manifest.ok()) {
+    r.trouble = manifest.error();
+    return;
+  }
+  r.manifest = std::move(*manifest);
+  r.assembler.emplace(*r.manifest);
+  r.fetcher = fetch(rank, store::chunks_of(*r.manifest), members_,
+                    [this, rank](const chunk_id& id, payload plain) {
+                      restoration& here = restorations_.at(rank);
+                      here.fetched += plain.size();
+                      const auto added = here.assembler->add(id, plain.view());
+                      if (!added.ok()) here.trouble = added.error();
+                    });
+}
+
+P2PDVM_DECL void restorer::finish(rank_number rank, restoration r) {
+  if (r.trouble) return owner_.restore_failed(rank, r.epoch, *r.trouble);
+  auto snapshot = std::make_shared<peal::snapshot>();
+  auto bytes = r.assembler->take();
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    const store::section& s = r.manifest->sections[i];
+    snapshot->add(s.name, payload(std::move(bytes[i])), s.bulk);
+  }
+  owner_.restored(rank, r.epoch, std::move(snapshot), r.fetched);
+}
+
+P2PDVM_DECL void restorer::look_after_all() {
+  std::vector<rank_number> ranks;
+  for (const auto& [rank, r] : restorations_) ranks.push_back(rank);
+  for (const rank_number rank : ranks) {
+    const auto found = restorations_.find(rank);
+    if (found == restorations_.end()) continue;
+    restoration& r = found->second;
+    while (!r.trouble && r.fetcher->finished()) {
+      const auto finished = *r.fetcher->finished();
+      if (!finished.ok()) {
+        r.trouble = finished.error();
+      } else if (!r.manifest) {
+        fetch_pieces(rank, r);
+      } else {
+        break;
+      }
+    }
+    if (!r.trouble && !(r.manifest && r.fetcher->finished())) continue;
+    restoration whole = std::move(r);
+    restorations_.erase(found);
+    finish(rank, std::move(whole));
+  }
+  look_after_inputs();
+  arm();
+}
+
+P2PDVM_DECL void restorer::fetch_inputs(const node_id& from,
+                                        const std::map<std::string, job_input>& inputs,
+                                        std::function<void(result<>)> done) {
+  inputs_.emplace();
+  inputs_->done = std::move(done);
+  std::vector<store::placed_chunk> chunks;
+  std::set<chunk_id> seen;
+  for (const auto& [name, input] : inputs) {
+    for (const chunk_id& id : input.chunks) {
+      if (!seen.insert(id).second) continue;
+      chunks.push_back({id, static_cast<std::uint32_t>(limits::chunk_bytes_large), 0});
+      inputs_->all.push_back(id);
+    }
+  }
+  const messaging::contact* who = context_.exchange == nullptr ? nullptr : context_.exchange->find(from);
+  if (who == nullptr) return inputs_->done(error(errc::unreachable));
+  inputs_->fetcher = fetch(rank_number(), std::move(chunks), {{from, who->key, "the peer that answered", 1}},
+                           [this](const chunk_id& id, payload plain) {
+                             const auto put = context_.log.put(id, codec_.seal(id, plain.view()));
+                             if (!put.ok()) inputs_->trouble = put.error();
+                           });
+  look_after_all();
+}
+
+P2PDVM_DECL void restorer::look_after_inputs() {
+  if (!inputs_ || !inputs_->fetcher || !inputs_->fetcher->finished()) return;
+  auto fetched = *inputs_->fetcher->finished();
+  inputs_->fetcher.reset();
+  if (fetched.ok() && inputs_->trouble) fetched = *inputs_->trouble;
+  if (fetched.ok() && !inputs_->all.empty())
+    fetched = context_.log.add_pin({job_, incarnation_number(), epoch_number()}, inputs_->all);
+  if (!fetched.ok()) return inputs_->done(fetched);
+  context_.log.sync([this, alive = alive_](const result<>& synced) {
+    if (*alive) inputs_->done(synced);
+  });
+}
+
+P2PDVM_DECL void restorer::on_message(const node_id& from, const store::store_message& message) {
+  for (auto& [rank, r] : restorations_) r.fetcher->on_message(now(), from, message);
+  if (inputs_ && inputs_->fetcher) inputs_->fetcher->on_message(now(), from, message);
+  look_after_all();
+}
+
+P2PDVM_DECL void restorer::on_member_lost(const node_id& node) {
+  for (auto& [rank, r] : restorations_) r.fetcher->on_member_lost(now(), node);
+  if (inputs_ && inputs_->fetcher) inputs_->fetcher->on_member_lost(now(), node);
+  look_after_all();
+}
+
+P2PDVM_DECL void restorer::cancel_all() {
+  restorations_.clear();
+  arm();
+}
+
+P2PDVM_DECL void restorer::arm() {
+  for (auto& [to, message] : std::exchange(outbox_, {})) owner_.send_store(to, message);
+  time_point next = time_point_never;
+  for (const auto& [rank, r] : restorations_) next = std::min(next, r.fetcher->next_timer());
+  if (inputs_ && inputs_->fetcher) next = std::min(next, inputs_->fetcher->next_timer());
+  timer_.at(next, [this] {
+    for (auto& [rank, r] : restorations_) {
+      if (r.fetcher->next_timer() <= now()) r.fetcher->on_timer(now());
+    }
+    if (inputs_ && inputs_->fetcher && inputs_->fetcher->next_timer() <= now())
+      inputs_->fetcher->on_timer(now());
+    look_after_all();
+  });
+}
+
+}  // namespace p2pdvm::runtime

@@ -1,0 +1,286 @@
+#pragma once
+
+#include <p2pdvm/messaging/endpoint.hpp>
+#include <p2pdvm/runtime/snapshot_store.hpp>
+#include <p2pdvm/wire/codec.hpp>
+
+#include <algorithm>
+#include <bit>
+#include <set>
+
+namespace p2pdvm::runtime {
+
+namespace detail {
+
+/// Chunks hashed per turn of the driver, so that it does other things in between.
+inline constexpr std::size_t chunks_per_turn = 4;
+
+inline peal::snapshot with_late_log(const peal::snapshot& taken,
+                                    const std::vector<messaging::rank_message>& late) {
+  peal::snapshot whole;
+  for (const auto& piece : taken.pieces()) {
+    if (piece.name != "messages" || late.empty()) {
+      whole.add(piece.name, piece.bytes, piece.bulk);
+      continue;
+    }
+    auto state = wire::decode<messaging::endpoint_state>(piece.bytes.view());
+    P2PDVM_ASSERT(state.ok());
+    (*state).absorb(late);
+    whole.add(piece.name, payload(wire::encode(*state)));
+  }
+  return whole;
+}
+
+}  // namespace detail
+
+P2PDVM_DECL snapshot_store::snapshot_store(snapshot_store_owner& owner, peer_context& context,
+                                           const job_id& job, const crypto::secret_key& secret)
+    : owner_(owner),
+      context_(context),
+      job_(job),
+      secret_(secret),
+      codec_(secret),
+      holder_(context.log, context.self,
+              [this](const node_id& to, store::store_message message) {
+                outbox_.emplace_back(to, std::move(message));
+                arm();  // receipts come from the disk's callbacks
+              }),
+      timer_(context.machine.clock()) {}
+
+P2PDVM_DECL void snapshot_store::set_members(std::vector<store::member> members,
+                                             unsigned replicas) {
+  members_ = std::move(members);
+  replicas_ = replicas;
+}
+
+P2PDVM_DECL void snapshot_store::captured(rank_number rank, epoch_number epoch,
+                                          incarnation_number incarnation, peal::snapshot taken) {
+  drain d;
+  d.epoch = epoch;
+  d.incarnation = incarnation;
+  d.open = std::move(taken);
+  drains_.insert_or_assign(rank, std::move(d));
+}
+
+P2PDVM_DECL void snapshot_store::close(rank_number rank, epoch_number epoch,
+                                       const std::vector<messaging::rank_message>& late) {
+  const auto found = drains_.find(rank);
+  if (found == drains_.end() || found->second.epoch != epoch || !found->second.open) return;
+  drain& d = found->second;
+  d.whole = std::make_shared<const peal::snapshot>(detail::with_late_log(*d.open, late));
+  d.open.reset();
+  std::vector<store::section_data> sections;
+  for (const auto& piece : d.whole->pieces()) sections.push_back({piece.name, piece.bytes, piece.bulk});
+  store::chunker& chunker = chunkers_.try_emplace(rank, secret_, rank).first->second;
+  if (const auto begun = chunker.start(epoch, std::move(sections)); !begun.ok())
+    return owner_.drain_failed(rank, epoch, begun.error());
+  d.chunking = true;
+  step(rank, epoch);
+}
+
+P2PDVM_DECL void snapshot_store::step(rank_number rank, epoch_number epoch) {
+  const auto found = drains_.find(rank);
+  if (found == drains_.end() || found->second.epoch != epoch || !found->second.chunking) return;
+  drain& d = found->second;
+  store::chunker& chunker = chunkers_.at(rank);
+  if (!chunker.step(detail::chunks_per_turn)) {
+    context_.machine.clock().call_at(now(), [this, alive = alive_, rank, epoch] {
+      if (*alive) step(rank, epoch);
+    });
+    return;
+  }
+  d.chunking = false;
+  store::chunked_snapshot cut = chunker.take();
+  for (store::chunk_source& c : cut.chunks) {
+    d.chunks.push_back(c.chunk);
+    d.plain.emplace(c.chunk.id, std::move(c.plain));
+  }
+  payload manifest(wire::encode(cut.manifest));
+  d.manifest = codec_.id(manifest.view());
+  d.chunks.push_back(
+      {d.manifest, static_cast<std::uint32_t>(manifest.size()), store::manifest_stripe});
+  d.plain.emplace(d.manifest, std::move(manifest));
+  replicate(rank, d);
+}
+
+P2PDVM_DECL void snapshot_store::replicate(rank_number rank, drain& d) {
+  store::replication what;
+  what.snapshot = {job_, d.incarnation, d.epoch};
+  what.rank = rank;
+  what.chunks = d.chunks;
+  what.members = members_;
+  what.replicas = replicas_;
+  d.outcome.reset();
+  d.replicator = std::make_unique<store::replicator>(
+      std::move(what), known_[rank],
+      [this, rank](const chunk_id& id) -> result<payload> {
+        const auto& plain = drains_.at(rank).plain;
+        const auto at = plain.find(id);
+        if (at == plain.end()) return error(errc::not_found);
+        return payload(codec_.seal(id, at->second.view()));
+      },
+      [this, rank](const node_id& to, store::store_message message) {
+        if (const auto* put = std::get_if<store::put_chunks>(&message)) {
+          for (const auto& c : put->chunks) drains_.at(rank).bytes_sent += c.sealed.size();
+        }
+        outbox_.emplace_back(to, std::move(message));
+      });
+  d.replicator->start(now());
+  look_after(rank, d);
+  arm();
+}
+
+P2PDVM_DECL void snapshot_store::look_after(rank_number rank, drain& d) {
+  if (!d.replicator || !d.replicator->finished()) return;
+  const auto finished = *d.replicator->finished();
+  d.replicator.reset();
+  if (!finished.ok()) return owner_.drain_failed(rank, d.epoch, finished.error());
+  const store::replication_outcome& good = *finished;
+  seal_proof proof;
+  proof.replicas = good.replicas;
+  proof.receipts = good.receipts;
+  for (const auto& c : d.chunks) proof.stripes = static_cast<std::uint16_t>(proof.stripes | 1u << c.stripe);
+  d.relied_on.clear();
+  for (const auto& r : good.receipts) d.relied_on.push_back(r.holder);
+  drain_outcome outcome;
+  outcome.manifest = d.manifest;
+  outcome.receipts = wire::encode(proof);
+  outcome.bytes_sent = d.bytes_sent;
+  outcome.replicas = good.replicas;
+  replicas_achieved_ = replicas_achieved_ == 0 ? good.replicas : std::min(replicas_achieved_, good.replicas);
+  d.outcome = outcome;
+  kept_[rank][d.epoch] = d.whole;
+  owner_.drained(rank, d.epoch, outcome);
+}
+
+P2PDVM_DECL void snapshot_store::look_after_all() {
+  std::vector<rank_number> ranks;
+  for (const auto& [rank, d] : drains_) ranks.push_back(rank);
+  for (const rank_number rank : ranks) {
+    const auto found = drains_.find(rank);
+    if (found != drains_.end()) look_after(rank, found->second);
+  }
+  flush();
+  arm();
+}
+
+P2PDVM_DECL void snapshot_store::flush() {
+  for (auto& [to, message] : std::exchange(outbox_, {})) owner_.send_store(to, message);
+}
+
+P2PDVM_DECL void snapshot_store::arm() {
+  time_point next = outbox_.empty() ? time_point_never : now();
+  for (const auto& [rank, d] : drains_) {
+    if (d.replicator) next = std::min(next, d.replicator->next_timer());
+  }
+  timer_.at(next, [this] {
+    flush();
+    for (auto& [rank, d] : drains_) {
+      if (d.replicator && d.replicator->next_timer() <= now()) d.replicator->on_timer(now());
+    }
+    look_after_all();
+  });
+}
+
+P2PDVM_DECL bool snapshot_store::on_message(const node_id& from,
+                                            const store::store_message& message) {
+  const bool asks = std::holds_alternative<store::put_chunks>(message) ||
+                    std::holds_alternative<store::get_chunks>(message);
+  const bool fetched = std::holds_alternative<store::chunk_data>(message) ||
+                       std::holds_alternative<store::chunks_absent>(message);
+  if (fetched) return false;
+  if (asks) {
+    holder_.on_message(now(), from, message);
+  } else {
+    for (auto& [rank, d] : drains_) {
+      if (d.replicator) d.replicator->on_message(now(), from, message);
+    }
+  }
+  look_after_all();
+  return true;
+}
+
+P2PDVM_DECL void snapshot_store::on_member_lost(const node_id& node) {
+  for (auto& [rank, map] : known_) map.forget(node);
+  for (auto& [rank, d] : drains_) {
+    if (d.replicator) {
+      d.replicator->on_member_lost(now(), node);
+    } else if (d.outcome && std::count(d.relied_on.begin(), d.relied_on.end(), node) > 0) {
+      std::erase_if(members_, [&](const store::member& m) { return m.id == node; });
+      replicate(rank, d);
+    }
+  }
+  look_after_all();
+}
+
+P2PDVM_DECL void snapshot_store::on_member_reset(const node_id& node) {
+  for (auto& [rank, map] : known_) map.forget(node);
+}
+
+P2PDVM_DECL void snapshot_store::drop(epoch_number epoch) {
+  std::erase_if(drains_, [&](const auto& entry) { return entry.second.epoch <= epoch; });
+  arm();
+}
+
+P2PDVM_DECL void snapshot_store::abandon_all() {
+  drains_.clear();
+  arm();
+}
+
+P2PDVM_DECL void snapshot_store::committed(const checkpoint::job_record& record) {
+  const epoch_number now_committed = record.committed.epoch;
+  std::erase_if(drains_, [&](const auto& entry) { return entry.second.epoch <= now_committed; });
+  for (auto& [rank, snapshots] : kept_) {
+    std::erase_if(snapshots, [&](const auto& s) { return s.first < now_committed; });
+  }
+  for (auto& [rank, map] : known_) map.expire(record.previous.epoch);
+  replicas_achieved_ = 0;
+  // A failure to collect garbage costs space, nothing else.
+  (void)holder_.keep_only(job_, now_committed, record.previous.epoch, record.floor);
+  arm();
+}
+
+P2PDVM_DECL std::shared_ptr<const peal::snapshot> snapshot_store::kept(rank_number rank,
+                                                                       epoch_number epoch) const {
+  const auto snapshots = kept_.find(rank);
+  if (snapshots == kept_.end()) return nullptr;
+  const auto found = snapshots->second.find(epoch);
+  return found == snapshots->second.end() ? nullptr : found->second;
+}
+
+P2PDVM_DECL bool snapshot_store::sufficient(byte_view bytes) const {
+  const auto proof = wire::decode<seal_proof>(bytes);
+  if (!proof.ok()) return false;
+  std::set<std::string> all_domains;
+  for (const auto& m : members_) all_domains.insert(m.domain);
+  const std::size_t needed = std::min<std::size_t>((*proof).replicas, all_domains.size());
+  if (needed == 0) return false;
+  for (unsigned s = 0; s < limits::stripes_per_rank; ++s) {
+    if (((*proof).stripes >> s & 1) == 0) continue;
+    std::set<std::string> domains;
+    for (const auto& r : (*proof).receipts) {
+      const auto who = std::find_if(members_.begin(), members_.end(),
+                                    [&](const store::member& m) { return m.id == r.holder; });
+      if (who != members_.end() && (r.stripes >> s & 1) != 0 && r.signed_by(who->key))
+        domains.insert(who->domain);
+    }
+    if (domains.size() < needed) return false;
+  }
+  return true;
+}
+
+P2PDVM_DECL result<byte_vector> snapshot_store::read_input(const job_input& input) {
+  byte_vector whole;
+  whole.reserve(input.bytes);
+  for (const chunk_id& id : input.chunks) {
+    auto sealed = context_.log.get(id);
+    if (!sealed.ok()) return error(sealed.error().code(), "a piece of the job's input is lost here: " + sealed.error().message());
+    auto plain = codec_.open(id, *sealed);
+    if (!plain.ok()) return plain.error();
+    append(whole, *plain);
+  }
+  if (whole.size() != input.bytes) return error(errc::corrupted, "the job's input has another size than its specification says");
+  return whole;
+}
+
+}  // namespace p2pdvm::runtime

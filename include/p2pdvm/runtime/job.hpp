@@ -1,0 +1,234 @@
+/// One job on one peer: follows the record, runs this peer's ranks, takes part in cuts,
+/// recovery and the end.
+///
+/// A composition of state machines; it decides nothing that is not in one of them or in the
+/// record. Everything runs with the driver token held.
+#pragma once
+
+#include <p2pdvm/checkpoint/cut.hpp>
+#include <p2pdvm/checkpoint/policy.hpp>
+#include <p2pdvm/overlay/failure_detector.hpp>
+#include <p2pdvm/runtime/job_messages.hpp>
+#include <p2pdvm/runtime/peer_context.hpp>
+#include <p2pdvm/runtime/rank_runner.hpp>
+#include <p2pdvm/runtime/rank_traffic.hpp>
+#include <p2pdvm/runtime/record_keeper.hpp>
+#include <p2pdvm/runtime/restorer.hpp>
+#include <p2pdvm/runtime/snapshot_store.hpp>
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace p2pdvm::runtime {
+
+/// What the job asks of its peer.
+class job_owner {
+ public:
+  virtual void send(const node_id& to, job_message message) = 0;
+  virtual void send_store(const node_id& to, const store::store_message& message) = 0;
+  virtual void send_detector(const node_id& to, byte_view datagram) = 0;
+  /// The members have changed: others may be trusted or forgotten.
+  virtual void on_members(const checkpoint::job_record& previous,
+                          const checkpoint::job_record& now) = 0;
+  /// `results` is by name, ranks' parts joined in order; empty when the job failed.
+  virtual void on_end(const result<std::map<std::string, byte_vector>>& results) = 0;
+  /// A member has seen the end too, or is gone.
+  virtual void on_end_seen(const node_id& member) = 0;
+  /// This peer has handed over everything and may go.
+  virtual void on_left() = 0;
+
+ protected:
+  ~job_owner() = default;
+};
+
+class job final : private record_owner,
+                  private rank_runner_owner,
+                  private rank_traffic_owner,
+                  private snapshot_store_owner,
+                  private restorer_owner,
+                  private overlay::detector_owner {
+ public:
+  struct identity {
+    job_spec spec;
+    crypto::secret_key secret;
+  };
+  /// `known` is the founder's first record, an admitted member's newest, or one kept on disk.
+  job(job_owner& owner, peer_context& context, identity who, checkpoint::certified_record known,
+      std::optional<checkpoint::acceptor> acceptor);
+  ~job();
+
+  [[nodiscard]] const job_spec& spec() const noexcept { return who_.spec; }
+  [[nodiscard]] const crypto::secret_key& secret() const noexcept { return who_.secret; }
+  [[nodiscard]] const checkpoint::job_record& record() const { return keeper_.newest(); }
+  [[nodiscard]] record_keeper& keeper() noexcept { return keeper_; }
+  [[nodiscard]] bool is_member() const { return record().is_live(context_.self.id()); }
+
+  /// Acts on the record as it stands; once, after construction.
+  void begin();
+  /// The same in a process that has just read the job from disk.
+  void begin_resumed();
+  /// This process has lost the ranks that the record says it runs (it is a resumed one).
+  void roll_back_own();
+  /// From members, or from those that the record no longer has as such.
+  void on_message(const node_id& from, job_message message);
+  void on_rank_message(const node_id& from, payload message);
+  void on_store_message(const node_id& from, const store::store_message& message);
+  void on_detector_datagram(const node_id& from, byte_view bytes);
+  void on_connection_lost(const node_id& node);
+  void on_peer_reset(const node_id& node);
+
+  /// A joiner that is not a member yet may read chunks of the inputs.
+  void allow_reader(const node_id& node) { readers_.insert(node); }
+  /// Fetches the job's inputs from a member; `done` is called once.
+  void fetch_inputs(const node_id& from, std::function<void(result<>)> done);
+  /// Members that have seen the end.
+  [[nodiscard]] const std::set<node_id>& end_seen_by() const noexcept { return end_seen_; }
+
+  /// Hands this peer's ranks over at a last checkpoint, then `on_left`.
+  void leave();
+  /// A checkpoint now.
+  void wish();
+  /// Everything that a progress line needs.
+  struct status {
+    std::size_t ranks_here = 0, ranks_ready = 0, live_peers = 0;
+    epoch_number committed;
+    std::uint64_t safe_points = 0;  ///< of the slowest local rank
+  };
+  [[nodiscard]] status now() const;
+
+ private:
+  // record_owner, rank_traffic_owner
+  void send(const node_id& to, job_message message) override { owner_.send(to, std::move(message)); }
+  void on_record(const checkpoint::job_record& previous) override;
+  void on_no_majority(const std::vector<node_id>& silent) override;
+  void on_keeper_failed(const error& why) override;
+  void must_abandon(epoch_number epoch, std::string why) override;
+  void record_is_old(const node_id& from) override;
+  // rank_runner_owner
+  peal::verdict rank_arrives(rank_runner& r) override;
+  peal::verdict rank_arrives_together(rank_runner& r, epoch_number wished) override;
+  epoch_number carried_wish() const override { return barrier_ ? barrier_->carried_wish() : epoch_number(); }
+  epoch_number outstanding_epoch() const override { return barrier_->epoch(); }
+  void rank_captured(rank_runner& r, epoch_number epoch, peal::snapshot taken) override;
+  void rank_stands(rank_runner& r, bool standing) override;
+  void rank_ended(rank_runner& r, std::exception_ptr failure) override;
+  result<payload> job_input(std::string_view name) override;
+  result<std::string> job_option(std::string_view name) const override;
+  std::size_t live_peers() const override { return record().live_count(); }
+  // snapshot_store_owner, restorer_owner
+  void send_store(const node_id& to, const store::store_message& message) override;
+  void drained(rank_number rank, epoch_number epoch, const drain_outcome& outcome) override;
+  void drain_failed(rank_number rank, epoch_number epoch, const error& why) override;
+  void restored(rank_number rank, epoch_number epoch,
+                std::shared_ptr<const peal::snapshot> snapshot, std::uint64_t fetched) override;
+  void restore_failed(rank_number rank, epoch_number epoch, const error& why) override;
+  // overlay::detector_owner
+  void send(const node_id& to, byte_view bytes) override { owner_.send_detector(to, bytes); }
+  void suspected(const node_id& who, const std::vector<node_id>& observers) override;
+  void refuted(const node_id& who) override;
+  void agreed_dead(const node_id& who, const std::vector<node_id>& observers) override;
+
+  void tell(event_kind kind, event e = event());
+  [[nodiscard]] time_point clock_now() const { return context_.machine.clock().now(); }
+  [[nodiscard]] const node_id& self() const noexcept { return context_.self.id(); }
+  [[nodiscard]] std::vector<store::member> holders() const;
+
+  void on(const node_id& from, record_update& update);
+  void on(const node_id& from, record_request& request);
+  void on(const node_id& from, ready_notice& notice);
+  void on(const node_id& from, checkpoint::cut_facts& facts);
+  void on(const node_id& from, checkpoint::register_request& request);
+  void on(const node_id& from, checkpoint::register_reply& reply);
+  void on(const node_id& from, acknowledgement_batch& batch);
+  void on(const node_id& from, messaging::rank_blocked& blocked);
+  void on(const node_id& from, runtime::end_seen& seen);
+  void on(const node_id&, join_request&) {}  // the peer's business
+  void on(const node_id&, join_refusal&) {}
+  void on(const node_id&, welcome&) {}
+  void on_ready(const node_id& from, const ready_notice& notice);
+
+  void note_members(const checkpoint::job_record& previous);
+  void greet_newcomers(const checkpoint::job_record& previous);
+  void maintain_keepers();
+  void begin_running();
+  void begin_incarnation();
+  void follow_placement();
+  void want_rank(rank_number rank);
+  void start_ranks();
+  void start_rank(rank_number rank, std::shared_ptr<const peal::snapshot> from);
+  void retire(rank_number rank);
+  void announce_ready(const std::vector<rank_number>& ranks, const node_id* only = nullptr);
+  void sweep_later();
+  void before_capture(rank_runner& r);
+  void capture(rank_runner& r);
+  void capture_if(rank_runner& r, checkpoint::verdict v);
+  void fail(std::string sentence);
+
+  void pump_barrier();
+  void act(checkpoint::cut_action::send& a);
+  void act(checkpoint::cut_action::rank_verdict& a);
+  void act(checkpoint::cut_action::close_late_log& a);
+  void act(checkpoint::cut_action::committable& a);
+  void act(checkpoint::cut_action::give_up& a);
+  void act(checkpoint::cut_action::released& a);
+  void act(checkpoint::cut_action::committed& a);
+  void act(checkpoint::cut_action::need_record& a);
+  void act(checkpoint::cut_action::inform& a);
+  void propose_commit(const checkpoint::cut_action::committable& c);
+  void arm_policy();
+  [[nodiscard]] checkpoint::observation observe() const;
+  void arm_detector();
+  void evict_lost();
+  void wish_to_leave();
+  void move_away();
+  void finish_job();
+  void results_complete();
+  void end(result<std::map<std::string, byte_vector>> results);
+
+  job_owner& owner_;
+  peer_context& context_;
+  identity who_;
+  record_keeper keeper_;
+  rank_traffic traffic_;
+  snapshot_store store_;
+  restorer restorer_;
+  std::optional<checkpoint::cut_barrier> barrier_;
+  bool pumping_ = false;
+  overlay::failure_detector detector_;
+
+  std::map<rank_number, std::unique_ptr<rank_runner>> runners_;
+  std::vector<std::unique_ptr<rank_runner>> retiring_;  ///< cancelled; their frames still unwind
+  std::set<rank_number> wanted_;                        ///< to be started here
+  std::map<rank_number, std::shared_ptr<const peal::snapshot>> found_;  ///< for `wanted_`
+  std::map<std::string, payload> inputs_;
+
+  std::unique_ptr<checkpoint::policy> policy_;
+  checkpoint::lifetime_estimator lifetimes_;
+  std::map<node_id, time_point> member_since_;
+  duration blocking_{}, commit_latency_{}, recovery_{};
+  time_point cut_at_{}, capture_began_{}, rollback_at_{};
+  epoch_number wish_told_;
+  incarnation_number lost_incarnation_;  ///< whose ranks died with an earlier process
+  bool recovering_ = false;
+  host::timer policy_timer_, commit_timer_, detector_timer_, eviction_timer_, sweep_timer_;
+  std::set<node_id> lost_;      ///< agreed to be dead, not yet evicted
+  std::set<node_id> told_old_;  ///< outsiders that were sent the newest record
+  std::set<node_id> readers_;
+  std::optional<node_id> awaiting_inputs_;  ///< from this member
+  std::set<node_id> end_seen_;
+  bool leaving_ = false, no_majority_ = false, finishing_ = false, ended_ = false;
+  epoch_number leaving_epoch_;
+  std::map<rank_number, std::shared_ptr<const peal::snapshot>> results_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace p2pdvm::runtime
+
+#if defined(P2PDVM_HEADER_ONLY)
+#include <p2pdvm/runtime/impl/job.ipp>
+#include <p2pdvm/runtime/impl/job_checkpoint.ipp>
+#endif

@@ -1,0 +1,147 @@
+/// A whole peer: identity, store, network, overlay and at most one job.
+///
+/// It starts inside any application: on a machine (native or simulated), a queue for its ranks
+/// and a driver token that the application gives it. It installs no signal handlers, prints
+/// nothing and draws nothing from globals; several live in one process. Every call is made with
+/// the token held.
+#pragma once
+
+#include <p2pdvm/overlay/node.hpp>
+#include <p2pdvm/runtime/job.hpp>
+#include <p2pdvm/runtime/peer_context.hpp>
+#include <p2pdvm/runtime/ticket.hpp>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace p2pdvm::runtime {
+
+/// By name; the ranks' parts of one name are joined in rank order.
+using job_results = std::map<std::string, byte_vector>;
+
+/// BLAKE2b-256 over names and contents, in the order of names.
+[[nodiscard]] digest256 digest_of(const job_results& results);
+
+class peer final : private messaging::exchange_handler,
+                   private overlay::overlay_transport,
+                   private job_owner {
+ public:
+  struct callbacks {
+    event_sink event;
+    /// The job has ended, or could not begin. Called once.
+    std::function<void(const result<job_results>&)> ended;
+    /// Nobody needs this peer any more: it may be destroyed (not from inside this call).
+    std::function<void()> may_go;
+  };
+  /// `program` and the references must outlive the peer.
+  peer(host::machine& machine, queue_context& ranks, driver_token& token,
+       const peal::program& program, peer_setting setting, callbacks call);
+  ~peer();
+  peer(const peer&) = delete;
+  peer& operator=(const peer&) = delete;
+
+  /// Reads or makes the identity, opens the store, listens. Errors are sentences.
+  result<> open();
+
+  struct job_request {
+    std::uint32_t ranks = 1;
+    std::uint32_t peers = 1;
+    std::uint32_t replicas = 3;
+    std::map<std::string, std::string> options;
+    std::map<std::string, byte_vector> inputs;
+  };
+  /// Makes a job with this peer as its first member. Refused when an unfinished one is kept here.
+  result<> make_job(job_request request);
+  result<> join(const ticket& with);
+  /// Goes on with the job kept in this peer's data.
+  result<> resume();
+  /// Hands over what this peer holds; `may_go` follows.
+  void leave();
+  /// A checkpoint now.
+  void wish();
+
+  /// A ticket for the current job with the addresses of its members. Only its maker can sign.
+  [[nodiscard]] result<ticket> make_ticket(std::uint32_t uses = 0) const;
+  [[nodiscard]] const crypto::identity& identity() const { return *identity_; }
+  [[nodiscard]] messaging::contact own_contact() const;
+  [[nodiscard]] job* current_job() noexcept { return job_.get(); }
+  [[nodiscard]] overlay::node* swarm() noexcept { return node_.get(); }
+  [[nodiscard]] bool ended() const noexcept { return ended_; }
+
+ private:
+  // messaging::exchange_handler
+  void on_message(const node_id& from, std::uint8_t channel, payload message) override;
+  void on_peer_up(const node_id& node) override;
+  void on_peer_reset(const node_id& node) override;
+  void on_connection_lost(const node_id& node, const error& why) override;
+  void on_datagram(const public_key& from, const node_id& id, const address& from_address,
+                   byte_view plain) override;
+  // overlay::overlay_transport
+  void send(const overlay::contact& to, byte_view datagram) override;
+  // job_owner
+  void send(const node_id& to, job_message message) override;
+  void send_store(const node_id& to, const store::store_message& message) override;
+  void send_detector(const node_id& to, byte_view datagram) override;
+  void on_members(const checkpoint::job_record& previous,
+                  const checkpoint::job_record& now) override;
+  void on_end(const result<job_results>& results) override;
+  void on_end_seen(const node_id& member) override;
+  void on_left() override;
+
+  result<> open_identity();
+  result<> open_network();
+  result<std::map<std::string, job_input>> store_inputs(
+      const std::map<std::string, byte_vector>& inputs, const job_id& id,
+      const crypto::secret_key& secret);
+  [[nodiscard]] result<> no_unfinished_job();
+  result<> remember(const job_spec& spec, const crypto::secret_key& secret);
+  void begin(job::identity who, checkpoint::certified_record known,
+             std::optional<checkpoint::acceptor> acceptor);
+  void on_join_request(const node_id& from, const join_request& request);
+  [[nodiscard]] std::string why_not(const node_id& from, const join_request& request) const;
+  void on_welcome(const node_id& from, welcome message);
+  void ask_to_join();
+  void join_failed(const error& why);
+  void maybe_start();
+  void publish_job();
+  void remember_contacts();
+  void arm_node();
+  void check_may_go();
+  void finish(const result<job_results>& results);
+
+  host::machine& machine_;
+  peer_setting setting_;
+  callbacks call_;
+  const peal::program& program_;
+  queue_context& ranks_;
+  driver_token& token_;
+  std::optional<crypto::identity> identity_;
+  std::unique_ptr<store::chunk_log> log_;
+  std::unique_ptr<messaging::exchange> exchange_;
+  std::unique_ptr<overlay::node> node_;
+  std::optional<peer_context> context_;
+  std::unique_ptr<job> job_;
+
+  struct joining {
+    runtime::ticket with;
+    std::vector<node_id> contacts;
+    std::size_t next = 0;
+    std::optional<node_id> asked;
+    time_point deadline{};
+    std::string last_trouble;
+  };
+  std::optional<joining> joining_;
+  host::timer join_timer_, node_timer_, linger_timer_, publish_timer_;
+  std::uint64_t published_ = 0;
+  bool ended_ = false, going_ = false;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace p2pdvm::runtime
+
+#if defined(P2PDVM_HEADER_ONLY)
+#include <p2pdvm/runtime/impl/peer.ipp>
+#endif

@@ -1,0 +1,57 @@
+/// What the parts of one peer share.
+#pragma once
+
+#include <p2pdvm/async/driver_token.hpp>
+#include <p2pdvm/async/queue_executor.hpp>
+#include <p2pdvm/crypto/crypto.hpp>
+#include <p2pdvm/host/host.hpp>
+#include <p2pdvm/messaging/exchange.hpp>
+#include <p2pdvm/overlay/detector_options.hpp>
+#include <p2pdvm/peal/program.hpp>
+#include <p2pdvm/runtime/event.hpp>
+#include <p2pdvm/store/chunk_log.hpp>
+
+#include <functional>
+#include <optional>
+#include <string>
+
+namespace p2pdvm::runtime {
+
+struct peer_setting {
+  /// Where to listen for other peers; none: a peer alone, without a network.
+  std::optional<address> listen;
+  /// Peers that are likely to fail together share it; at most one of them holds a chunk.
+  std::string failure_domain;
+  /// Between checkpoints: nothing decides adaptively, zero never takes one.
+  std::optional<duration> checkpoint_interval;
+  overlay::detector_options detector;
+  digest256 executable;
+  std::uint64_t platform = 0;
+  link::swarm_id swarm;
+  /// How long a ticket of this peer is good for.
+  std::chrono::seconds ticket_lifetime = std::chrono::hours(24 * 7);
+  /// After the end, for members that have not fetched the results yet.
+  duration linger_max = std::chrono::seconds(30);
+  bool storage_only = false;
+};
+
+/// All references outlive the parts that hold them.
+struct peer_context {
+  host::machine& machine;
+  queue_context& ranks;
+  driver_token& token;
+  store::chunk_log& log;
+  const crypto::identity& self;
+  const peal::program& program;
+  const peer_setting& setting;
+  /// Null for a peer without a network.
+  messaging::exchange* exchange = nullptr;
+  event_sink sink;
+
+  void tell(event e) const {
+    e.at = machine.clock().now();
+    if (sink) sink(e);
+  }
+};
+
+}  // namespace p2pdvm::runtime

@@ -1,0 +1,92 @@
+/// Pulls ranks' snapshots and the job's inputs from their holders.
+#pragma once
+
+#include <p2pdvm/host/timer.hpp>
+#include <p2pdvm/peal/snapshot.hpp>
+#include <p2pdvm/runtime/job_spec.hpp>
+#include <p2pdvm/runtime/peer_context.hpp>
+#include <p2pdvm/store/chunk.hpp>
+#include <p2pdvm/store/fetcher.hpp>
+#include <p2pdvm/store/manifest.hpp>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace p2pdvm::runtime {
+
+class restorer_owner {
+ public:
+  virtual void send_store(const node_id& to, const store::store_message& message) = 0;
+  virtual void restored(rank_number rank, epoch_number epoch,
+                        std::shared_ptr<const peal::snapshot> snapshot, std::uint64_t fetched) = 0;
+  virtual void restore_failed(rank_number rank, epoch_number epoch, const error& why) = 0;
+
+ protected:
+  ~restorer_owner() = default;
+};
+
+class restorer {
+ public:
+  restorer(restorer_owner& owner, peer_context& context, const job_id& job,
+           const crypto::secret_key& secret);
+  ~restorer() { *alive_ = false; }
+
+  void set_members(std::vector<store::member> members) { members_ = std::move(members); }
+  void on_member_lost(const node_id& node);
+  void start(rank_number rank, epoch_number epoch, const chunk_id& manifest);
+  void cancel_all();
+  void on_message(const node_id& from, const store::store_message& message);
+
+  /// Into this peer's own log, pinned; `done` when they are durable.
+  void fetch_inputs(const node_id& from, const std::map<std::string, job_input>& inputs,
+                    std::function<void(result<>)> done);
+
+ private:
+  struct restoration {
+    epoch_number epoch;
+    std::unique_ptr<store::fetcher> fetcher;
+    std::optional<store::manifest> manifest;  ///< read in the first of two steps
+    std::optional<store::assembler> assembler;
+    payload manifest_bytes;
+    std::uint64_t fetched = 0;
+    std::optional<error> trouble;
+  };
+  struct inputs_fetch {
+    std::unique_ptr<store::fetcher> fetcher;
+    std::vector<chunk_id> all;
+    std::optional<error> trouble;
+    std::function<void(result<>)> done;
+  };
+
+  [[nodiscard]] std::unique_ptr<store::fetcher> fetch(rank_number rank,
+                                                      std::vector<store::placed_chunk> chunks,
+                                                      std::vector<store::member> members,
+                                                      store::fetcher::sink_function sink);
+  void fetch_pieces(rank_number rank, restoration& r);
+  void finish(rank_number rank, restoration r);
+  void look_after_all();
+  void look_after_inputs();
+  void arm();
+  [[nodiscard]] time_point now() const { return context_.machine.clock().now(); }
+
+  restorer_owner& owner_;
+  peer_context& context_;
+  job_id job_;
+  store::chunk_codec codec_;
+  std::vector<store::member> members_;
+  std::map<rank_number, restoration> restorations_;
+  std::optional<inputs_fetch> inputs_;
+  std::vector<std::pair<node_id, store::store_message>> outbox_;
+  host::timer timer_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace p2pdvm::runtime
+
+#if defined(P2PDVM_HEADER_ONLY)
+#include <p2pdvm/runtime/impl/restorer.ipp>
+#endif

@@ -1,0 +1,133 @@
+/// This peer's part of a job's replicated store: drains its ranks' snapshots to holders, and
+/// holds chunks for others.
+#pragma once
+
+#include <p2pdvm/checkpoint/job_record.hpp>
+#include <p2pdvm/host/timer.hpp>
+#include <p2pdvm/messaging/rank_message.hpp>
+#include <p2pdvm/peal/snapshot.hpp>
+#include <p2pdvm/runtime/job_spec.hpp>
+#include <p2pdvm/runtime/peer_context.hpp>
+#include <p2pdvm/store/chunk.hpp>
+#include <p2pdvm/store/chunker.hpp>
+#include <p2pdvm/store/holder.hpp>
+#include <p2pdvm/store/replicator.hpp>
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace p2pdvm::runtime {
+
+/// Goes with a SEALED fact, so that whoever proposes the commit can check it.
+struct seal_proof {
+  std::uint32_t replicas = 0;  ///< achieved
+  std::uint16_t stripes = 0;   ///< in use
+  std::vector<store::receipt> receipts;
+  template <class F>
+  void fields(F&& f) {
+    f(replicas), f(stripes), f(receipts);
+  }
+};
+
+struct drain_outcome {
+  chunk_id manifest;
+  byte_vector receipts;  ///< an encoded seal_proof
+  std::uint64_t bytes_sent = 0;
+  unsigned replicas = 0;
+};
+
+class snapshot_store_owner {
+ public:
+  /// To another peer or to this one's own holder; never delivered from inside the call.
+  virtual void send_store(const node_id& to, const store::store_message& message) = 0;
+  virtual void drained(rank_number rank, epoch_number epoch, const drain_outcome& outcome) = 0;
+  virtual void drain_failed(rank_number rank, epoch_number epoch, const error& why) = 0;
+
+ protected:
+  ~snapshot_store_owner() = default;
+};
+
+class snapshot_store {
+ public:
+  snapshot_store(snapshot_store_owner& owner, peer_context& context, const job_id& job,
+                 const crypto::secret_key& secret);
+
+  void set_members(std::vector<store::member> members, unsigned replicas);
+  void on_member_lost(const node_id& node);
+  /// The member's process restarted; what it has on disk it still has.
+  void on_member_reset(const node_id& node);
+
+  /// A rank was captured; its late log is still open.
+  void captured(rank_number rank, epoch_number epoch, incarnation_number incarnation,
+                peal::snapshot taken);
+  /// The late log is complete: the snapshot is whole and is drained in the background.
+  void close(rank_number rank, epoch_number epoch,
+             const std::vector<messaging::rank_message>& late);
+  /// The epoch was given up.
+  void drop(epoch_number epoch);
+  void abandon_all();
+  /// Keeps this epoch and the one before, collects the others.
+  void committed(const checkpoint::job_record& record);
+  /// This peer's own copy of a rank's whole snapshot, if it still has it.
+  [[nodiscard]] std::shared_ptr<const peal::snapshot> kept(rank_number rank, epoch_number epoch) const;
+
+  /// True when the message was for the holder or for a drain.
+  bool on_message(const node_id& from, const store::store_message& message);
+  /// Whether live members vouch for every stripe as often as the proof says.
+  [[nodiscard]] bool sufficient(byte_view proof) const;
+  /// Least number of copies in the drains of the last epoch.
+  [[nodiscard]] unsigned replicas() const noexcept { return replicas_achieved_; }
+  [[nodiscard]] result<byte_vector> read_input(const job_input& input);
+
+ private:
+  struct drain {
+    epoch_number epoch;
+    incarnation_number incarnation;
+    std::optional<peal::snapshot> open;            ///< until the late log is closed
+    std::shared_ptr<const peal::snapshot> whole;
+    bool chunking = false;
+    chunk_id manifest;
+    std::map<chunk_id, payload> plain;
+    std::vector<store::placed_chunk> chunks;
+    std::unique_ptr<store::replicator> replicator;
+    std::optional<drain_outcome> outcome;
+    std::uint64_t bytes_sent = 0;
+    std::vector<node_id> relied_on;
+  };
+
+  void step(rank_number rank, epoch_number epoch);
+  void replicate(rank_number rank, drain& d);
+  void look_after(rank_number rank, drain& d);
+  void look_after_all();
+  void flush();
+  void arm();
+  [[nodiscard]] time_point now() const { return context_.machine.clock().now(); }
+
+  snapshot_store_owner& owner_;
+  peer_context& context_;
+  job_id job_;
+  crypto::secret_key secret_;
+  store::chunk_codec codec_;
+  store::holder holder_;
+  std::vector<store::member> members_;
+  unsigned replicas_ = 1, replicas_achieved_ = 0;
+  std::map<rank_number, store::chunker> chunkers_;
+  std::map<rank_number, store::replica_map> known_;
+  std::map<rank_number, drain> drains_;
+  std::map<rank_number, std::map<epoch_number, std::shared_ptr<const peal::snapshot>>> kept_;
+  std::vector<std::pair<node_id, store::store_message>> outbox_;
+  host::timer timer_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+
+ public:
+  ~snapshot_store() { *alive_ = false; }
+};
+
+}  // namespace p2pdvm::runtime
+
+#if defined(P2PDVM_HEADER_ONLY)
+#include <p2pdvm/runtime/impl/snapshot_store.ipp>
+#endif
