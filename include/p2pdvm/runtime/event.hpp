@@ -14,7 +14,7 @@
 namespace p2pdvm::runtime {
 
 enum class event_kind : std::uint8_t {
-  listening,       ///< text: address
+  listening,       ///< node: this peer; text: address
   ticket,          ///< text: the ticket
   joined,          ///< node became a member
   waiting_peers,   ///< count: members so far; text: how many are wanted
@@ -66,6 +66,12 @@ struct event {
   std::uint64_t count = 0;
   double seconds = 0;
   std::string text;
+  template <class F>
+  void fields(F&& f) {
+    std::int64_t nanoseconds = at.time_since_epoch().count();
+    f(kind), f(nanoseconds), f(incarnation), f(epoch), f(rank), f(node), f(count), f(seconds), f(text);
+    at = time_point(duration(nanoseconds));
+  }
 };
 
 /// Called with the driver token held; must not block and must not call the peer back.

@@ -7,6 +7,7 @@
 
 #include <p2pdvm/checkpoint/cut.hpp>
 #include <p2pdvm/checkpoint/policy.hpp>
+#include <p2pdvm/checkpoint/transitions.hpp>
 #include <p2pdvm/overlay/failure_detector.hpp>
 #include <p2pdvm/runtime/job_messages.hpp>
 #include <p2pdvm/runtime/peer_context.hpp>

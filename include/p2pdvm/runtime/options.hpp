@@ -21,7 +21,7 @@ struct command_line {
   std::string join;          ///< a ticket
   std::string simulate;      ///< a latency profile
   std::string latency_matrix;
-  double matrix_unit = 1e-3;  ///< seconds per unit of the matrix file
+  bool matrix_in_seconds = false;
   double churn = 0;          ///< simulated: mean lifetime of a peer [s]; 0: nobody dies
   std::uint64_t seed = 1;
   std::string listen;        ///< ADDR:PORT

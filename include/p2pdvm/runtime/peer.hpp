@@ -60,6 +60,9 @@ class peer final : private messaging::exchange_handler,
   result<> resume();
   /// Hands over what this peer holds; `may_go` follows.
   void leave();
+  /// Stops the whole job on this machine at a last checkpoint, as all its peers are stopped;
+  /// `may_go` follows, and `resume` goes on later.
+  void stop();
   /// A checkpoint now.
   void wish();
 
@@ -93,6 +96,7 @@ class peer final : private messaging::exchange_handler,
 
   result<> open_identity();
   result<> open_network();
+  result<> listen();
   result<std::map<std::string, job_input>> store_inputs(
       const std::map<std::string, byte_vector>& inputs, const job_id& id,
       const crypto::secret_key& secret);
@@ -137,6 +141,7 @@ class peer final : private messaging::exchange_handler,
   host::timer join_timer_, node_timer_, linger_timer_, publish_timer_;
   std::uint64_t published_ = 0;
   bool ended_ = false, going_ = false;
+  std::optional<epoch_number> stop_at_;  ///< the committed epoch when `stop` was called
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

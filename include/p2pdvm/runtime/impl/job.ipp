@@ -304,7 +304,8 @@ P2PDVM_DECL void job::start_rank(rank_number rank, std::shared_ptr<const peal::s
   s.floor = record().floor;
   s.seed = detail::seed_of(who_.spec.id);
   s.start = std::move(from);
-  auto runner = std::make_unique<rank_runner>(*this, traffic_, context_.token, context_.ranks,
+  rank_runner_owner& owner = *this;
+  auto runner = std::make_unique<rank_runner>(owner, traffic_, context_.token, context_.ranks,
                                               context_.machine.clock(), s);
   rank_runner& r = *runner;
   runners_[rank] = std::move(runner);

@@ -159,7 +159,12 @@ P2PDVM_DECL void job::act(checkpoint::cut_action::committed& a) {
   arm_policy();
 }
 
-P2PDVM_DECL void job::act(checkpoint::cut_action::need_record& a) { record_is_old(a.from); }
+P2PDVM_DECL void job::act(checkpoint::cut_action::need_record& a) {
+  if (a.from) return record_is_old(*a.from);
+  for (const node_id& keeper : record().keepers) {
+    if (keeper != self()) record_is_old(keeper);
+  }
+}
 
 P2PDVM_DECL void job::act(checkpoint::cut_action::inform& a) {
   owner_.send(a.to, keeper_.update());

@@ -52,8 +52,9 @@ inline void add_peer_options(CLI::App& app, command_line& out) {
       ->check(CLI::NonNegativeNumber)
       ->type_name("SECONDS");
   app.add_option("--latency-matrix", out.latency_matrix,
-                 "with --simulate: round trips from a square matrix instead of the profile")
+                 "with --simulate: round trips from a square matrix (milliseconds) instead of the profile")
       ->type_name("FILE");
+  app.add_flag("--matrix-in-seconds", out.matrix_in_seconds, "the numbers of --latency-matrix are seconds");
 }
 
 inline void add_run_options(CLI::App& app, command_line& out) {

@@ -13,6 +13,7 @@ namespace detail {
 inline constexpr std::string_view spec_name = "job/spec";
 inline constexpr std::string_view secret_name = "job/secret";
 inline constexpr std::string_view contacts_name = "contacts";
+inline constexpr std::string_view port_name = "port";
 inline constexpr auto join_patience = std::chrono::seconds(10);
 
 /// Where a swarm keeps the contacts of a job's members.
@@ -61,7 +62,7 @@ P2PDVM_DECL peer::~peer() {
 
 P2PDVM_DECL result<> peer::open() {
   if (auto r = open_identity(); !r.ok()) return r;
-  auto log = store::segment_log::open(machine_.disk(), machine_.clock(), "store", {});
+  auto log = store::segment_log::open(machine_.disk(), "store", store::segment_log::options());
   if (!log.ok()) return log.error();
   log_ = std::move(*log);
   if (setting_.listen) {
@@ -72,6 +73,7 @@ P2PDVM_DECL result<> peer::open() {
   if (exchange_) {
     event e;
     e.kind = event_kind::listening;
+    e.node = identity_->id();
     e.text = exchange_->local().text();
     context_->tell(std::move(e));
   }
@@ -97,10 +99,12 @@ P2PDVM_DECL result<> peer::open_identity() {
 P2PDVM_DECL result<> peer::open_network() {
   messaging::exchange_options o;
   o.swarm = setting_.swarm;
-  exchange_ = std::make_unique<messaging::exchange>(machine_, *identity_, o, *this);
-  if (auto r = exchange_->listen(*setting_.listen); !r.ok()) return r;
+  messaging::exchange_handler& handler = *this;
+  exchange_ = std::make_unique<messaging::exchange>(machine_, *identity_, o, handler);
+  if (auto r = listen(); !r.ok()) return r;
+  overlay::overlay_transport& transport = *this;
   node_ = std::make_unique<overlay::node>(*identity_, overlay::node_options(),
-                                          random_generator(machine_.entropy().next()), *this);
+                                          random_generator(machine_.entropy().next()), transport);
   node_->set_wall_clock(machine_.clock().now(), machine_.clock().wall());
   auto saved = log_->get_value(detail::contacts_name);
   if (!saved.ok()) return {};
@@ -114,6 +118,19 @@ P2PDVM_DECL result<> peer::open_network() {
   node_->join(machine_.clock().now(), known);
   arm_node();
   return {};
+}
+
+/// On the port of the last time, if the host may choose: others remember it.
+P2PDVM_DECL result<> peer::listen() {
+  std::uint16_t last = 0;
+  if (auto saved = log_->get_value(detail::port_name); saved.ok()) {
+    if (auto port = wire::decode<std::uint16_t>(*saved); port.ok()) last = *port;
+  }
+  const bool free_choice = setting_.listen->port() == 0;
+  auto listening = exchange_->listen(free_choice ? setting_.listen->with_port(last) : *setting_.listen);
+  if (!listening.ok() && free_choice && last != 0) listening = exchange_->listen(*setting_.listen);
+  if (!listening.ok()) return listening;
+  return log_->put_value(detail::port_name, wire::encode(exchange_->local().port()));
 }
 
 P2PDVM_DECL messaging::contact peer::own_contact() const {
@@ -227,7 +244,8 @@ P2PDVM_DECL result<> peer::make_job(job_request request) {
 
 P2PDVM_DECL void peer::begin(job::identity who, checkpoint::certified_record known,
                              std::optional<checkpoint::acceptor> acceptor) {
-  job_ = std::make_unique<job>(*this, *context_, std::move(who), std::move(known),
+  job_owner& owner = *this;
+  job_ = std::make_unique<job>(owner, *context_, std::move(who), std::move(known),
                                std::move(acceptor));
 }
 
@@ -557,6 +575,7 @@ P2PDVM_DECL void peer::on_members(const checkpoint::job_record& previous,
     joining_.reset();
     join_timer_.cancel();
   }
+  if (stop_at_ && now.committed.epoch > *stop_at_) on_left();
   if (!exchange_) return;
   bool changed = false;
   for (const auto& m : now.members) {
@@ -615,6 +634,13 @@ P2PDVM_DECL void peer::wish() {
 P2PDVM_DECL void peer::leave() {
   if (!job_ || ended_) return on_left();
   job_->leave();
+}
+
+P2PDVM_DECL void peer::stop() {
+  if (!job_ || ended_ || job_->record().state != checkpoint::job_state::running) return on_left();
+  stop_at_ = job_->record().committed.epoch;
+  job_->wish();
+  linger_timer_.after(std::chrono::seconds(5), [this] { call_.may_go(); });
 }
 
 P2PDVM_DECL void peer::on_left() {

@@ -1,0 +1,243 @@
+#pragma once
+
+#include <p2pdvm/runtime/native_process.hpp>
+#include <p2pdvm/runtime/reporter.hpp>
+#include <p2pdvm/wire/codec.hpp>
+
+#include <fmt/core.h>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <filesystem>
+#include <vector>
+
+namespace p2pdvm::runtime {
+
+namespace detail {
+
+/// The parent of `--local`: no peer itself, it starts them, listens to their events and reports.
+class local_parent {
+ public:
+  local_parent(const peal::program& program, const command_line& how)
+      : program_(program), how_(how), report_({how.quiet, how.json, how.trace, true}) {
+    folder_ = how.data.empty() ? default_data_folder(program.name()) + "/local" : how.data;
+  }
+
+  int run() {
+    ::signal(SIGPIPE, SIG_IGN);
+    open_signals();
+    children_.resize(how_.local);
+    start(0);
+    if (how_.resume) start_others();
+    while (anybody_runs()) {
+      poll_once();
+      if (!others_started_ && !report_.ticket().empty()) start_others();
+    }
+    return conclude();
+  }
+
+ private:
+  struct child {
+    pid_t pid = 0;
+    int pipe = -1;
+    byte_vector pending;
+    int status = 0;
+    bool running = false, ended = false;
+  };
+
+  void open_signals() {
+    sigset_t set;
+    sigemptyset(&set);
+    for (const int s : {SIGINT, SIGTERM, SIGCHLD}) sigaddset(&set, s);
+    ::sigprocmask(SIG_BLOCK, &set, nullptr);
+    signals_ = ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+  }
+
+  std::vector<std::string> arguments(std::uint32_t k) const {
+    std::vector<std::string> a = {program_.name(), "--listen", "127.0.0.1:0",
+                                  "--data", folder_ + "/peer-" + std::to_string(k),
+                                  "--local-index", std::to_string(k), "--event-fd", "3",
+                                  "--threads", std::to_string(how_.threads),
+                                  "--checkpoint-every", how_.checkpoint_every};
+    const auto add = [&a](std::initializer_list<std::string> words) { a.insert(a.end(), words); };
+    if (how_.resume) {
+      add({"--resume"});
+    } else if (k == 0) {
+      add({"--host", "--ranks", std::to_string(how_.ranks), "--peers", std::to_string(how_.local),
+           "--replicas", std::to_string(how_.replicas)});
+    } else {
+      add({"--join", report_.ticket()});
+    }
+    add({"--"});
+    for (const auto& [name, path] : how_.outputs) add({"--" + name, path});
+    if (k == 0 && !how_.resume) {
+      for (const auto& [name, value] : how_.program_options) add({"--" + name, value});
+      for (const auto& [name, path] : how_.inputs) add({"--" + name, path});
+    }
+    return a;
+  }
+
+  void start(std::uint32_t k) {
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0) throw std::system_error(errno, std::generic_category(), "pipe");
+    const auto words = arguments(k);
+    std::vector<char*> argv;
+    for (const std::string& w : words) argv.push_back(const_cast<char*>(w.c_str()));
+    argv.push_back(nullptr);
+    const pid_t pid = ::fork();
+    if (pid < 0) throw std::system_error(errno, std::generic_category(), "fork");
+    if (pid == 0) {
+      ::setpgid(0, 0);  // Ctrl-C reaches the parent only, which tells the others
+      sigset_t none;
+      sigemptyset(&none);
+      ::sigprocmask(SIG_SETMASK, &none, nullptr);
+      if (ends[1] == 3) {
+        ::fcntl(3, F_SETFD, 0);
+      } else {
+        ::dup2(ends[1], 3);
+      }
+      ::execv("/proc/self/exe", argv.data());
+      ::_exit(127);
+    }
+    ::close(ends[1]);
+    ::fcntl(ends[0], F_SETFL, O_NONBLOCK);
+    child& c = children_[k];
+    c.pid = pid;
+    c.pipe = ends[0];
+    c.running = true;
+    report_.say(fmt::format("peer {} pid {}", k, pid));
+  }
+
+  void start_others() {
+    others_started_ = true;
+    for (std::uint32_t k = 1; k < how_.local; ++k) start(k);
+  }
+
+  bool anybody_runs() const {
+    for (const child& c : children_) {
+      if (c.running || c.pipe >= 0) return true;
+    }
+    return false;
+  }
+
+  void poll_once() {
+    std::vector<pollfd> fds = {{signals_, POLLIN, 0}};
+    for (const child& c : children_) fds.push_back({c.pipe, POLLIN, 0});
+    ::poll(fds.data(), fds.size(), -1);
+    for (std::size_t k = 0; k < children_.size(); ++k) {
+      if ((fds[k + 1].revents & (POLLIN | POLLHUP)) != 0) read_events(k);
+    }
+    signalfd_siginfo info;
+    while (::read(signals_, &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
+      if (info.ssi_signo != SIGCHLD) {
+        on_stop_signal();
+      } else {
+        reap();
+      }
+    }
+    reap();
+  }
+
+  void read_events(std::size_t k) {
+    child& c = children_[k];
+    std::byte block[1 << 14];
+    for (;;) {
+      const ssize_t n = ::read(c.pipe, block, sizeof block);
+      if (n > 0) {
+        append(c.pending, byte_view(block, static_cast<std::size_t>(n)));
+        continue;
+      }
+      if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+        ::close(c.pipe);
+        c.pipe = -1;
+      }
+      if (n == 0 || errno != EINTR) break;
+    }
+    std::size_t at = 0;
+    while (c.pending.size() - at >= 4) {
+      std::uint32_t size = 0;
+      std::memcpy(&size, c.pending.data() + at, 4);
+      if (c.pending.size() - at - 4 < size) break;
+      auto e = wire::decode<event>(byte_view(c.pending).subspan(at + 4, size));
+      if (e.ok()) on_event(k, *e);
+      at += 4 + size;
+    }
+    c.pending.erase(c.pending.begin(), c.pending.begin() + static_cast<std::ptrdiff_t>(at));
+  }
+
+  void on_event(std::size_t k, const event& e) {
+    report_.on_event(e, static_cast<int>(k));
+    children_[k].ended |= e.kind == event_kind::done;
+    // The one that makes the job could not: nobody else has anything to wait for.
+    if (e.kind == event_kind::failed && k == 0 && !others_started_) others_started_ = true;
+  }
+
+  void reap() {
+    for (std::size_t k = 0; k < children_.size(); ++k) {
+      child& c = children_[k];
+      int status = 0;
+      if (!c.running || ::waitpid(c.pid, &status, WNOHANG) != c.pid) continue;
+      c.running = false;
+      c.status = status;
+      if (WIFSIGNALED(status))
+        report_.say(fmt::format("peer {} (pid {}) was killed by signal {}", k, c.pid, WTERMSIG(status)));
+    }
+  }
+
+  void on_stop_signal() {
+    const bool again = std::exchange(stopping_, true);
+    for (const child& c : children_) {
+      if (c.running) ::kill(c.pid, again ? SIGKILL : SIGTERM);
+    }
+  }
+
+  int conclude() {
+    report_.finish();
+    bool done = false;
+    for (const child& c : children_) done |= c.ended;
+    if (report_.digests_differ()) {
+      fmt::print(stderr, "{}: the peers ended with different results: this is a bug in p2pdvm\n", program_.name());
+      return 1;
+    }
+    if (!report_.failure().empty()) {
+      fmt::print(stderr, "{}: {}\n", program_.name(), report_.failure());
+      return 1;
+    }
+    if (stopping_ && !done) {
+      report_.say(fmt::format("stopped after checkpoint {}; go on with --resume", report_.committed().value()));
+      return 130;
+    }
+    if (!done) {
+      fmt::print(stderr, "{}: every peer has ended before the job did; continue with --resume\n", program_.name());
+      return 1;
+    }
+    for (std::size_t k = 0; k < children_.size(); ++k) {
+      const child& c = children_[k];
+      if (c.ended && WIFEXITED(c.status) && WEXITSTATUS(c.status) != 0) return WEXITSTATUS(c.status);
+    }
+    if (!how_.json && !report_.digest().empty()) fmt::print("digest: {}\n", report_.digest());
+    return 0;
+  }
+
+  const peal::program& program_;
+  const command_line& how_;
+  reporter report_;
+  std::string folder_;
+  std::vector<child> children_;
+  int signals_ = -1;
+  bool others_started_ = false, stopping_ = false;
+};
+
+}  // namespace detail
+
+P2PDVM_DECL int run_local(const peal::program& program, const command_line& how) {
+  return detail::local_parent(program, how).run();
+}
+
+}  // namespace p2pdvm::runtime

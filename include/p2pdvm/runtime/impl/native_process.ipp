@@ -1,0 +1,305 @@
+#pragma once
+
+#include <p2pdvm/host/native/machine.hpp>
+#include <p2pdvm/runtime/native_driver.hpp>
+#include <p2pdvm/runtime/native_process.hpp>
+#include <p2pdvm/runtime/peer.hpp>
+#include <p2pdvm/runtime/reporter.hpp>
+
+#include <asio/signal_set.hpp>
+#include <asio/steady_timer.hpp>
+#include <fmt/core.h>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <mutex>
+
+namespace p2pdvm::runtime {
+
+namespace detail {
+
+inline result<byte_vector> read_file(const std::string& path, std::size_t bytes_max) {
+  std::error_code ec;
+  if (std::filesystem::is_directory(path, ec))
+    return error(errc::io, "'" + path + "' is a folder, not a file");
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return error(errc::io, "cannot read '" + path + "': " + std::strerror(errno));
+  byte_vector bytes;
+  char block[1 << 16];
+  while (in.read(block, sizeof block) || in.gcount() > 0) {
+    append(bytes, std::as_bytes(std::span(block, static_cast<std::size_t>(in.gcount()))));
+    if (bytes.size() > bytes_max) return error(errc::too_large, "'" + path + "' is too large");
+  }
+  return bytes;
+}
+
+inline std::string machine_name() {
+  std::ifstream id("/etc/machine-id");
+  std::string text;
+  if (id >> text && text.size() <= checkpoint::failure_domain_bytes_max) return text;
+  char name[256] = {};
+  ::gethostname(name, sizeof name - 1);
+  return name;
+}
+
+/// Two processes must not share a data folder.
+class folder_lock {
+ public:
+  result<> take(const std::string& folder) {
+    std::error_code ec;
+    std::filesystem::create_directories(folder, ec);
+    if (ec) return error(errc::io, "cannot make the data folder '" + folder + "': " + ec.message());
+    ::chmod(folder.c_str(), 0700);
+    fd_ = ::open((folder + "/lock").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    if (fd_ < 0) return error(errc::io, "cannot write to the data folder '" + folder + "': " + std::strerror(errno));
+    if (::flock(fd_, LOCK_EX | LOCK_NB) == 0) return {};
+    return error(errc::conflict, "the data folder '" + folder +
+                                     "' is used by another process; choose another with --data");
+  }
+  ~folder_lock() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+
+ private:
+  int fd_ = -1;
+};
+
+/// SIGKILL to this very process at the n-th event of a kind, for tests of recovery: the value of
+/// P2PDVM_DIE_AT is EVENT:N. It dies as if by kill -9 from outside, at a place that a test chose.
+class death_wish {
+ public:
+  death_wish() {
+    const char* text = std::getenv("P2PDVM_DIE_AT");
+    if (text == nullptr) return;
+    const std::string value(text);
+    const auto colon = value.find(':');
+    name_ = value.substr(0, colon);
+    left_ = colon == std::string::npos ? 1 : std::atoi(value.c_str() + colon + 1);
+  }
+  void on_event(const event& e) {
+    if (left_ > 0 && name_of(e.kind) == name_ && --left_ == 0) ::kill(::getpid(), SIGKILL);
+  }
+
+ private:
+  std::string name_;
+  int left_ = 0;
+};
+
+/// Where a child of `--local` reports to.
+class event_pipe {
+ public:
+  explicit event_pipe(int fd) : fd_(fd) {}
+  void write(const event& e) {
+    if (fd_ < 0) return;
+    byte_vector frame(4);
+    append(frame, wire::encode(e));
+    const auto size = static_cast<std::uint32_t>(frame.size() - 4);
+    std::memcpy(frame.data(), &size, 4);
+    const std::byte* at = frame.data();
+    std::size_t left = frame.size();
+    while (left > 0) {
+      const ssize_t n = ::write(fd_, at, left);
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) return;  // the parent is gone; PR_SET_PDEATHSIG ends this process
+      at += n;
+      left -= static_cast<std::size_t>(n);
+    }
+  }
+
+ private:
+  int fd_;
+};
+
+inline peer_setting setting_of(const command_line& how) {
+  peer_setting s;
+  s.checkpoint_interval = how.checkpoint_interval();
+  s.platform = platform_probe();
+  if (!how.listen.empty()) {
+    s.listen = *address::parse(how.listen);
+  } else if (how.host || !how.join.empty()) {
+    s.listen = address::v4(0, 0, 0, 0, 0);
+  }
+  s.failure_domain = how.local_index >= 0 ? "process " + std::to_string(how.local_index) : machine_name();
+  s.detector = how.local_index >= 0 ? overlay::detector_options::local() : overlay::detector_options::wan();
+  return s;
+}
+
+/// What this process was asked to do first.
+inline result<> begin_job(peer& p, const command_line& how) {
+  if (how.resume) return p.resume();
+  if (!how.join.empty()) {
+    auto with = ticket::parse(how.join);
+    if (!with.ok()) return with.error();
+    return p.join(*with);
+  }
+  peer::job_request request;
+  request.ranks = how.ranks;
+  request.peers = how.host ? std::max(how.peers, 1u) : 1;
+  request.replicas = how.replicas;
+  request.options = how.program_options;
+  auto inputs = read_inputs(how.inputs);
+  if (!inputs.ok()) return inputs.error();
+  request.inputs = std::move(*inputs);
+  return p.make_job(std::move(request));
+}
+
+}  // namespace detail
+
+P2PDVM_DECL result<digest256> executable_digest() {
+  auto bytes = detail::read_file("/proc/self/exe", std::size_t{1} << 32);
+  if (!bytes.ok()) return bytes.error();
+  return crypto::hash(*bytes);
+}
+
+P2PDVM_DECL result<std::map<std::string, byte_vector>> read_inputs(
+    const std::map<std::string, std::string>& files) {
+  std::map<std::string, byte_vector> inputs;
+  for (const auto& [name, path] : files) {
+    auto bytes = detail::read_file(path, limits::input_bytes_max);
+    if (!bytes.ok()) return error(bytes.error().code(), "--" + name + ": " + bytes.error().message());
+    inputs[name] = std::move(*bytes);
+  }
+  return inputs;
+}
+
+P2PDVM_DECL result<> write_outputs(const std::map<std::string, std::string>& files,
+                                   const std::map<std::string, byte_vector>& results) {
+  for (const auto& [name, path] : files) {
+    const auto found = results.find(name);
+    if (found == results.end()) continue;
+    const std::string temporary = path + ".part-" + std::to_string(::getpid());
+    std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
+    out.write(reinterpret_cast<const char*>(found->second.data()), std::ssize(found->second));
+    out.close();
+    if (!out || ::rename(temporary.c_str(), path.c_str()) != 0) {
+      const int why = errno;
+      ::unlink(temporary.c_str());
+      return error(errc::io, "--" + name + ": cannot write '" + path + "': " + std::strerror(why));
+    }
+  }
+  return {};
+}
+
+P2PDVM_DECL int run_peer(const peal::program& program, const command_line& how) {
+  if (how.local_index >= 0) ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  const bool child = how.event_fd >= 0;
+  reporter report({how.quiet || child, how.json && !child, child ? std::string() : how.trace, false});
+  const auto fail = [&](const std::string& sentence) {
+    report.finish();
+    if (!child) fmt::print(stderr, "{}: {}\n", program.name(), sentence);
+    return 1;
+  };
+  detail::event_pipe pipe(how.event_fd);
+  detail::death_wish death;
+  peer_setting setting = detail::setting_of(how);
+  auto executable = executable_digest();
+  if (!executable.ok()) return fail(executable.error().message());
+  setting.executable = *executable;
+
+  const std::string folder = how.data.empty() ? default_data_folder(program.name()) : how.data;
+  detail::folder_lock lock;
+  if (auto taken = lock.take(folder); !taken.ok()) {
+    event e;
+    e.kind = event_kind::failed;
+    e.text = taken.error().message();
+    pipe.write(e);
+    return fail(e.text);
+  }
+
+  asio::io_context io;
+  queue_context ranks;
+  driver_token token;
+  native::machine machine(io, {folder});
+  native_driver::options threads;
+  threads.threads = how.threads;
+  native_driver driver(io, ranks, token, threads);
+
+  std::optional<result<job_results>> outcome;
+  bool stopped = false;
+  peer::callbacks call;
+  call.event = [&](const event& e) {
+    report.on_event(e, std::max(how.local_index, 0));
+    pipe.write(e);
+    death.on_event(e);
+  };
+  call.ended = [&](const result<job_results>& r) { outcome = r; };
+  call.may_go = [&] { driver.stop(); };
+  std::optional<peer> p;
+  std::optional<asio::steady_timer> tick;
+  asio::signal_set signals(io, SIGINT, SIGTERM);
+  {
+    const std::lock_guard held(token);
+    p.emplace(machine, ranks, token, program, setting, call);
+    auto begun = p->open();
+    if (begun.ok()) begun = detail::begin_job(*p, how);
+    if (!begun.ok()) {
+      event e;
+      e.kind = event_kind::failed;
+      e.text = begun.error().message();
+      pipe.write(e);
+      p.reset();
+      return fail(e.text);
+    }
+  }
+  std::function<void()> wait_for_signal = [&] {
+    signals.async_wait([&](const asio::error_code& ec, int which) {
+      if (ec) return;
+      if (std::exchange(stopped, true)) ::_exit(130);
+      // Alone, or told to by the parent of `--local`: the whole job stops here.
+      if (which == SIGTERM || how.local_index >= 0 || !setting.listen) {
+        p->stop();
+      } else {
+        p->leave();
+      }
+      wait_for_signal();
+    });
+  };
+  wait_for_signal();
+  const auto began = machine.clock().now();
+  tick.emplace(io);
+  std::function<void()> show = [&] {
+    tick->expires_after(std::chrono::milliseconds(500));
+    tick->async_wait([&](const asio::error_code& ec) {
+      if (ec) return;
+      if (auto* j = p->current_job()) {
+        const auto s = j->now();
+        report.progress(s.ranks_here, s.live_peers, s.committed, s.safe_points,
+                        to_seconds(machine.clock().now() - began));
+      }
+      show();
+    });
+  };
+  if (!child) show();
+
+  driver.run();
+
+  {
+    const std::lock_guard held(token);
+    p.reset();
+  }
+  report.finish();
+  if (!outcome) {
+    if (!stopped) return fail("the peer stopped before the job ended");
+    report.say("stopped after checkpoint " + std::to_string(report.committed().value()) +
+               "; go on with --resume");
+    return 130;
+  }
+  if (!outcome->ok()) return fail(outcome->error().message());
+  if (auto written = write_outputs(how.outputs, **outcome); !written.ok())
+    return fail(written.error().message());
+  if (!child && !how.json && !report.digest().empty()) fmt::print("digest: {}\n", report.digest());
+  return 0;
+}
+
+}  // namespace p2pdvm::runtime

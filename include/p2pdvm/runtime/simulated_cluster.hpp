@@ -1,0 +1,96 @@
+/// Whole peers of one job in the simulator: the same `peer` as in reality, only `host` differs.
+#pragma once
+
+#include <p2pdvm/runtime/peer.hpp>
+#include <p2pdvm/sim/simulation.hpp>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace p2pdvm::runtime {
+
+class simulated_cluster {
+ public:
+  struct options {
+    std::uint32_t peers = 4;
+    std::uint32_t spares = 0;  ///< join after the job has started
+    peer::job_request job;     ///< its `peers` is set from the above
+    std::optional<duration> checkpoint_interval;
+    sim::options network;
+    overlay::detector_options detector = overlay::detector_options::wan();
+  };
+  /// Called for each event of each peer, in the order of virtual time. It may crash peers.
+  using observer = std::function<void(std::size_t peer, const event&)>;
+
+  /// `program` must outlive the cluster.
+  simulated_cluster(const peal::program& program, options how, observer watch = nullptr);
+  ~simulated_cluster();
+  simulated_cluster(const simulated_cluster&) = delete;
+  simulated_cluster& operator=(const simulated_cluster&) = delete;
+
+  /// Runs until every living peer has seen the end. False when `limit` of virtual time came first.
+  bool run(duration limit);
+  bool run_until(const std::function<bool()>& condition, duration limit);
+
+  /// kill -9, at the next event (safe from inside an observer).
+  void crash(std::size_t peer, sim::crash_mode mode = sim::crash_mode::reset);
+  /// Starts the process again on the same disk, with `--resume`.
+  void restart(std::size_t peer);
+  /// Ctrl-C.
+  void leave(std::size_t peer);
+
+  [[nodiscard]] std::size_t size() const noexcept { return nodes_.size(); }
+  [[nodiscard]] bool alive(std::size_t peer) const { return nodes_[peer]->process != nullptr; }
+  [[nodiscard]] peer& at(std::size_t i) { return *nodes_[i]->process; }
+  [[nodiscard]] sim::simulation& network() noexcept { return simulation_; }
+  [[nodiscard]] sim::machine& machine(std::size_t i) { return *nodes_[i]->machine; }
+  /// What a peer ended with.
+  [[nodiscard]] const std::optional<result<job_results>>& outcome(std::size_t peer) const {
+    return nodes_[peer]->outcome;
+  }
+  /// The index of a peer by its node id; nothing when unknown.
+  [[nodiscard]] std::optional<std::size_t> index_of(const node_id& node) const;
+  /// Of all events of the simulation.
+  [[nodiscard]] std::uint64_t digest() const noexcept { return simulation_.digest(); }
+
+ private:
+  struct node {
+    std::size_t index = 0;
+    sim::machine* machine = nullptr;
+    queue_context ranks;
+    driver_token token;
+    std::unique_ptr<peer> process;
+    std::optional<node_id> id;
+    std::optional<result<job_results>> outcome;
+    bool may_go = false, crash_next = false;
+    sim::crash_mode how = sim::crash_mode::reset;
+  };
+  enum class beginning { make, join, resume };
+
+  node& add_node();
+  void start(node& n, beginning how);
+  void begin(node& n, beginning how);
+  void on_event(node& n, const event& e);
+  bool step();
+  void settle();
+  void end_process(node& n);
+
+  const peal::program& program_;
+  options options_;
+  observer watch_;
+  sim::simulation simulation_;
+  std::vector<std::unique_ptr<node>> nodes_;
+  std::vector<node*> ready_;
+  std::optional<ticket> ticket_;
+  bool spares_called_ = false, attention_ = false;
+};
+
+}  // namespace p2pdvm::runtime
+
+#if defined(P2PDVM_HEADER_ONLY)
+#include <p2pdvm/runtime/impl/simulated_cluster.ipp>
+#endif

@@ -1,0 +1,1 @@
+#include <p2pdvm/runtime/impl/main_src.hpp>
