@@ -1,0 +1,5 @@
+#pragma once
+
+#include <p2pdvm/store/impl/chunk.ipp>
+#include <p2pdvm/store/impl/fingerprint.ipp>
+#include <p2pdvm/store/impl/manifest.ipp>
