@@ -1,5 +1,7 @@
 #pragma once
 
 #include <p2pdvm/store/impl/chunk.ipp>
+#include <p2pdvm/store/impl/chunker.ipp>
 #include <p2pdvm/store/impl/fingerprint.ipp>
 #include <p2pdvm/store/impl/manifest.ipp>
+#include <p2pdvm/store/impl/placement.ipp>
