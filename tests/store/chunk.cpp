@@ -103,8 +103,8 @@ TEST_CASE("a manifest survives its encoding and rejects sizes that do not add up
 TEST_CASE("an assembler puts sections together from chunks in any order") {
   const chunk_codec codec(secret_of(1));
   manifest m{rank_number(0), epoch_number(1), {}};
-  m.sections.push_back({"grid", 8, true, 0,
-                        {reference(codec, "abc"), reference(codec, "de"), reference(codec, "abc")}});
+  const chunk_reference abc = reference(codec, "abc");
+  m.sections.push_back({"grid", 8, true, 0, {abc, reference(codec, "de"), abc}});
   m.sections.push_back({"tiny", 2, false, 1, {reference(codec, "abc")}});
   REQUIRE(m.validate().ok());
   CHECK(chunks_of(m).size() == 2);

@@ -45,7 +45,8 @@ TEST_CASE("chunks give back the sections they were cut from, whatever their kind
   chunker c(secret, rank_number(2));
   std::vector<section_data> sections;
   std::vector<byte_vector> bytes;
-  for (const std::size_t size : {0u, 1u, 5000u, 16384u, 16385u, 65536u, 65537u, 300000u, 2000000u}) {
+  for (const std::size_t size : {0u, 1u, 5000u, 16384u, 16385u, 65536u, 65537u, 300000u,
+                                 2000000u}) {
     for (const bool bulk : {false, true}) {
       bytes.push_back(random_bytes(size, size + bulk));
       sections.push_back(part(std::to_string(size) + (bulk ? "b" : "s"), bytes.back(), bulk));

@@ -44,7 +44,8 @@ inline result<> check_sections(const std::vector<section_data>& sections) {
                    "a part of a rank's state needs a name of 1 to " +
                        std::to_string(section_name_bytes_max) + " bytes");
     if (!names.insert(s.name).second)
-      return error(errc::invalid_argument, "two parts of a rank's state are named '" + s.name + "'");
+      return error(errc::invalid_argument,
+                   "two parts of a rank's state are named '" + s.name + "'");
     manifest_bytes += manifest_share(s);
   }
   if (manifest_bytes > manifest_bytes_max)

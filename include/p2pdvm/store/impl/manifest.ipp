@@ -21,7 +21,8 @@ inline result<> validate_section(const section& s) {
     return bad("has an empty name or one that is too long");
   std::uint64_t total = 0;
   for (const chunk_reference& c : s.chunks) {
-    if (c.bytes == 0 || c.bytes > limits::chunk_bytes_large) return bad("has a chunk of a wrong size");
+    if (c.bytes == 0 || c.bytes > limits::chunk_bytes_large)
+      return bad("has a chunk of a wrong size");
     if (c.id.bytes()[0] != chunk_algorithm) return bad("has a chunk of an unknown algorithm");
     total += c.bytes;
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -71,10 +72,35 @@ inline void set_capacities(std::vector<placement_domain>& domains, std::uint64_t
 }
 
 struct placement_choice {
+  bool full;  ///< a domain that is full serves only if nobody else can
   std::uint64_t score;
   std::uint32_t member;
   std::size_t domain;
 };
+
+/// The best member of each domain for a stripe, best domain first.
+inline std::vector<placement_choice> placement_order(const std::vector<member>& members,
+                                                     const std::vector<placement_domain>& domains,
+                                                     std::uint64_t stripe_seed) {
+  const auto better = [&](const placement_choice& a, const placement_choice& b) {
+    if (a.full != b.full) return b.full;
+    if (a.score != b.score) return a.score > b.score;
+    return members[a.member].id < members[b.member].id;
+  };
+  std::vector<placement_choice> order;
+  for (std::size_t d = 0; d < domains.size(); ++d) {
+    const bool full = domains[d].load >= domains[d].capacity;
+    std::optional<placement_choice> best;
+    for (const std::uint32_t m : domains[d].members) {
+      const std::uint32_t weight = placement_weight(members[m]);
+      const placement_choice c{full, placement_score(stripe_seed, members[m].id, weight), m, d};
+      if (!best || better(c, *best)) best = c;
+    }
+    order.push_back(*best);
+  }
+  std::sort(order.begin(), order.end(), better);
+  return order;
+}
 
 }  // namespace detail
 
@@ -85,30 +111,11 @@ P2PDVM_DECL placement::placement(const job_id& job, rank_number rank,
   detail::set_capacities(domains, replicas_);
   const std::uint64_t seed = detail::placement_mix(detail::placement_word(job.bytes()) ^
                                                    detail::placement_mix(rank.value() + 1));
-  using detail::placement_choice;
-  for (std::size_t stripe = 0; stripe < stripes_.size(); ++stripe) {
-    const std::uint64_t stripe_seed = detail::placement_mix(seed + stripe);
-    const auto better = [&](const placement_choice& a, const placement_choice& b) {
-      if (a.score != b.score) return a.score > b.score;
-      return members[a.member].id < members[b.member].id;
-    };
-    std::vector<placement_choice> order;
-    for (std::size_t d = 0; d < domains.size(); ++d) {
-      std::vector<placement_choice> inside;
-      for (const std::uint32_t m : domains[d].members) {
-        const std::uint32_t weight = detail::placement_weight(members[m]);
-        inside.push_back({detail::placement_score(stripe_seed, members[m].id, weight), m, d});
-      }
-      order.push_back(*std::min_element(inside.begin(), inside.end(), better));
-    }
-    std::sort(order.begin(), order.end(), better);
-    // Domains that are full stand behind the others, so they serve only if nobody else can.
-    std::stable_partition(order.begin(), order.end(), [&](const placement_choice& c) {
-      return domains[c.domain].load < domains[c.domain].capacity;
-    });
+  for (std::size_t s = 0; s < stripes_.size(); ++s) {
+    const auto order = detail::placement_order(members, domains, detail::placement_mix(seed + s));
     for (std::size_t i = 0; i < order.size(); ++i) {
       if (i < replicas_) ++domains[order[i].domain].load;
-      stripes_[stripe].push_back(order[i].member);
+      stripes_.at(s).push_back(order[i].member);
     }
   }
 }

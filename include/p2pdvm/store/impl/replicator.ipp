@@ -22,7 +22,8 @@ inline std::size_t domain_count(const std::vector<member>& members) {
 
 inline std::uint16_t stripes_used(const std::vector<placed_chunk>& chunks) {
   std::uint16_t used = 0;
-  for (const placed_chunk& c : chunks) used = static_cast<std::uint16_t>(used | stripe_bit(c.stripe));
+  for (const placed_chunk& c : chunks)
+    used = static_cast<std::uint16_t>(used | stripe_bit(c.stripe));
   return used;
 }
 
@@ -162,7 +163,8 @@ P2PDVM_DECL bool replicator::send_put(time_point now, std::size_t m) {
   target& t = targets_[m];
   if (t.queue.empty() && t.due == 0) return false;
   const auto cost = [&](chunk_index c) { return what_.chunks[c].bytes + chunk_overhead_bytes; };
-  const std::size_t room = put_bytes_in_flight_max - std::min(put_bytes_in_flight_max, t.bytes_in_flight);
+  const std::size_t room =
+      put_bytes_in_flight_max - std::min(put_bytes_in_flight_max, t.bytes_in_flight);
   if (t.bytes_in_flight > 0 && !t.queue.empty() &&
       std::min(put_bytes_max, cost(*t.queue.begin())) > room)
     return false;
