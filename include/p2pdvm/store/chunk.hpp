@@ -1,0 +1,48 @@
+/// Chunks: content-addressed bytes, named and sealed under the secret of their job.
+#pragma once
+
+#include <p2pdvm/base/bytes.hpp>
+#include <p2pdvm/base/ids.hpp>
+#include <p2pdvm/base/result.hpp>
+#include <p2pdvm/crypto/crypto.hpp>
+
+#include <cstddef>
+
+namespace p2pdvm::store {
+
+/// First byte of every id: keyed BLAKE2b-256 names it, XChaCha20-Poly1305 seals it.
+inline constexpr std::byte chunk_algorithm{1};
+inline constexpr std::size_t chunk_checksum_bytes = 16;
+/// What sealing adds: the checksum in front, the tag behind.
+inline constexpr std::size_t chunk_overhead_bytes = chunk_checksum_bytes + crypto::tag_bytes;
+/// The largest plaintext: an encoded manifest. Chunks of sections are much smaller.
+inline constexpr std::size_t manifest_bytes_max = 16 * 1024 * 1024;
+inline constexpr std::size_t sealed_bytes_max = manifest_bytes_max + chunk_overhead_bytes;
+
+/// Names, seals and opens chunks of one job. Equal plaintexts of a job get equal ids and equal
+/// sealed bytes, so that they are stored once; that two chunks of a job are equal is all that a
+/// holder outside it learns.
+class chunk_codec {
+ public:
+  explicit chunk_codec(const crypto::secret_key& job_secret);
+
+  [[nodiscard]] chunk_id id(byte_view plain) const;
+  /// Precondition: `id` is `this->id(plain)` (it gives the nonce); at most `manifest_bytes_max`.
+  [[nodiscard]] byte_vector seal(const chunk_id& id, byte_view plain) const;
+  /// The plaintext, which hashes to `id`. Errors: `unsupported_version` (another algorithm),
+  /// `corrupted` (damaged, or not this chunk), `authentication` (sealed under another secret).
+  [[nodiscard]] result<byte_vector> open(const chunk_id& id, byte_view sealed) const;
+
+  /// Whether sealed bytes match their checksum: finds damage without the secret, no forgery.
+  [[nodiscard]] static bool intact(byte_view sealed);
+
+ private:
+  crypto::secret_key naming_;
+  crypto::secret_key sealing_;
+};
+
+}  // namespace p2pdvm::store
+
+#if defined(P2PDVM_HEADER_ONLY)
+#include <p2pdvm/store/impl/chunk.ipp>
+#endif

@@ -1,0 +1,100 @@
+/// Cuts one rank's state into chunks, epoch after epoch, and hashes only what has changed.
+#pragma once
+
+#include <p2pdvm/base/bytes.hpp>
+#include <p2pdvm/base/ids.hpp>
+#include <p2pdvm/base/result.hpp>
+#include <p2pdvm/store/chunk.hpp>
+#include <p2pdvm/store/fingerprint.hpp>
+#include <p2pdvm/store/manifest.hpp>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace p2pdvm::store {
+
+/// Non-bulk sections up to this size share chunks with one another.
+inline constexpr std::size_t tiny_section_bytes = 16 * 1024;
+/// Larger non-bulk sections are cut where their content says, so that an insertion near the
+/// front leaves the chunks behind it as they were.
+inline constexpr std::size_t content_defined_above_bytes = 256 * 1024;
+inline constexpr std::size_t content_chunk_bytes_min = 16 * 1024;
+inline constexpr std::size_t content_chunk_bytes_average = 64 * 1024;
+inline constexpr std::size_t content_chunk_bytes_max = 256 * 1024;
+
+/// A named part of a rank's state at a cut. `bulk`: an array, changed in place; otherwise a
+/// serialised blob.
+struct section_data {
+  std::string name;
+  payload bytes;
+  bool bulk = false;
+};
+
+struct chunk_source {
+  placed_chunk chunk;
+  payload plain;  ///< shares the section's buffer and keeps it alive
+};
+
+struct chunked_snapshot {
+  store::manifest manifest;
+  /// Every chunk once, as `chunks_of(manifest)` lists them.
+  std::vector<chunk_source> chunks;
+  /// Chunks that the last epoch did not have.
+  std::size_t dirty = 0;
+};
+
+/// A chunk is unchanged when its XXH3-128 fingerprint, seeded from the job's secret, occurred in
+/// the last epoch that was taken; then its id is known and BLAKE2b does not run. Work comes in
+/// slices so that a driver thread can do other things in between.
+class chunker {
+ public:
+  chunker(const crypto::secret_key& job_secret, rank_number rank);
+
+  /// Drops an epoch that was begun and not taken. Fails with `invalid_argument` on names that
+  /// are empty, too long or not unique, and on state too large for a manifest.
+  result<> start(epoch_number epoch, std::vector<section_data> sections);
+  /// Works on up to `chunk_budget` chunks; true when the epoch is ready to be taken.
+  bool step(std::size_t chunk_budget);
+  /// Precondition: `step` returned true.
+  [[nodiscard]] chunked_snapshot take();
+
+ private:
+  /// Bytes to cut, and the sections that consist of them (several for tiny ones).
+  struct blob {
+    payload bytes;
+    std::size_t piece = 0;  ///< fixed chunk size; 0: content-defined
+    std::vector<std::size_t> owners;
+  };
+  struct fingerprint_hash {
+    std::size_t operator()(const fingerprint& f) const noexcept {
+      return static_cast<std::size_t>(f.low);
+    }
+  };
+  /// Only looked up, never iterated.
+  using memory = std::unordered_map<fingerprint, chunk_reference, fingerprint_hash>;
+
+  void plan(std::vector<section_data> sections);
+  [[nodiscard]] std::size_t chunk_end(const blob& b, std::size_t begin) const;
+  [[nodiscard]] std::size_t content_chunk(byte_view rest) const;
+  void add_chunk(const blob& b, payload plain);
+
+  chunk_codec codec_;
+  rank_number rank_;
+  std::uint64_t seed_;
+  std::array<std::uint64_t, 256> gear_{};
+  memory known_, next_;
+  std::vector<blob> blobs_;
+  std::size_t blob_ = 0;
+  std::size_t offset_ = 0;
+  chunked_snapshot out_;
+};
+
+}  // namespace p2pdvm::store
+
+#if defined(P2PDVM_HEADER_ONLY)
+#include <p2pdvm/store/impl/chunker.ipp>
+#endif

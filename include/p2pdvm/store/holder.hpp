@@ -1,0 +1,79 @@
+/// The holder's side of replication: keeps chunks for others and gives receipts.
+#pragma once
+
+#include <p2pdvm/base/ids.hpp>
+#include <p2pdvm/base/result.hpp>
+#include <p2pdvm/base/time.hpp>
+#include <p2pdvm/crypto/crypto.hpp>
+#include <p2pdvm/store/chunk_log.hpp>
+#include <p2pdvm/store/messages.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+namespace p2pdvm::store {
+
+/// Puts that wait for the disk; more are refused.
+inline constexpr std::size_t receipts_waiting_max = 4096;
+
+/// One per peer, for all jobs whose chunks the peer keeps. It needs no job's secret. Who may talk
+/// to it (members of the job) is its driver's business.
+class holder {
+ public:
+  /// Must only queue the message: it may not call back into the holder.
+  using emit_function = std::function<void(const node_id& to, store_message message)>;
+
+  /// `log` and `self` must outlive the holder.
+  holder(chunk_log& log, const crypto::identity& self, emit_function emit);
+
+  /// Puts and gets; other messages are not for a holder and have no effect. A put is answered
+  /// once: by a receipt when all its chunks are durable, by `chunks_missing` at once if some
+  /// were damaged or are not here, by `put_refused` if the log cannot take them.
+  void on_message(time_point now, const node_id& from, const store_message& message);
+
+  /// Garbage: drops the job's pins of all epochs up to the greater of `floor` and `committed`
+  /// except `committed`, `previous` and 0 (inputs), and refuses later puts for them.
+  result<> keep_only(const job_id& job, epoch_number committed, epoch_number previous,
+                     epoch_number floor);
+  /// Drops everything of the job: it is over, or moved on without this peer.
+  result<> release(const job_id& job);
+
+ private:
+  struct kept_epochs {
+    epoch_number committed, previous, floor;
+    [[nodiscard]] bool keeps(epoch_number e) const noexcept {
+      return e.value() == 0 || e == committed || e == previous || (e > floor && e > committed);
+    }
+  };
+  struct waiting_receipt {
+    node_id to;
+    receipt unsigned_form;
+  };
+
+  void on_put(const node_id& from, const put_chunks& put);
+  void on_get(const node_id& from, const get_chunks& get);
+  result<> store(const put_chunks& put, std::vector<chunk_id>& missing);
+  void refuse(const node_id& to, const receipt& put, std::string reason);
+  void await_durability(const node_id& from, const put_chunks& put);
+  void on_durable(std::uint64_t ticket, const result<>& synced);
+  result<> drop_pins(const job_id& job, const std::function<bool(epoch_number)>& keeps);
+
+  chunk_log& log_;
+  const crypto::identity& self_;
+  emit_function emit_;
+  std::map<job_id, kept_epochs> kept_;
+  std::map<std::uint64_t, waiting_receipt> waiting_;
+  std::uint64_t next_ticket_ = 0;
+  /// Gone with the holder, so that a late completion of the log finds nobody.
+  std::shared_ptr<holder*> alive_ = std::make_shared<holder*>(this);
+};
+
+}  // namespace p2pdvm::store
+
+#if defined(P2PDVM_HEADER_ONLY)
+#include <p2pdvm/store/impl/holder.ipp>
+#endif

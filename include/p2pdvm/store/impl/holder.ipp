@@ -1,0 +1,154 @@
+#pragma once
+
+#include <p2pdvm/store/chunk.hpp>
+#include <p2pdvm/store/holder.hpp>
+
+#include <algorithm>
+#include <utility>
+
+namespace p2pdvm::store {
+
+namespace detail {
+
+inline std::string given_up(epoch_number epoch) {
+  return "epoch " + std::to_string(epoch.value()) + " was superseded or given up";
+}
+
+inline receipt receipt_for(const put_chunks& put) {
+  receipt r;
+  r.snapshot = put.snapshot;
+  r.rank = put.rank;
+  r.sequence = put.sequence;
+  r.stripes = put.stripes;
+  return r;
+}
+
+}  // namespace detail
+
+P2PDVM_DECL holder::holder(chunk_log& log, const crypto::identity& self, emit_function emit)
+    : log_(log), self_(self), emit_(std::move(emit)) {}
+
+P2PDVM_DECL void holder::on_message(time_point, const node_id& from,
+                                    const store_message& message) {
+  if (const auto* put = std::get_if<put_chunks>(&message)) on_put(from, *put);
+  if (const auto* get = std::get_if<get_chunks>(&message)) on_get(from, *get);
+}
+
+P2PDVM_DECL void holder::refuse(const node_id& to, const receipt& put, std::string reason) {
+  emit_(to, put_refused{put.snapshot, put.rank, put.sequence, std::move(reason)});
+}
+
+P2PDVM_DECL void holder::on_put(const node_id& from, const put_chunks& put) {
+  const auto kept = kept_.find(put.snapshot.job);
+  if (kept != kept_.end() && !kept->second.keeps(put.snapshot.epoch)) {
+    refuse(from, detail::receipt_for(put), detail::given_up(put.snapshot.epoch));
+    return;
+  }
+  if (waiting_.size() >= receipts_waiting_max) {
+    refuse(from, detail::receipt_for(put), "its disk cannot keep up");
+    return;
+  }
+  std::vector<chunk_id> missing;
+  if (auto stored = store(put, missing); !stored) {
+    refuse(from, detail::receipt_for(put), stored.error().message());
+    return;
+  }
+  if (!missing.empty()) {
+    emit_(from, chunks_missing{put.snapshot, put.rank, put.sequence, std::move(missing)});
+    return;
+  }
+  await_durability(from, put);
+}
+
+/// Even of a put that fails, what is there gets pinned: a chunk without a pin would never be
+/// collected.
+P2PDVM_DECL result<> holder::store(const put_chunks& put, std::vector<chunk_id>& missing) {
+  std::vector<chunk_id> there;
+  result<> stored;
+  for (const sealed_chunk& c : put.chunks) {
+    if (c.id.bytes()[0] != chunk_algorithm || !chunk_codec::intact(c.sealed.view())) {
+      missing.push_back(c.id);
+      continue;
+    }
+    stored = log_.put(c.id, c.sealed.view());
+    if (!stored) break;
+    there.push_back(c.id);
+  }
+  for (const chunk_id& id : put.have) (log_.contains(id) ? there : missing).push_back(id);
+  const result<> pinned = there.empty() ? result<>() : log_.add_pin(put.snapshot, there);
+  return stored.ok() ? pinned : stored;
+}
+
+P2PDVM_DECL void holder::await_durability(const node_id& from, const put_chunks& put) {
+  std::vector<chunk_id> ids = put.have;
+  for (const sealed_chunk& c : put.chunks) ids.push_back(c.id);
+  waiting_receipt w{from, detail::receipt_for(put)};
+  w.unsigned_form.covered = digest_of(std::move(ids));
+  const std::uint64_t ticket = next_ticket_++;
+  waiting_.emplace(ticket, std::move(w));
+  log_.sync([ticket, weak = std::weak_ptr(alive_)](const result<>& synced) {
+    if (const auto self = weak.lock()) (*self)->on_durable(ticket, synced);
+  });
+}
+
+P2PDVM_DECL void holder::on_durable(std::uint64_t ticket, const result<>& synced) {
+  const auto found = waiting_.find(ticket);
+  if (found == waiting_.end()) return;  // its pin was dropped meanwhile
+  waiting_receipt w = std::move(found->second);
+  waiting_.erase(found);
+  if (!synced) {
+    refuse(w.to, w.unsigned_form, synced.error().message());
+    return;
+  }
+  w.unsigned_form.sign(self_);
+  emit_(w.to, w.unsigned_form);
+}
+
+P2PDVM_DECL void holder::on_get(const node_id& from, const get_chunks& get) {
+  chunks_absent absent;
+  const std::size_t count = std::min(get.ids.size(), ids_per_get_max);
+  for (std::size_t i = 0; i < count; ++i) {
+    const chunk_id& id = get.ids[i];
+    auto sealed = log_.get(id);
+    if (sealed.ok() && chunk_codec::intact(*sealed)) {
+      emit_(from, chunk_data{{id, payload(std::move(*sealed))}});
+    } else {
+      absent.ids.push_back(id);
+    }
+  }
+  if (!absent.ids.empty()) emit_(from, std::move(absent));
+}
+
+P2PDVM_DECL result<> holder::keep_only(const job_id& job, epoch_number committed,
+                                       epoch_number previous, epoch_number floor) {
+  const kept_epochs kept{committed, previous, floor};
+  kept_[job] = kept;
+  return drop_pins(job, [kept](epoch_number e) { return kept.keeps(e); });
+}
+
+P2PDVM_DECL result<> holder::release(const job_id& job) {
+  kept_.erase(job);
+  return drop_pins(job, [](epoch_number) { return false; });
+}
+
+P2PDVM_DECL result<> holder::drop_pins(const job_id& job,
+                                       const std::function<bool(epoch_number)>& keeps) {
+  for (auto it = waiting_.begin(); it != waiting_.end();) {
+    const pin& snapshot = it->second.unsigned_form.snapshot;
+    if (snapshot.job != job || keeps(snapshot.epoch)) {
+      ++it;
+      continue;
+    }
+    const waiting_receipt w = std::move(it->second);
+    it = waiting_.erase(it);
+    refuse(w.to, w.unsigned_form, detail::given_up(w.unsigned_form.snapshot.epoch));
+  }
+  result<> outcome;
+  for (const pin& p : log_.pins()) {
+    if (p.job != job || keeps(p.epoch)) continue;
+    if (auto dropped = log_.drop_pin(p); !dropped && outcome.ok()) outcome = dropped;
+  }
+  return outcome;
+}
+
+}  // namespace p2pdvm::store
