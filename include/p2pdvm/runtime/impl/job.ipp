@@ -25,9 +25,14 @@ inline std::string describe(const std::exception_ptr& failure) {
   }
 }
 
-inline std::uint64_t seed_of(const job_id& id) {
+/// The same for every run of a program with the same options, so that its results are too.
+inline std::uint64_t seed_of(const job_spec& spec) {
+  byte_vector bytes;
+  wire::writer w(bytes);
+  w(spec.program);
+  w(spec.options);
   std::uint64_t seed = 0;
-  std::memcpy(&seed, id.bytes().data(), sizeof seed);
+  std::memcpy(&seed, crypto::hash(bytes).bytes().data(), sizeof seed);
   return seed;
 }
 
@@ -302,7 +307,7 @@ P2PDVM_DECL void job::start_rank(rank_number rank, std::shared_ptr<const peal::s
   s.incarnation = record().incarnation;
   s.epoch = from == nullptr ? epoch_number() : record().committed.epoch;
   s.floor = record().floor;
-  s.seed = detail::seed_of(who_.spec.id);
+  s.seed = detail::seed_of(who_.spec);
   s.start = std::move(from);
   rank_runner_owner& owner = *this;
   auto runner = std::make_unique<rank_runner>(owner, traffic_, context_.token, context_.ranks,
