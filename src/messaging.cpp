@@ -1,0 +1,1 @@
+#include <p2pdvm/messaging/impl/src.hpp>
