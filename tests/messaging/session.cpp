@@ -282,7 +282,7 @@ TEST_CASE("urgent messages pass a large one that is under way") {
         std::vector<priority>{priority::control, priority::normal, priority::bulk});
 }
 
-TEST_CASE("what is sent but unacknowledged stays within the window, with room for urgent messages") {
+TEST_CASE("unacknowledged bytes stay within the window, which has room for urgent messages") {
   pair_of_peers peers;
   peers.connect();
   peers.run(no_limit, 1000);

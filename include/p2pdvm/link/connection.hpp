@@ -52,6 +52,10 @@ class connection final : public host::stream_handler,
   [[nodiscard]] bool initiator() const noexcept {
     return opening_.side() == noise::role::initiator;
   }
+  /// The node that was dialled; none for incoming connections and for unknown remotes.
+  [[nodiscard]] const std::optional<node_id>& expected() const noexcept {
+    return opening_.expected();
+  }
   /// Where the stream leads; precondition: `open()`.
   [[nodiscard]] address remote_address() const { return stream_->remote(); }
   [[nodiscard]] bool authenticated() const noexcept { return remote_.has_value(); }

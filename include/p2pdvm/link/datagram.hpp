@@ -66,6 +66,8 @@ class datagram_sealer {
   /// `refused` for a stranger that is not allowed.
   [[nodiscard]] result<opened_datagram> open(byte_view datagram, bool strangers = true);
   [[nodiscard]] std::size_t peers() const noexcept { return order_.size(); }
+  /// Key agreements made so far for strangers' datagrams, for whoever rations them.
+  [[nodiscard]] std::uint64_t agreements() const noexcept { return agreements_; }
 
  private:
   struct inbound {
@@ -99,6 +101,7 @@ class datagram_sealer {
   std::uint64_t instance_;
   std::size_t peers_max_;
   crypto::secret_key secret_;
+  std::uint64_t agreements_ = 0;
   std::uint64_t counter_floor_ = 0;  ///< the highest counter of any forgotten peer
   order order_;                      ///< most recently used first
   std::map<std::uint64_t, order::iterator> by_hint_;

@@ -73,6 +73,10 @@ class handshake {
   /// The owner gives up at this time.
   [[nodiscard]] time_point deadline() const noexcept { return deadline_; }
   [[nodiscard]] noise::role side() const noexcept { return side_; }
+  /// Who must answer, as far as that was given.
+  [[nodiscard]] const std::optional<node_id>& expected() const noexcept {
+    return options_.expected;
+  }
 
  private:
   void start(noise::pattern which);

@@ -183,7 +183,8 @@ P2PDVM_DECL result<opened_datagram> datagram_sealer::open(byte_view datagram, bo
   if (kind == detail::datagram_keyed_kind) r(h.key.emplace());
   h.associated = datagram.first(datagram.size() - r.remaining());
   h.sealed = r.raw(r.remaining());
-  const bool known_kind = kind == detail::datagram_keyed_kind || kind == detail::datagram_plain_kind;
+  const bool known_kind =
+      kind == detail::datagram_keyed_kind || kind == detail::datagram_plain_kind;
   if (!r.ok() || !known_kind || h.instance == 0 || h.sealed.size() < crypto::tag_bytes ||
       datagram.size() > limits::datagram_bytes_max)
     return error(errc::malformed, "a datagram is not one of p2pdvm");
@@ -200,6 +201,7 @@ P2PDVM_DECL result<opened_datagram> datagram_sealer::open(byte_view datagram, bo
   if (!strangers) return error(errc::refused, "too many datagrams come from unknown peers");
   if (*h.key == self_.key() || hint_of(crypto::node_id_of(*h.key)) != h.hint)
     return error(errc::authentication, "a datagram names a sender that its key does not fit");
+  ++agreements_;
   auto fresh = meet(*h.key);
   if (!fresh) return fresh.error();
   auto plain = open_from(*fresh, h);
