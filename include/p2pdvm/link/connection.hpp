@@ -1,0 +1,102 @@
+/// A connection over one stream: the handshake first, then encrypted records.
+#pragma once
+
+#include <p2pdvm/host/host.hpp>
+#include <p2pdvm/host/timer.hpp>
+#include <p2pdvm/link/handshake.hpp>
+
+#include <memory>
+#include <optional>
+
+namespace p2pdvm::link {
+
+/// A side that refused the other's version stays this long, so that its answer is read.
+inline constexpr auto refusal_linger_max = std::chrono::seconds(1);
+
+class connection_handler {
+ public:
+  /// The remote is known; a responder must still wait for a first record (see handshake.hpp).
+  virtual void on_authenticated(class connection& from) = 0;
+  /// `plain` is valid during the call, which may close the connection.
+  virtual void on_record(connection& from, byte_view plain) = 0;
+  virtual void on_drained(connection& from) = 0;
+  /// The last call; not made after `close()`.
+  virtual void on_ended(connection& from, const error& why) = 0;
+
+ protected:
+  ~connection_handler() = default;
+};
+
+/// Bytes on the wire.
+struct traffic {
+  std::uint64_t sent = 0;
+  std::uint64_t received = 0;
+};
+
+/// Owned by `std::shared_ptr`: it keeps itself alive while it handles an event.
+class connection final : public host::stream_handler,
+                         public std::enable_shared_from_this<connection> {
+ public:
+  /// `handler`, `clock` and `count` must outlive the connection.
+  connection(host::clock& clock, std::unique_ptr<host::stream> stream, link::handshake opening,
+             connection_handler& handler, traffic& count);
+
+  /// Begins the handshake; until `confirm()` the connection ends at the handshake's deadline.
+  void start();
+  /// The owner is satisfied that the remote is really there.
+  void confirm();
+  [[nodiscard]] bool confirmed() const noexcept { return confirmed_; }
+  /// Resets the connection; no handler call follows.
+  void close();
+  [[nodiscard]] bool open() const noexcept { return stream_ != nullptr; }
+  [[nodiscard]] bool initiator() const noexcept {
+    return opening_.side() == noise::role::initiator;
+  }
+  /// The node that was dialled; none for incoming connections and for unknown remotes.
+  [[nodiscard]] const std::optional<node_id>& expected() const noexcept {
+    return opening_.expected();
+  }
+  /// Where the stream leads; precondition: `open()`.
+  [[nodiscard]] address remote_address() const { return stream_->remote(); }
+  [[nodiscard]] bool authenticated() const noexcept { return remote_.has_value(); }
+  /// Precondition: `authenticated()`.
+  [[nodiscard]] const handshake_result& remote() const noexcept { return *remote_; }
+  /// Where plaintext is collected; precondition: `authenticated()`.
+  [[nodiscard]] record_sender& sender() noexcept { return remote_->sender; }
+  /// Seals the open record into the next write.
+  void finish_record();
+  /// Writes all finished records in one piece.
+  void flush();
+  /// Bytes finished or written that the host has not sent yet.
+  [[nodiscard]] std::size_t unsent() const;
+  /// When something last arrived.
+  [[nodiscard]] time_point heard() const noexcept { return heard_; }
+
+  void on_data(byte_view bytes) override;
+  void on_drained() override;
+  void on_closed(const error& why) override;
+
+ private:
+  void open_up(byte_view& bytes);
+  void write(byte_vector bytes);
+  void end(const error& why);
+  void refuse(const error& why);
+
+  host::clock& clock_;
+  std::unique_ptr<host::stream> stream_;
+  link::handshake opening_;
+  connection_handler& handler_;
+  traffic& count_;
+  host::timer timer_;
+  std::optional<handshake_result> remote_;
+  std::optional<error> refusal_;  ///< set while the last answer is being read
+  byte_vector finished_;
+  time_point heard_;
+  bool confirmed_ = false;
+};
+
+}  // namespace p2pdvm::link
+
+#if defined(P2PDVM_HEADER_ONLY)
+#include <p2pdvm/link/impl/connection.ipp>
+#endif

@@ -1,0 +1,101 @@
+#pragma once
+
+#include <p2pdvm/link/connection.hpp>
+
+#include <algorithm>
+#include <utility>
+
+namespace p2pdvm::link {
+
+P2PDVM_DECL connection::connection(host::clock& clock, std::unique_ptr<host::stream> stream,
+                                   link::handshake opening, connection_handler& handler,
+                                   traffic& count)
+    : clock_(clock),
+      stream_(std::move(stream)),
+      opening_(std::move(opening)),
+      handler_(handler),
+      count_(count),
+      timer_(clock),
+      heard_(clock.now()) {}
+
+P2PDVM_DECL void connection::start() {
+  timer_.at(opening_.deadline(), [this] {
+    end(error(errc::timed_out, "the peer did not complete the handshake in time"));
+  });
+  stream_->start(*this);
+  write(opening_.take_output());
+}
+
+P2PDVM_DECL void connection::confirm() {
+  confirmed_ = true;
+  timer_.cancel();
+}
+
+P2PDVM_DECL void connection::close() {
+  timer_.cancel();
+  stream_.reset();
+}
+
+P2PDVM_DECL void connection::end(const error& why) {
+  const auto self = shared_from_this();
+  const error reason = refusal_.value_or(why);  // `why` may belong to the stream
+  close();
+  handler_.on_ended(*this, reason);
+}
+
+/// Ends, but only when the answer that `feed` may have produced has been sent.
+P2PDVM_DECL void connection::refuse(const error& why) {
+  byte_vector answer = opening_.take_output();
+  if (answer.empty()) return end(why);
+  refusal_ = why;
+  write(std::move(answer));
+  timer_.after(refusal_linger_max, [this] { end(*refusal_); });
+}
+
+P2PDVM_DECL void connection::write(byte_vector bytes) {
+  if (bytes.empty()) return;
+  count_.sent += bytes.size();
+  stream_->write(std::move(bytes));
+}
+
+P2PDVM_DECL void connection::finish_record() { sender().finish(finished_); }
+
+P2PDVM_DECL void connection::flush() {
+  finish_record();
+  write(std::exchange(finished_, {}));
+}
+
+P2PDVM_DECL std::size_t connection::unsent() const {
+  return finished_.size() + (stream_ ? stream_->unsent() : 0);
+}
+
+P2PDVM_DECL void connection::open_up(byte_view& bytes) {
+  if (auto fed = opening_.feed(bytes); !fed) return refuse(fed.error());
+  write(opening_.take_output());
+  if (!opening_.finished()) return;
+  remote_ = opening_.take_result();
+  handler_.on_authenticated(*this);
+}
+
+P2PDVM_DECL void connection::on_data(byte_view bytes) {
+  const auto self = shared_from_this();
+  heard_ = clock_.now();
+  count_.received += bytes.size();
+  if (refusal_) return;
+  if (!remote_) open_up(bytes);
+  while (stream_ && remote_) {
+    auto record = remote_->receiver.next(bytes);
+    if (!record) return end(record.error());
+    if (!record->has_value()) return;
+    handler_.on_record(*this, **record);
+  }
+}
+
+P2PDVM_DECL void connection::on_drained() {
+  const auto self = shared_from_this();
+  if (remote_) handler_.on_drained(*this);
+}
+
+P2PDVM_DECL void connection::on_closed(const error& why) { end(why); }
+
+}  // namespace p2pdvm::link

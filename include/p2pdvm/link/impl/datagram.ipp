@@ -1,0 +1,213 @@
+#pragma once
+
+#include <p2pdvm/link/datagram.hpp>
+#include <p2pdvm/wire/codec.hpp>
+
+#include <algorithm>
+#include <cstring>
+
+namespace p2pdvm::link {
+
+namespace detail {
+
+inline constexpr std::uint8_t datagram_plain_kind = 0xd0;
+inline constexpr std::uint8_t datagram_keyed_kind = 0xd1;
+
+inline crypto::nonce12 datagram_nonce(std::uint64_t counter) {
+  crypto::nonce12 nonce{};
+  std::memcpy(nonce.data() + 4, &counter, sizeof counter);
+  return nonce;
+}
+
+}  // namespace detail
+
+/// A received datagram taken apart; the views point into it.
+struct datagram_sealer::header {
+  std::uint64_t hint = 0;
+  std::uint64_t instance = 0;
+  std::uint64_t counter = 0;
+  std::optional<public_key> key;
+  byte_view associated;
+  byte_view sealed;
+};
+
+P2PDVM_DECL bool replay_window::fresh(std::uint64_t counter) const noexcept {
+  if (counter == 0) return false;
+  if (counter > highest_) return true;
+  if (highest_ - counter >= datagram_replay_window) return false;
+  return !seen_.test(counter % datagram_replay_window);
+}
+
+P2PDVM_DECL void replay_window::accept(std::uint64_t counter) noexcept {
+  if (counter > highest_) {
+    if (counter - highest_ >= datagram_replay_window) {
+      seen_.reset();
+    } else {
+      for (std::uint64_t n = highest_ + 1; n < counter; ++n)
+        seen_.reset(n % datagram_replay_window);
+    }
+    highest_ = counter;
+  }
+  seen_.set(counter % datagram_replay_window);
+}
+
+P2PDVM_DECL datagram_sealer::datagram_sealer(const crypto::identity& self, const swarm_id& swarm,
+                                             std::uint64_t instance, std::size_t peers_max)
+    : self_(self),
+      swarm_(swarm),
+      instance_(instance),
+      peers_max_(peers_max),
+      secret_(self.exchange_secret()) {
+  P2PDVM_ASSERT(peers_max > 0);
+  P2PDVM_ASSERT(instance != 0);
+}
+
+P2PDVM_DECL std::uint64_t datagram_sealer::hint_of(const node_id& id) noexcept {
+  std::uint64_t hint = 0;
+  std::memcpy(&hint, id.bytes().data(), sizeof hint);
+  return hint;
+}
+
+P2PDVM_DECL crypto::secret_key datagram_sealer::direction_key(const crypto::secret_key& shared,
+                                                              const public_key& from,
+                                                              const public_key& to,
+                                                              std::uint64_t instance) const {
+  byte_vector purpose = to_vector(as_bytes("p2pdvm datagram"));
+  append(purpose, swarm_.bytes());
+  append(purpose, from.bytes());
+  append(purpose, to.bytes());
+  append(purpose, bytes_of(instance));
+  return crypto::secret_key(crypto::keyed_hash(shared, purpose).bytes());
+}
+
+P2PDVM_DECL result<datagram_sealer::acquaintance> datagram_sealer::meet(
+    const public_key& key) const {
+  auto exchange = crypto::exchange_key_of(key);
+  if (!exchange) return exchange.error();
+  auto shared = crypto::agree(secret_, *exchange);
+  if (!shared) return shared.error();
+  acquaintance fresh;
+  fresh.key = key;
+  fresh.id = crypto::node_id_of(key);
+  fresh.shared = *shared;
+  fresh.send_key = direction_key(*shared, self_.key(), key, instance_);
+  fresh.counter = counter_floor_;
+  return fresh;
+}
+
+P2PDVM_DECL datagram_sealer::order::iterator datagram_sealer::remember(acquaintance fresh) {
+  const std::uint64_t hint = hint_of(fresh.id);
+  const auto old = by_hint_.find(hint);
+  const auto victim = old != by_hint_.end()          ? old->second
+                      : order_.size() >= peers_max_ ? std::prev(order_.end())
+                                                     : order_.end();
+  if (victim != order_.end()) {
+    counter_floor_ = std::max(counter_floor_, victim->counter);
+    by_hint_.erase(hint_of(victim->id));
+    order_.erase(victim);
+  }
+  fresh.counter = std::max(fresh.counter, counter_floor_);
+  order_.push_front(std::move(fresh));
+  by_hint_[hint] = order_.begin();
+  return order_.begin();
+}
+
+P2PDVM_DECL result<byte_vector> datagram_sealer::seal(const public_key& to, byte_view plain) {
+  if (plain.size() > datagram_plain_bytes_max)
+    return error(errc::too_large, "a datagram of " + std::to_string(plain.size()) +
+                                      " bytes is over the limit of " +
+                                      std::to_string(datagram_plain_bytes_max));
+  const auto known = by_hint_.find(hint_of(crypto::node_id_of(to)));
+  order::iterator peer;
+  if (known != by_hint_.end() && known->second->key == to) {
+    peer = known->second;
+    order_.splice(order_.begin(), order_, peer);
+  } else {
+    auto fresh = meet(to);
+    if (!fresh) return fresh.error();
+    peer = remember(std::move(*fresh));
+  }
+  const bool with_key = peer->unanswered >= datagram_unanswered_max;
+  if (!with_key) ++peer->unanswered;
+  ++peer->counter;
+
+  byte_vector out;
+  out.reserve(limits::datagram_bytes_max);
+  wire::writer w(out);
+  w(with_key ? detail::datagram_keyed_kind : detail::datagram_plain_kind);
+  w(hint_of(self_.id()));
+  w(instance_);
+  w(peer->counter);
+  if (with_key) w(self_.key());
+  const std::size_t start = out.size();
+  out.resize(start + plain.size() + crypto::tag_bytes);
+  const byte_span whole(out);
+  crypto::seal(peer->send_key, detail::datagram_nonce(peer->counter), whole.first(start), plain,
+               whole.subspan(start));
+  return out;
+}
+
+P2PDVM_DECL result<byte_vector> datagram_sealer::open_from(acquaintance& peer,
+                                                           const header& h) const {
+  auto process = std::find_if(peer.processes.begin(), peer.processes.end(),
+                              [&](const inbound& p) { return p.instance == h.instance; });
+  inbound fresh;
+  const bool restarted = process == peer.processes.end();
+  if (restarted) {
+    fresh.instance = h.instance;
+    fresh.key = direction_key(peer.shared, peer.key, self_.key(), h.instance);
+  }
+  inbound& from = restarted ? fresh : *process;
+  if (!from.window.fresh(h.counter))
+    return error(errc::conflict, "a datagram was repeated or came far too late");
+  byte_vector plain(h.sealed.size() - crypto::tag_bytes);
+  if (!crypto::open(from.key, detail::datagram_nonce(h.counter), h.associated, h.sealed, plain))
+    return error(errc::authentication, "a datagram does not authenticate");
+  from.window.accept(h.counter);
+  if (restarted) {
+    peer.processes[1] = std::move(peer.processes[0]);
+    peer.processes[0] = std::move(fresh);
+  }
+  peer.unanswered = 0;
+  return plain;
+}
+
+P2PDVM_DECL result<opened_datagram> datagram_sealer::open(byte_view datagram, bool strangers) {
+  wire::reader r(datagram);
+  std::uint8_t kind = 0;
+  header h;
+  r(kind);
+  r(h.hint);
+  r(h.instance);
+  r(h.counter);
+  if (kind == detail::datagram_keyed_kind) r(h.key.emplace());
+  h.associated = datagram.first(datagram.size() - r.remaining());
+  h.sealed = r.raw(r.remaining());
+  const bool known_kind =
+      kind == detail::datagram_keyed_kind || kind == detail::datagram_plain_kind;
+  if (!r.ok() || !known_kind || h.instance == 0 || h.sealed.size() < crypto::tag_bytes ||
+      datagram.size() > limits::datagram_bytes_max)
+    return error(errc::malformed, "a datagram is not one of p2pdvm");
+
+  const auto known = by_hint_.find(h.hint);
+  if (known != by_hint_.end() && (!h.key || known->second->key == *h.key)) {
+    const auto peer = known->second;
+    auto plain = open_from(*peer, h);
+    if (!plain) return plain.error();
+    order_.splice(order_.begin(), order_, peer);
+    return opened_datagram{peer->key, peer->id, std::move(*plain)};
+  }
+  if (!h.key) return error(errc::not_found, "a datagram comes from a peer that is not known");
+  if (!strangers) return error(errc::refused, "too many datagrams come from unknown peers");
+  if (*h.key == self_.key() || hint_of(crypto::node_id_of(*h.key)) != h.hint)
+    return error(errc::authentication, "a datagram names a sender that its key does not fit");
+  ++agreements_;
+  auto fresh = meet(*h.key);
+  if (!fresh) return fresh.error();
+  auto plain = open_from(*fresh, h);
+  if (!plain) return plain.error();
+  const auto peer = remember(std::move(*fresh));
+  return opened_datagram{peer->key, peer->id, std::move(*plain)};
+}
+
+}  // namespace p2pdvm::link

@@ -1,0 +1,96 @@
+#pragma once
+
+#include <p2pdvm/link/record.hpp>
+
+#include <algorithm>
+#include <cstring>
+
+namespace p2pdvm::link {
+
+P2PDVM_DECL record_cipher::record_cipher(noise::cipher kind, const crypto::secret_key& key,
+                                         rekey_policy policy)
+    : cipher_(kind, crypto::derive(key, kind == noise::cipher::aes256_gcm
+                                            ? "p2pdvm record AES-256-GCM"
+                                            : "p2pdvm record ChaCha20-Poly1305")),
+      policy_(policy) {}
+
+P2PDVM_DECL void record_cipher::count(std::size_t bytes) {
+  ++records_;
+  bytes_ += bytes;
+  if (records_ < policy_.records && bytes_ < policy_.bytes) return;
+  records_ = 0;
+  bytes_ = 0;
+  cipher_.rekey();
+}
+
+P2PDVM_DECL void record_cipher::seal(byte_view header, byte_view plain, byte_span out) {
+  cipher_.encrypt(header, plain, out);
+  count(plain.size());
+}
+
+P2PDVM_DECL bool record_cipher::open(byte_view header, byte_view sealed, byte_span out) {
+  if (!cipher_.decrypt(header, sealed, out)) return false;
+  count(sealed.size() - crypto::tag_bytes);
+  return true;
+}
+
+P2PDVM_DECL void record_sender::add(byte_view bytes) {
+  P2PDVM_ASSERT(bytes.size() <= room());
+  append(plain_, bytes);
+}
+
+P2PDVM_DECL void record_sender::finish(byte_vector& out) {
+  if (plain_.empty()) return;
+  const std::uint32_t sealed = static_cast<std::uint32_t>(plain_.size() + crypto::tag_bytes);
+  const std::size_t start = out.size();
+  out.resize(start + record_header_bytes + sealed);
+  std::memcpy(out.data() + start, &sealed, record_header_bytes);
+  cipher_.seal(bytes_of(sealed), plain_, byte_span(out).subspan(start + record_header_bytes));
+  plain_.clear();
+}
+
+P2PDVM_DECL bool record_receiver::gather(byte_view& input, std::size_t size) {
+  if (partial_.size() < size) {
+    const std::size_t take = std::min(size - partial_.size(), input.size());
+    append(partial_, input.first(take));
+    input = input.subspan(take);
+  }
+  return partial_.size() >= size;
+}
+
+P2PDVM_DECL result<std::size_t> record_receiver::sealed_size(byte_view header) const {
+  std::uint32_t size = 0;
+  std::memcpy(&size, header.data(), record_header_bytes);
+  if (size <= crypto::tag_bytes || size > limits::record_bytes_max + crypto::tag_bytes)
+    return error(errc::malformed, "a record's length is out of range: the stream is damaged");
+  return static_cast<std::size_t>(size);
+}
+
+P2PDVM_DECL result<std::optional<byte_view>> record_receiver::next(byte_view& input) {
+  if (failed_) return error(errc::authentication, "the stream of records has already failed");
+  const bool direct = partial_.empty() && input.size() >= record_header_bytes;
+  if (!direct && !gather(input, record_header_bytes)) return std::optional<byte_view>();
+  const auto sealed = sealed_size(direct ? input : byte_view(partial_));
+  if (!sealed) {
+    failed_ = true;
+    return sealed.error();
+  }
+  const std::size_t whole = record_header_bytes + *sealed;
+  byte_view record;
+  if (direct && input.size() >= whole) {  // open it where it lies
+    record = input.first(whole);
+    input = input.subspan(whole);
+  } else {
+    if (!gather(input, whole)) return std::optional<byte_view>();
+    record = partial_;
+  }
+  plain_.resize(*sealed - crypto::tag_bytes);
+  failed_ = !cipher_.open(record.first(record_header_bytes), record.subspan(record_header_bytes),
+                          plain_);
+  partial_.clear();
+  if (failed_)
+    return error(errc::authentication, "a record does not authenticate: it was altered on the way");
+  return std::optional<byte_view>(plain_);
+}
+
+}  // namespace p2pdvm::link

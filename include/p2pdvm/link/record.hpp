@@ -1,0 +1,83 @@
+/// Encrypted records on a byte stream, after the handshake.
+///
+/// On the wire: the length of the sealed part (4 bytes, little-endian, authenticated), then the
+/// sealed part. Records are numbered by the cipher's counter, so that none can be dropped,
+/// repeated or reordered. Both sides replace the key after the same number of records or bytes.
+#pragma once
+
+#include <p2pdvm/base/limits.hpp>
+#include <p2pdvm/link/noise.hpp>
+
+#include <optional>
+
+namespace p2pdvm::link {
+
+inline constexpr std::size_t record_header_bytes = 4;
+inline constexpr std::size_t record_wire_bytes_max =
+    record_header_bytes + limits::record_bytes_max + crypto::tag_bytes;
+
+/// How much is sealed under one key; both sides use the same figures.
+struct rekey_policy {
+  std::uint64_t records = 1 << 16;
+  std::uint64_t bytes = std::uint64_t{1} << 30;
+};
+
+/// A cipher that replaces its key as the policy says.
+class record_cipher {
+ public:
+  /// The key is derived from `key` for this cipher, so that one key never serves two.
+  record_cipher(noise::cipher kind, const crypto::secret_key& key, rekey_policy policy = {});
+  void seal(byte_view header, byte_view plain, byte_span out);
+  [[nodiscard]] bool open(byte_view header, byte_view sealed, byte_span out);
+
+ private:
+  void count(std::size_t bytes);
+
+  noise::cipher_state cipher_;
+  rekey_policy policy_;
+  std::uint64_t records_ = 0;
+  std::uint64_t bytes_ = 0;
+};
+
+/// Coalesces what is added into one record.
+class record_sender {
+ public:
+  explicit record_sender(record_cipher cipher) : cipher_(std::move(cipher)) {}
+  /// Plaintext bytes that the open record still takes.
+  [[nodiscard]] std::size_t room() const noexcept {
+    return limits::record_bytes_max - plain_.size();
+  }
+  [[nodiscard]] bool empty() const noexcept { return plain_.empty(); }
+  /// Precondition: `bytes.size() <= room()`.
+  void add(byte_view bytes);
+  /// Seals the open record and appends it to `out`; no effect when it is empty.
+  void finish(byte_vector& out);
+
+ private:
+  record_cipher cipher_;
+  byte_vector plain_;
+};
+
+/// Takes the stream in arbitrary pieces; holds at most one record.
+class record_receiver {
+ public:
+  explicit record_receiver(record_cipher cipher) : cipher_(std::move(cipher)) {}
+  /// Consumes from the front of `input` and gives the plaintext of the next record, valid until
+  /// the next call, or nothing when all input is used up. A failure is final.
+  [[nodiscard]] result<std::optional<byte_view>> next(byte_view& input);
+
+ private:
+  [[nodiscard]] bool gather(byte_view& input, std::size_t size);
+  [[nodiscard]] result<std::size_t> sealed_size(byte_view header) const;
+
+  record_cipher cipher_;
+  byte_vector partial_;
+  byte_vector plain_;
+  bool failed_ = false;
+};
+
+}  // namespace p2pdvm::link
+
+#if defined(P2PDVM_HEADER_ONLY)
+#include <p2pdvm/link/impl/record.ipp>
+#endif

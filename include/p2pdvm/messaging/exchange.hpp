@@ -1,0 +1,221 @@
+/// The exchange: one session per remote peer over a host's network, dialled when needed.
+///
+/// It listens (streams and datagrams on one port), dials with back-off while a session has
+/// unacknowledged data or its peer is to be kept, keeps one connection per peer, detects those
+/// that have gone silent, closes idle ones, and bounds what strangers may cost.
+#pragma once
+
+#include <p2pdvm/base/random.hpp>
+#include <p2pdvm/host/host.hpp>
+#include <p2pdvm/host/timer.hpp>
+#include <p2pdvm/link/connection.hpp>
+#include <p2pdvm/link/datagram.hpp>
+#include <p2pdvm/messaging/address_book.hpp>
+#include <p2pdvm/messaging/session.hpp>
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <vector>
+
+namespace p2pdvm::messaging {
+
+/// A peer that is not yet trusted may send messages up to this size.
+inline constexpr std::size_t stranger_message_bytes_max = 64 * 1024;
+/// Sessions of peers that came by themselves and are not trusted; those without a connection
+/// make room for new ones.
+inline constexpr std::size_t strangers_max = 256;
+/// From so many sessions on, those that nobody needs are dropped; a peer that returns after
+/// that sees a reset.
+inline constexpr std::size_t idle_sessions_max = 1024;
+/// Key agreements for datagrams of unknown senders.
+inline constexpr std::uint64_t stranger_datagrams_per_second_max = 1000;
+/// Bytes handed to a stream ahead of the network: more would let small messages wait.
+inline constexpr std::size_t write_ahead_bytes = 256 * 1024;
+inline constexpr std::size_t meetings_max = 16;
+/// Ports tried when the host may choose one that is free for both kinds of socket.
+inline constexpr int port_attempts_max = 16;
+
+struct exchange_options {
+  link::swarm_id swarm;
+  bool allow_aes = true;
+  /// First and longest wait before dialling a peer again; doubles in between.
+  duration redial_min = std::chrono::milliseconds(100);
+  duration redial_max = std::chrono::seconds(10);
+  /// A connection that lasted so long is replaced at once when it is lost.
+  duration stable = std::chrono::seconds(5);
+  /// Silence of a peer that owes an answer, after which its connection is given up.
+  duration silence_max = std::chrono::seconds(10);
+  /// A kept connection that is silent for so long is tested.
+  duration keepalive = std::chrono::seconds(15);
+  /// A connection that nobody keeps is closed after so long without use.
+  duration idle_max = std::chrono::seconds(60);
+};
+
+struct exchange_statistics {
+  link::traffic bytes;
+  std::uint64_t messages_sent = 0;
+  std::uint64_t messages_received = 0;
+  std::uint64_t datagrams_sent = 0;
+  std::uint64_t datagrams_received = 0;
+  std::uint64_t datagrams_refused = 0;
+  std::uint64_t connections = 0;  ///< established
+  std::uint64_t dials = 0;
+  std::uint64_t handshakes_failed = 0;  ///< incoming ones
+  std::uint64_t half_open_refused = 0;
+  std::uint64_t strangers_refused = 0;
+};
+
+/// Calls come from the host's handlers and timers, never from inside a call of the exchange.
+/// They may call the exchange, but not destroy it.
+class exchange_handler {
+ public:
+  virtual void on_message(const node_id& from, std::uint8_t channel, payload message) = 0;
+  /// Whether a node that dialled and is not trusted may have a session.
+  virtual bool accept(const node_id&, const public_key&) { return true; }
+  /// The first session with this process of the peer.
+  virtual void on_peer_up(const node_id&) {}
+  /// The peer has restarted (or forgotten us): what was sent before this call and was
+  /// unacknowledged is dropped. `on_peer_up` follows.
+  virtual void on_peer_reset(const node_id&) {}
+  /// A hint for failure detection: a connection was lost, or no address could be dialled. The
+  /// exchange itself goes on trying when it has reason to.
+  virtual void on_connection_lost(const node_id&, const error&) {}
+  /// The session was `congested` and is no longer.
+  virtual void on_writable(const node_id&) {}
+  virtual void on_meeting_failed(const address&, const error&) {}
+  /// `plain` is valid during the call. A datagram may be a replay of an earlier process.
+  virtual void on_datagram(const public_key& from, const node_id& id, const address& from_address,
+                           byte_view plain) {
+    static_cast<void>(from), static_cast<void>(id), static_cast<void>(from_address),
+        static_cast<void>(plain);
+  }
+
+ protected:
+  ~exchange_handler() = default;
+};
+
+class exchange final : private host::listen_handler,
+                       private host::datagram_handler,
+                       private link::connection_handler {
+ public:
+  /// All references must outlive the exchange.
+  exchange(host::machine& machine, const crypto::identity& self, exchange_options options,
+           exchange_handler& handler);
+  ~exchange();
+  exchange(const exchange&) = delete;
+  exchange& operator=(const exchange&) = delete;
+
+  /// Accepts connections and datagrams on one port; port 0 lets the host choose. Once only.
+  [[nodiscard]] result<> listen(const address& local);
+  /// Where it listens; port 0 before `listen`.
+  [[nodiscard]] address local() const;
+  [[nodiscard]] const crypto::identity& self() const noexcept { return self_; }
+  /// Random number of this process, which tells it from an earlier one of the same identity.
+  [[nodiscard]] std::uint64_t instance() const noexcept { return instance_; }
+
+  /// Adds to the address book; a new address of a peer that is waited for is dialled at once.
+  /// Error: `authentication` for an invalid key.
+  result<node_id> learn(const contact& who);
+  /// Null when unknown; valid until the next change of the book.
+  [[nodiscard]] const contact* find(const node_id& node) { return book_.find(node); }
+  [[nodiscard]] std::vector<contact> contacts() const { return book_.all(); }
+  /// Dials an address whose peer is not known yet, once; ends in `on_peer_up` or
+  /// `on_meeting_failed`. False when too many such attempts are under way.
+  bool meet(const address& where);
+
+  /// Connects, and connects again whenever the connection is lost, until told otherwise.
+  void keep(const node_id& node, bool kept = true);
+  /// Lifts the limit for strangers' messages.
+  void trust(const node_id& node);
+  /// Drops session, connection and all data; the address book keeps the contact.
+  void forget(const node_id& node);
+
+  /// Queues a message, in order with others of its priority; dials when needed. It is sent when
+  /// the current handler has returned, or by `flush`. Precondition: `node` is another peer.
+  void send(const node_id& node, std::uint8_t channel, byte_vector header, payload body = {},
+            priority p = priority::normal);
+  /// Hands what is queued to the network now.
+  void flush();
+  [[nodiscard]] bool connected(const node_id& node) const;
+  /// See `session::congested`; `on_writable` is called when it ends.
+  [[nodiscard]] bool congested(const node_id& node);
+  /// See `session::unacknowledged`; 0 when there is no session.
+  [[nodiscard]] std::size_t unacknowledged(const node_id& node) const;
+
+  /// False when it is too large, the key is invalid or the exchange does not listen.
+  bool send_datagram(const public_key& to, const address& where, byte_view plain);
+
+  [[nodiscard]] const exchange_statistics& statistics() const noexcept { return statistics_; }
+  /// Incoming connections whose remote has not proven to be there.
+  [[nodiscard]] std::size_t half_open() const noexcept { return half_open_.size(); }
+
+ private:
+  struct peer;
+  using connection_pointer = std::shared_ptr<link::connection>;
+
+  void on_accept(std::unique_ptr<host::stream> stream) override;
+  void on_datagram(const address& from, byte_view bytes) override;
+  void on_authenticated(link::connection& from) override;
+  void on_record(link::connection& from, byte_view plain) override;
+  void on_drained(link::connection& from) override;
+  void on_ended(link::connection& from, const error& why) override;
+
+  [[nodiscard]] peer* find_peer(const node_id& node) const;
+  [[nodiscard]] peer& peer_of(const node_id& node, bool invited = true);
+  [[nodiscard]] connection_pointer open(link::noise::role side,
+                                        std::unique_ptr<host::stream> stream,
+                                        const std::optional<public_key>& remote);
+  [[nodiscard]] connection_pointer take_half_open(link::connection& from);
+  [[nodiscard]] bool admit(const link::handshake_result& remote);
+  [[nodiscard]] bool make_room_for_stranger();
+  [[nodiscard]] bool preferred(const peer& p, const link::connection& fresh) const;
+  bool join(connection_pointer fresh);
+  void receive(link::connection& from, byte_view record);
+  void on_event(const node_id& node, session_event event);
+  void on_established(peer& p);
+
+  [[nodiscard]] static bool wanted(const peer& p);
+  void touch(peer& p);
+  void service(peer& p);
+  void arm(peer& p);
+  [[nodiscard]] static bool blocked(const peer& p);
+  [[nodiscard]] time_point patience(const peer& p) const;
+  [[nodiscard]] time_point next_deadline(const peer& p) const;
+  void on_timer(peer& p);
+  void dial(peer& p);
+  void on_dial_failed(peer& p, const error& why);
+  void redial_later(peer& p);
+  void lose(peer& p, const error& why, bool broken = false);
+
+  host::machine& machine_;
+  const crypto::identity& self_;
+  exchange_options options_;
+  exchange_handler& handler_;
+  random_generator random_;
+  std::uint64_t instance_;
+  link::datagram_sealer sealer_;
+  address_book book_;
+  exchange_statistics statistics_;
+  std::unique_ptr<host::listener> listener_;
+  std::unique_ptr<host::datagram_socket> datagrams_;
+  std::vector<connection_pointer> half_open_;
+  struct meeting {
+    connection_pointer with;
+    address where;
+  };
+  std::vector<meeting> meetings_;
+  std::map<node_id, std::unique_ptr<peer>> peers_;
+  std::set<node_id> touched_;
+  host::timer flush_timer_;
+  time_point stranger_second_;
+  std::uint64_t stranger_datagrams_ = 0;
+};
+
+}  // namespace p2pdvm::messaging
+
+#if defined(P2PDVM_HEADER_ONLY)
+#include <p2pdvm/messaging/impl/exchange.ipp>
+#include <p2pdvm/messaging/impl/exchange_connections.ipp>
+#endif

@@ -1,0 +1,283 @@
+#pragma once
+
+#include <p2pdvm/messaging/exchange.hpp>
+
+#include <algorithm>
+#include <utility>
+
+namespace p2pdvm::messaging {
+
+namespace detail {
+
+inline std::uint64_t draw_number(host::entropy& entropy) {
+  std::uint64_t number = 0;
+  while (number == 0) number = entropy.next();
+  return number;
+}
+
+}  // namespace detail
+
+struct exchange::peer {
+  peer(const node_id& node, std::uint64_t number, host::clock& clock)
+      : id(node), s(number), timer(clock), redial(clock) {}
+
+  /// It came by itself, and nobody here has vouched for it.
+  [[nodiscard]] bool stranger() const noexcept { return !invited && !kept && !trusted; }
+  /// Nobody here needs it any more.
+  [[nodiscard]] bool spent() const noexcept {
+    return !kept && !trusted && !live && !dial && s.unacknowledged() == 0;
+  }
+
+  node_id id;
+  session s;
+  connection_pointer live;  ///< the session is attached to it
+  connection_pointer dial;  ///< being opened
+  bool invited = false;  ///< this side began it
+  bool kept = false;
+  bool trusted = false;
+  bool was_congested = false;
+  duration backoff = duration::zero();
+  std::size_t next_address = 0;
+  time_point up_since = time_point_never;
+  time_point armed_for = time_point_never;
+  host::timer timer;
+  host::timer redial;
+};
+
+P2PDVM_DECL exchange::exchange(host::machine& machine, const crypto::identity& self,
+                               exchange_options options, exchange_handler& handler)
+    : machine_(machine),
+      self_(self),
+      options_(std::move(options)),
+      handler_(handler),
+      random_(machine.entropy().next()),
+      instance_(detail::draw_number(machine.entropy())),
+      sealer_(self, options_.swarm, instance_),
+      flush_timer_(machine.clock()),
+      stranger_second_(machine.clock().now()) {}
+
+P2PDVM_DECL exchange::~exchange() = default;
+
+// --- peers ---
+
+P2PDVM_DECL exchange::peer* exchange::find_peer(const node_id& node) const {
+  const auto found = peers_.find(node);
+  return found == peers_.end() ? nullptr : found->second.get();
+}
+
+P2PDVM_DECL exchange::peer& exchange::peer_of(const node_id& node, bool invited) {
+  P2PDVM_ASSERT(node != self_.id());
+  if (peer* known = find_peer(node)) return *known;
+  if (peers_.size() >= idle_sessions_max)
+    std::erase_if(peers_, [](const auto& entry) { return entry.second->spent(); });
+  auto fresh = std::make_unique<peer>(node, detail::draw_number(machine_.entropy()),
+                                      machine_.clock());
+  fresh->invited = invited;
+  fresh->s.limit_messages(stranger_message_bytes_max);
+  return *peers_.emplace(node, std::move(fresh)).first->second;
+}
+
+P2PDVM_DECL result<node_id> exchange::learn(const contact& who) {
+  const contact* before = book_.find(crypto::node_id_of(who.key));
+  const std::size_t addresses = before == nullptr ? 0 : before->addresses.size();
+  auto node = book_.learn(who);
+  if (!node) return node;
+  peer* p = find_peer(*node);
+  if (p != nullptr && p->redial.armed() && book_.find(*node)->addresses.size() > addresses) {
+    p->redial.cancel();
+    touch(*p);
+  }
+  return node;
+}
+
+P2PDVM_DECL void exchange::keep(const node_id& node, bool kept) {
+  if (!kept && find_peer(node) == nullptr) return;
+  peer& p = peer_of(node);
+  p.kept = kept;
+  touch(p);
+}
+
+P2PDVM_DECL void exchange::trust(const node_id& node) {
+  peer& p = peer_of(node);
+  p.trusted = true;
+  p.s.limit_messages(limits::session_message_bytes_max);
+}
+
+P2PDVM_DECL void exchange::forget(const node_id& node) {
+  const auto found = peers_.find(node);
+  if (found == peers_.end()) return;
+  const peer& p = *found->second;
+  if (p.live) p.live->close();
+  if (p.dial) p.dial->close();
+  peers_.erase(found);
+}
+
+P2PDVM_DECL void exchange::send(const node_id& node, std::uint8_t channel, byte_vector header,
+                                payload body, priority priority_of) {
+  peer& p = peer_of(node);
+  p.s.send(priority_of, channel, std::move(header), std::move(body));
+  ++statistics_.messages_sent;
+  touch(p);
+}
+
+P2PDVM_DECL bool exchange::connected(const node_id& node) const {
+  const peer* p = find_peer(node);
+  return p != nullptr && p->s.established();
+}
+
+P2PDVM_DECL bool exchange::congested(const node_id& node) {
+  peer* p = find_peer(node);
+  if (p == nullptr) return false;
+  if (p->s.congested()) p->was_congested = true;
+  return p->s.congested();
+}
+
+P2PDVM_DECL std::size_t exchange::unacknowledged(const node_id& node) const {
+  const peer* p = find_peer(node);
+  return p == nullptr ? 0 : p->s.unacknowledged();
+}
+
+P2PDVM_DECL bool exchange::wanted(const peer& p) { return p.kept || p.s.unacknowledged() > 0; }
+
+P2PDVM_DECL void exchange::touch(peer& p) {
+  touched_.insert(p.id);
+  if (!flush_timer_.armed()) flush_timer_.at(machine_.clock().now(), [this] { flush(); });
+}
+
+P2PDVM_DECL void exchange::flush() {
+  flush_timer_.cancel();
+  for (const node_id& node : std::exchange(touched_, {})) {
+    if (peer* p = find_peer(node)) service(*p);
+  }
+}
+
+/// Lets a peer's session write, or sees to it that there is a connection to write to.
+P2PDVM_DECL void exchange::service(peer& p) {
+  if (!p.live) {
+    if (wanted(p) && !p.dial && !p.redial.armed()) dial(p);
+    return;
+  }
+  const time_point now = machine_.clock().now();
+  while (!blocked(p) && p.s.fill(now, p.live->sender()))
+    p.live->finish_record();
+  p.live->flush();
+  arm(p);
+}
+
+// --- timers ---
+
+/// Nothing more can be written at present; `on_drained` will say when.
+P2PDVM_DECL bool exchange::blocked(const peer& p) { return p.live->unsent() >= write_ahead_bytes; }
+
+/// When the peer is given up unless it is heard; never while it owes nothing.
+P2PDVM_DECL time_point exchange::patience(const peer& p) const {
+  const time_point heard = p.live->heard();
+  const time_point since = p.s.waiting_since();
+  if (since == time_point_never)
+    return blocked(p) ? heard + options_.silence_max : time_point_never;
+  return std::max(since, heard) + options_.silence_max;
+}
+
+P2PDVM_DECL time_point exchange::next_deadline(const peer& p) const {
+  if (!p.s.established()) return time_point_never;  // the handshake's own deadline holds
+  const time_point give_up = patience(p);
+  if (blocked(p)) return give_up;
+  if (give_up != time_point_never) return std::min(p.s.deadline(), give_up);
+  return std::min(p.s.deadline(),
+                  p.live->heard() + (p.kept ? options_.keepalive : options_.idle_max));
+}
+
+P2PDVM_DECL void exchange::arm(peer& p) {
+  const time_point next = next_deadline(p);
+  if (p.timer.armed() && p.armed_for <= next) return;  // it will look again when it fires
+  p.armed_for = next;
+  p.timer.at(next, [this, &p] { on_timer(p); });
+}
+
+P2PDVM_DECL void exchange::on_timer(peer& p) {
+  if (!p.live || !p.s.established()) return;
+  const time_point now = machine_.clock().now();
+  const time_point heard = p.live->heard();
+  const time_point give_up = patience(p);
+  if (give_up <= now) {
+    p.live->close();
+    return lose(p, error(errc::timed_out, "peer " + p.id.brief() + " has stopped answering"));
+  }
+  if (give_up != time_point_never) {
+    // it owes an answer and has time left
+  } else if (p.kept) {
+    if (heard + options_.keepalive <= now) p.s.ping();
+  } else if (heard + options_.idle_max <= now && p.s.unacknowledged() == 0) {
+    p.live->close();
+    p.live.reset();
+    p.s.detach();
+    return;
+  }
+  service(p);
+}
+
+// --- dialling ---
+
+P2PDVM_DECL void exchange::dial(peer& p) {
+  const contact* who = book_.find(p.id);
+  if (who == nullptr || who->addresses.empty()) {
+    p.redial.at(machine_.clock().now(), [this, &p] {
+      on_dial_failed(p, error(errc::not_found, "no address of peer " + p.id.brief() + " is known"));
+    });
+    return;
+  }
+  ++statistics_.dials;
+  const address where = who->addresses[p.next_address % who->addresses.size()];
+  p.dial = open(link::noise::role::initiator, machine_.network().connect(where), who->key);
+  p.dial->start();
+}
+
+P2PDVM_DECL void exchange::on_dial_failed(peer& p, const error& why) {
+  p.dial.reset();
+  if (p.live) return;
+  const contact* who = book_.find(p.id);
+  if (who != nullptr && p.next_address + 1 < who->addresses.size()) {
+    ++p.next_address;
+    if (wanted(p)) return dial(p);
+  }
+  p.next_address = 0;
+  redial_later(p);
+  const node_id node = p.id;  // the handler may forget the peer
+  handler_.on_connection_lost(node, why);
+}
+
+P2PDVM_DECL void exchange::redial_later(peer& p) {
+  if (!wanted(p)) return;
+  p.backoff = p.backoff == duration::zero() ? options_.redial_min
+                                            : std::min(p.backoff * 2, options_.redial_max);
+  const auto spread = random_.below(static_cast<std::uint64_t>(p.backoff.count()) / 2 + 1);
+  p.redial.after(p.backoff - duration(static_cast<std::int64_t>(spread)),
+                 [this, &p] { service(p); });
+}
+
+/// The peer's connection has ended; if it broke the protocol, so has its session.
+P2PDVM_DECL void exchange::lose(peer& p, const error& why, bool broken) {
+  const node_id node = p.id;
+  const bool established = p.s.established();
+  const bool stable =
+      established && machine_.clock().now() - p.up_since >= options_.stable;
+  // A first connection that the remote drops at once has probably lost against its own dial.
+  const bool yielded = !established && p.backoff == duration::zero();
+  p.live.reset();
+  p.s.detach();
+  p.timer.cancel();
+  if (broken) {
+    p.s = session(detail::draw_number(machine_.entropy()));
+    if (!p.trusted) p.s.limit_messages(stranger_message_bytes_max);
+  }
+  if (stable) {
+    p.backoff = duration::zero();
+    service(p);
+  } else if (!p.dial && !p.redial.armed()) {
+    redial_later(p);
+  }
+  if (broken || !yielded) handler_.on_connection_lost(node, why);
+  if (broken && find_peer(node) != nullptr) handler_.on_peer_reset(node);
+}
+
+}  // namespace p2pdvm::messaging

@@ -1,0 +1,276 @@
+#pragma once
+
+#include <p2pdvm/messaging/impl/exchange.ipp>
+
+namespace p2pdvm::messaging {
+
+namespace detail {
+
+/// Whether two remotes count as one source: the same IPv4 address, or the same IPv6 /64.
+inline bool same_source(const address& a, const address& b) {
+  const std::size_t size = a.is_v4() ? 16 : 8;
+  return std::equal(a.ip().begin(), a.ip().begin() + static_cast<std::ptrdiff_t>(size),
+                    b.ip().begin());
+}
+
+inline error listen_error(const address& local, const error& why) {
+  if (why.code() != errc::address_in_use) return why;
+  return error(errc::address_in_use, "cannot listen on " + local.text() +
+                                         ": another program uses this port; choose another one, "
+                                         "or port 0 for any that is free");
+}
+
+}  // namespace detail
+
+// --- listening and strangers ---
+
+P2PDVM_DECL result<> exchange::listen(const address& local) {
+  P2PDVM_ASSERT(listener_ == nullptr);
+  for (int attempt = 1;; ++attempt) {
+    auto listener = machine_.network().listen(local, *this);
+    if (!listener) return detail::listen_error(local, listener.error());
+    const address chosen = local.with_port((*listener)->local().port());
+    auto datagrams = machine_.network().open_datagrams(chosen, *this);
+    if (datagrams) {
+      listener_ = std::move(*listener);
+      datagrams_ = std::move(*datagrams);
+      return {};
+    }
+    const bool again = local.port() == 0 && datagrams.error().code() == errc::address_in_use &&
+                       attempt < port_attempts_max;
+    if (!again) return detail::listen_error(chosen, datagrams.error());
+  }
+}
+
+P2PDVM_DECL address exchange::local() const { return listener_ ? listener_->local() : address(); }
+
+P2PDVM_DECL exchange::connection_pointer exchange::open(link::noise::role side,
+                                                        std::unique_ptr<host::stream> stream,
+                                                        const std::optional<public_key>& remote) {
+  link::handshake_options o;
+  o.swarm = options_.swarm;
+  o.instance = instance_;
+  o.port = local().port();
+  machine_.entropy().fill(o.ephemeral.mutable_bytes());
+  o.remote = remote;
+  o.allow_aes = options_.allow_aes;
+  link::handshake opening(side, self_, std::move(o), machine_.clock().now());
+  link::connection_handler& events = *this;
+  return std::make_shared<link::connection>(machine_.clock(), std::move(stream),
+                                            std::move(opening), events, statistics_.bytes);
+}
+
+P2PDVM_DECL void exchange::on_accept(std::unique_ptr<host::stream> stream) {
+  const address source = stream->remote();
+  const auto from_source = std::count_if(half_open_.begin(), half_open_.end(), [&](const auto& c) {
+    return detail::same_source(c->remote_address(), source);
+  });
+  const bool crowded =
+      !source.is_loopback() &&
+      static_cast<std::size_t>(from_source) >= limits::half_open_per_source_max;
+  if (crowded || half_open_.size() >= limits::half_open_max) {
+    ++statistics_.half_open_refused;
+    return;
+  }
+  half_open_.push_back(open(link::noise::role::responder, std::move(stream), std::nullopt));
+  half_open_.back()->start();
+}
+
+P2PDVM_DECL exchange::connection_pointer exchange::take_half_open(link::connection& from) {
+  const auto at = std::find_if(half_open_.begin(), half_open_.end(),
+                               [&](const auto& c) { return c.get() == &from; });
+  if (at == half_open_.end()) return nullptr;
+  connection_pointer taken = std::move(*at);
+  half_open_.erase(at);
+  return taken;
+}
+
+P2PDVM_DECL bool exchange::meet(const address& where) {
+  if (meetings_.size() >= meetings_max) return false;
+  ++statistics_.dials;
+  const auto fresh =
+      open(link::noise::role::initiator, machine_.network().connect(where), std::nullopt);
+  meetings_.push_back({fresh, where});
+  fresh->start();
+  return true;
+}
+
+P2PDVM_DECL bool exchange::make_room_for_stranger() {
+  auto strangers = static_cast<std::size_t>(std::count_if(
+      peers_.begin(), peers_.end(), [](const auto& entry) { return entry.second->stranger(); }));
+  for (auto at = peers_.begin(); strangers >= strangers_max && at != peers_.end();) {
+    const peer& p = *at->second;
+    if (p.stranger() && !p.live && !p.dial) {
+      at = peers_.erase(at);
+      --strangers;
+    } else {
+      ++at;
+    }
+  }
+  return strangers < strangers_max;
+}
+
+P2PDVM_DECL bool exchange::admit(const link::handshake_result& remote) {
+  const peer* known = find_peer(remote.id);
+  if (known != nullptr && !known->stranger()) return true;
+  const bool welcome = handler_.accept(remote.id, remote.key) &&
+                       (find_peer(remote.id) != nullptr || make_room_for_stranger());
+  if (!welcome) ++statistics_.strangers_refused;
+  return welcome;
+}
+
+// --- connections ---
+
+/// When two connections to one peer meet, both sides keep the one whose initiator has the smaller
+/// node id. A new connection of the same initiator, or of a new process, replaces the old one.
+P2PDVM_DECL bool exchange::preferred(const peer& p, const link::connection& fresh) const {
+  if (!p.live || fresh.remote().instance != p.live->remote().instance) return true;
+  if (fresh.initiator() == p.live->initiator()) return true;
+  return fresh.initiator() == (self_.id() < p.id);
+}
+
+/// Attaches a session to its new connection; false when an older connection is preferred.
+P2PDVM_DECL bool exchange::join(connection_pointer fresh) {
+  peer& p = peer_of(fresh->remote().id, fresh->initiator());
+  if (p.dial == fresh) p.dial.reset();
+  if (!preferred(p, *fresh)) {
+    fresh->close();
+    p.s.ping();  // the remote may know that the older one is dead
+    service(p);
+    return false;
+  }
+  if (p.live) p.live->close();
+  p.live = std::move(fresh);
+  p.s.attach();
+  return true;
+}
+
+P2PDVM_DECL void exchange::on_authenticated(link::connection& from) {
+  if (!from.initiator()) return;  // wait until the remote has proven to be there
+  const auto fresh = from.shared_from_this();
+  const auto met = std::find_if(meetings_.begin(), meetings_.end(),
+                                [&](const meeting& m) { return m.with.get() == &from; });
+  if (met != meetings_.end()) {
+    const address where = met->where;
+    meetings_.erase(met);
+    static_cast<void>(book_.learn({from.remote().key, {where}}));  // the key has proven valid
+  }
+  if (join(fresh)) service(*find_peer(from.remote().id));
+}
+
+P2PDVM_DECL void exchange::on_record(link::connection& from, byte_view plain) {
+  if (const connection_pointer fresh = from.confirmed() ? nullptr : take_half_open(from)) {
+    if (!admit(from.remote())) return fresh->close();
+    if (!join(fresh)) return;
+  }
+  receive(from, plain);
+}
+
+P2PDVM_DECL void exchange::receive(link::connection& from, byte_view record) {
+  const node_id node = from.remote().id;
+  const auto current = [&]() -> peer* {  // an event may have ended it all
+    peer* p = find_peer(node);
+    return p != nullptr && p->live.get() == &from ? p : nullptr;
+  };
+  while (!record.empty()) {
+    peer* p = current();
+    if (p == nullptr) return;
+    auto event = p->s.receive(machine_.clock().now(), record);
+    if (!event) {
+      from.close();
+      return lose(*p, event.error(), true);
+    }
+    if (event->has_value()) on_event(node, std::move(**event));
+  }
+  if (peer* p = current(); p != nullptr && p->was_congested && !p->s.congested()) {
+    p->was_congested = false;
+    handler_.on_writable(node);
+  }
+  if (peer* p = current()) service(*p);
+  flush();
+}
+
+P2PDVM_DECL void exchange::on_event(const node_id& node, session_event event) {
+  using kind = session_event::kind;
+  if (event.what == kind::message) {
+    ++statistics_.messages_received;
+    return handler_.on_message(node, event.channel, std::move(event.message));
+  }
+  on_established(*find_peer(node));
+  if (event.what == kind::resumed) return;
+  if (event.what == kind::reset) handler_.on_peer_reset(node);
+  if (connected(node)) handler_.on_peer_up(node);
+}
+
+P2PDVM_DECL void exchange::on_established(peer& p) {
+  ++statistics_.connections;
+  p.live->confirm();
+  p.up_since = machine_.clock().now();
+  p.next_address = 0;
+  p.backoff = std::min(p.backoff, options_.redial_min * 4);
+  p.redial.cancel();
+  if (p.dial) std::exchange(p.dial, nullptr)->close();
+  const address where = p.live->remote_address();
+  const link::handshake_result& remote = p.live->remote();
+  if (p.live->initiator()) {
+    book_.confirm(p.id, where);
+  } else {
+    static_cast<void>(book_.learn({remote.key, {where.with_port(remote.port)}}));
+  }
+}
+
+P2PDVM_DECL void exchange::on_drained(link::connection& from) {
+  peer* p = find_peer(from.remote().id);
+  if (p != nullptr && p->live.get() == &from) service(*p);
+}
+
+P2PDVM_DECL void exchange::on_ended(link::connection& from, const error& why) {
+  if (take_half_open(from)) {
+    ++statistics_.handshakes_failed;
+    return;
+  }
+  const auto met = std::find_if(meetings_.begin(), meetings_.end(),
+                                [&](const meeting& m) { return m.with.get() == &from; });
+  if (met != meetings_.end()) {
+    const address where = met->where;
+    meetings_.erase(met);
+    return handler_.on_meeting_failed(where, why);
+  }
+  peer* p = find_peer(from.authenticated() ? from.remote().id : from.expected().value());
+  if (p == nullptr) return;
+  if (p->dial.get() == &from) return on_dial_failed(*p, why);
+  if (p->live.get() == &from) lose(*p, why);
+}
+
+// --- datagrams ---
+
+P2PDVM_DECL bool exchange::send_datagram(const public_key& to, const address& where,
+                                         byte_view plain) {
+  if (!datagrams_) return false;
+  auto datagram = sealer_.seal(to, plain);
+  if (!datagram) return false;
+  ++statistics_.datagrams_sent;
+  datagrams_->send(where, *datagram);
+  return true;
+}
+
+P2PDVM_DECL void exchange::on_datagram(const address& from, byte_view bytes) {
+  const time_point now = machine_.clock().now();
+  if (now - stranger_second_ >= std::chrono::seconds(1)) {
+    stranger_second_ = now;
+    stranger_datagrams_ = 0;
+  }
+  const std::uint64_t before = sealer_.agreements();
+  auto opened =
+      sealer_.open(bytes, stranger_datagrams_ < stranger_datagrams_per_second_max);
+  stranger_datagrams_ += sealer_.agreements() - before;
+  if (!opened) {
+    ++statistics_.datagrams_refused;
+    return;
+  }
+  ++statistics_.datagrams_received;
+  handler_.on_datagram(opened->from, opened->id, from, opened->plain);
+  flush();
+}
+
+}  // namespace p2pdvm::messaging

@@ -1,0 +1,311 @@
+#pragma once
+
+#include <p2pdvm/messaging/session.hpp>
+
+#include <algorithm>
+#include <utility>
+
+namespace p2pdvm::messaging {
+
+namespace detail {
+
+// First byte of a frame. Data frames add their priority and these two bits.
+inline constexpr std::uint8_t frame_hello = 0;
+inline constexpr std::uint8_t frame_acknowledgement = 1;
+inline constexpr std::uint8_t frame_ping = 2;
+inline constexpr std::uint8_t frame_data = 0x10;
+inline constexpr std::uint8_t frame_first = 0x04;
+inline constexpr std::uint8_t frame_last = 0x08;
+inline constexpr std::uint8_t frame_priority = 0x03;
+
+static_assert(limits::slice_bytes_max + frame_head_bytes_max <= limits::record_bytes_max);
+
+/// How much of the window each priority may fill: urgent messages need not wait for bulk.
+inline constexpr std::array<std::size_t, priorities> window_bytes = {
+    limits::session_window_bytes_max, limits::session_window_bytes_max / 8 * 7,
+    limits::session_window_bytes_max / 4 * 3};
+
+inline error session_error(const char* what) {
+  return error(errc::malformed, std::string("the peer broke the session protocol: ") + what);
+}
+
+}  // namespace detail
+
+struct session::hello {
+  std::uint64_t number = 0;    ///< the sender's session
+  std::uint64_t known = 0;     ///< the receiver's session as the sender knows it
+  std::uint64_t received = 0;  ///< frames of the known session
+  template <class F>
+  void fields(F&& f) {
+    f(number), f(known), f(received);
+  }
+};
+
+P2PDVM_DECL session::session(std::uint64_t number) : mine_(number) { P2PDVM_ASSERT(number != 0); }
+
+P2PDVM_DECL void session::send(priority p, std::uint8_t channel, byte_vector header,
+                               payload body) {
+  P2PDVM_ASSERT(header.size() <= limits::session_message_bytes_max);
+  P2PDVM_ASSERT(body.size() <= limits::session_message_bytes_max - header.size());
+  outgoing message;
+  message.channel = channel;
+  message.total = header.size() + body.size();
+  if (header.size() > limits::slice_bytes_max) {  // a header is never sliced
+    append(header, body.view());
+    body = payload(std::exchange(header, {}));
+  }
+  message.header = std::move(header);
+  message.body = std::move(body);
+  queued_ += message.total + frame_cost_bytes;
+  queues_[static_cast<std::size_t>(p)].push_back(std::move(message));
+}
+
+P2PDVM_DECL void session::attach() {
+  detach();
+  attached_ = true;
+}
+
+P2PDVM_DECL void session::detach() {
+  attached_ = false;
+  said_hello_ = false;
+  established_ = false;
+  sent_ = 0;
+  ping_ = false;
+  waiting_since_ = time_point_never;
+}
+
+P2PDVM_DECL void session::drop_everything() {
+  for (auto& queue : queues_) queue.clear();
+  for (auto& a : assemblies_) a = assembly();
+  in_flight_.clear();
+  queued_ = 0;
+  in_flight_bytes_ = 0;
+  acknowledged_ = 0;
+  sent_ = 0;
+  received_ = 0;
+}
+
+// --- output ---
+
+P2PDVM_DECL void session::write_hello(link::record_sender& out) {
+  const hello h{mine_, theirs_, received_};
+  byte_vector bytes = {static_cast<std::byte>(detail::frame_hello)};
+  append(bytes, wire::encode(h));
+  out.add(bytes);
+  said_hello_ = true;
+  said_received_ = received_;
+  unsaid_bytes_ = 0;
+  acknowledge_at_ = time_point_never;
+}
+
+P2PDVM_DECL void session::write_acknowledgement(link::record_sender& out) {
+  byte_vector bytes = {static_cast<std::byte>(detail::frame_acknowledgement)};
+  append(bytes, bytes_of(received_));
+  out.add(bytes);
+  said_received_ = received_;
+  unsaid_bytes_ = 0;
+  acknowledge_at_ = time_point_never;
+}
+
+P2PDVM_DECL std::deque<session::outgoing>* session::next_queue() noexcept {
+  for (std::size_t p = 0; p < priorities; ++p) {
+    if (!queues_[p].empty() && in_flight_bytes_ < detail::window_bytes[p]) return &queues_[p];
+  }
+  return nullptr;
+}
+
+P2PDVM_DECL void session::take_frame(std::deque<outgoing>& queue) {
+  outgoing& message = queue.front();
+  const std::size_t size = std::min(limits::slice_bytes_max, message.total - message.taken);
+  const bool first = message.taken == 0;
+  const bool last = message.taken + size == message.total;
+  frame f;
+  f.head = static_cast<std::uint8_t>(detail::frame_data | (first ? detail::frame_first : 0) |
+                                     (last ? detail::frame_last : 0) | (&queue - queues_.data()));
+  f.channel = message.channel;
+  f.total = message.total;
+  if (first) f.header = std::move(message.header);
+  // The header travels whole in the first frame, so body offsets are counted from the end.
+  const std::size_t body_left = message.total - message.taken - f.header.size();
+  f.body = message.body.slice(message.body.size() - body_left, size - f.header.size());
+  message.taken += size;
+  queued_ -= size;
+  in_flight_bytes_ += size + frame_cost_bytes;
+  in_flight_.push_back(std::move(f));
+  if (last) {
+    queued_ -= frame_cost_bytes;
+    queue.pop_front();
+  }
+}
+
+P2PDVM_DECL void session::write_frames(link::record_sender& out) {
+  byte_vector head;
+  for (;; ++sent_) {
+    if (sent_ == in_flight_.size()) {
+      std::deque<outgoing>* queue = next_queue();
+      if (queue == nullptr) return;
+      take_frame(*queue);
+    }
+    const frame& f = in_flight_[sent_];
+    if (frame_head_bytes_max + f.bytes() > out.room()) return;
+    head.clear();
+    wire::writer w(head);
+    w(f.head);
+    if ((f.head & detail::frame_first) != 0) {
+      w(f.channel);
+      if ((f.head & detail::frame_last) == 0) w.size(f.total);
+    }
+    w.size(f.bytes());
+    out.add(head);
+    out.add(f.header);
+    out.add(f.body.view());
+  }
+}
+
+P2PDVM_DECL bool session::fill(time_point now, link::record_sender& out) {
+  P2PDVM_ASSERT(attached_);
+  const std::size_t room = out.room();
+  if (room < 2 * frame_head_bytes_max + sizeof(hello)) return false;
+  if (!said_hello_) write_hello(out);
+  if (established_) {
+    const bool frames = sent_ < in_flight_.size() || next_queue() != nullptr;
+    if (acknowledge_at_ <= now || (frames && received_ != said_received_))
+      write_acknowledgement(out);
+    const bool asks = std::exchange(ping_, false);
+    if (asks) out.add(bytes_of(detail::frame_ping));
+    write_frames(out);
+    if ((asks || sent_ > 0) && waiting_since_ == time_point_never) waiting_since_ = now;
+  }
+  return out.room() != room;
+}
+
+// --- input ---
+
+P2PDVM_DECL result<std::optional<session_event>> session::receive(time_point now,
+                                                                  byte_view& record) {
+  P2PDVM_ASSERT(attached_);
+  while (!record.empty()) {
+    wire::reader r(record);
+    std::uint8_t head = 0;
+    r(head);
+    std::optional<session_event> event;
+    if (head == detail::frame_hello) {
+      auto up = on_hello(r);
+      if (!up) return up.error();
+      event = std::move(*up);
+    } else if (!established_) {
+      return detail::session_error("it did not begin with a hello");
+    } else if (head == detail::frame_acknowledgement) {
+      std::uint64_t received = 0;
+      r(received);
+      if (auto done = on_acknowledgement(received, sent_); !done) return done.error();
+    } else if (head == detail::frame_ping) {
+      acknowledge_at_ = now;
+    } else {
+      auto data = on_data(now, head, r);
+      if (!data) return data.error();
+      event = std::move(*data);
+    }
+    if (!r.ok()) return detail::session_error("a frame is cut short");
+    waiting_since_ = sent_ > 0 ? now : time_point_never;
+    record = record.last(r.remaining());
+    if (event) return event;
+  }
+  return std::optional<session_event>();
+}
+
+P2PDVM_DECL result<session_event> session::on_hello(wire::reader& r) {
+  hello h;
+  r(h);
+  if (!r.ok() || h.number == 0 || established_)
+    return detail::session_error("its hello is invalid");
+  session_event event;
+  event.what = theirs_ == 0          ? session_event::kind::up
+               : theirs_ == h.number ? session_event::kind::resumed
+                                     : session_event::kind::reset;
+  if (event.what == session_event::kind::reset) drop_everything();
+  theirs_ = h.number;
+  established_ = true;
+  // A remote that does not know this session has nothing of it.
+  const std::uint64_t received = h.known == mine_ ? h.received : 0;
+  if (auto done = on_acknowledgement(received, in_flight_.size()); !done) return done.error();
+  return event;
+}
+
+P2PDVM_DECL result<> session::on_acknowledgement(std::uint64_t received, std::size_t frames_max) {
+  if (received < acknowledged_ || received - acknowledged_ > frames_max)
+    return detail::session_error("it acknowledges what was not sent");
+  for (; acknowledged_ < received; ++acknowledged_) {
+    in_flight_bytes_ -= in_flight_.front().bytes() + frame_cost_bytes;
+    in_flight_.pop_front();
+    if (sent_ > 0) --sent_;
+  }
+  return {};
+}
+
+P2PDVM_DECL result<> session::begin_message(assembly& a, bool whole, wire::reader& r) {
+  if (a.open) return detail::session_error("a message begins inside another");
+  a = assembly();
+  a.open = true;
+  r(a.channel);
+  // Encoded total, or for a whole message the size that follows anyway.
+  a.total = static_cast<std::size_t>(r.size(limits::session_message_bytes_max));
+  if (!r.ok()) return detail::session_error("a message has an impossible size");
+  if (a.total > message_bytes_max_)
+    return error(errc::too_large, "the peer sends a message of " + std::to_string(a.total) +
+                                      " bytes; it may send " +
+                                      std::to_string(message_bytes_max_));
+  if (!whole) a.bytes.reserve(std::min(a.total, reassembly_reserve_bytes_max));
+  return {};
+}
+
+P2PDVM_DECL result<std::optional<session_event>> session::on_data(time_point now,
+                                                                  std::uint8_t head,
+                                                                  wire::reader& r) {
+  const std::size_t p = head & detail::frame_priority;
+  const bool first = (head & detail::frame_first) != 0;
+  const bool last = (head & detail::frame_last) != 0;
+  if ((head & 0xf0) != detail::frame_data || p >= priorities)
+    return detail::session_error("a frame is of an unknown kind");
+  assembly& a = assemblies_[p];
+  if (first) {
+    if (auto begun = begin_message(a, last, r); !begun) return begun.error();
+  }
+  if (!a.open) return detail::session_error("a message has no beginning");
+  const std::size_t size = first && last ? a.total : static_cast<std::size_t>(r.count());
+  const byte_view bytes = r.raw(size);
+  if (!r.ok()) return detail::session_error("a frame is cut short");
+  const std::size_t left = a.total - a.bytes.size();
+  if (size > left || (size == left) != last || (size == 0 && !last))
+    return detail::session_error("a message's slices do not add up");
+  count_arrival(now, size);
+  if (!last) {
+    append(a.bytes, bytes);
+    return std::optional<session_event>();
+  }
+  session_event event;
+  event.priority = static_cast<priority>(p);
+  event.channel = a.channel;
+  if (first) {
+    event.message = payload::copy_of(bytes);
+  } else {
+    append(a.bytes, bytes);
+    event.message = payload(std::move(a.bytes));
+  }
+  a = assembly();
+  return std::optional<session_event>(std::move(event));
+}
+
+P2PDVM_DECL void session::count_arrival(time_point now, std::size_t bytes) {
+  ++received_;
+  unsaid_bytes_ += bytes;
+  const bool enough = received_ - said_received_ >= acknowledgement_frames ||
+                      unsaid_bytes_ >= acknowledgement_bytes;
+  if (enough) {
+    acknowledge_at_ = std::min(acknowledge_at_, now);
+  } else if (acknowledge_at_ == time_point_never) {
+    acknowledge_at_ = now + acknowledgement_delay;
+  }
+}
+
+}  // namespace p2pdvm::messaging

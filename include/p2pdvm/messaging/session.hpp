@@ -1,0 +1,164 @@
+/// The reliable session of two peers: messages in order, none lost and none twice, across any
+/// number of connections, as long as both sides keep their session.
+///
+/// A message is sent as one or more frames (slices). Frames are numbered from 1 in the order in
+/// which they are first handed to a connection; the number is implicit, because a connection
+/// delivers in order. When a connection opens, each side says hello: which session it is, which
+/// session of the other it knows, and how many frames it has from it; the rest is sent again.
+/// A side that shows a new session number has restarted (or has forgotten this one): whatever
+/// was sent and not acknowledged is dropped, and numbering starts again.
+///
+/// Messages of one priority arrive in order. Between slices of a large message, messages of
+/// another priority pass.
+#pragma once
+
+#include <p2pdvm/base/bytes.hpp>
+#include <p2pdvm/base/limits.hpp>
+#include <p2pdvm/base/result.hpp>
+#include <p2pdvm/base/time.hpp>
+#include <p2pdvm/link/record.hpp>
+#include <p2pdvm/wire/codec.hpp>
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <optional>
+
+namespace p2pdvm::messaging {
+
+/// More urgent first.
+enum class priority : std::uint8_t { control = 0, normal = 1, bulk = 2 };
+inline constexpr std::size_t priorities = 3;
+
+/// An acknowledgement waits at most this long for something that takes it along…
+inline constexpr duration acknowledgement_delay = std::chrono::milliseconds(25);
+/// …and is sent alone after so many frames or bytes.
+inline constexpr std::uint64_t acknowledgement_frames = 64;
+inline constexpr std::uint64_t acknowledgement_bytes = 256 * 1024;
+/// What a frame is reckoned to cost beyond its bytes, so that empty messages count too.
+inline constexpr std::size_t frame_cost_bytes = 64;
+/// Encoded size of a frame without its bytes, at most.
+inline constexpr std::size_t frame_head_bytes_max = 16;
+/// Room that reassembly takes before the bytes of a large message have come.
+inline constexpr std::size_t reassembly_reserve_bytes_max = 4 * 1024 * 1024;
+
+/// What `session::receive` found.
+struct session_event {
+  enum class kind : std::uint8_t {
+    up,       ///< the first hello of the remote; nothing was lost
+    resumed,  ///< the same two sessions on another connection
+    reset,    ///< the remote lost its session: unacknowledged messages are dropped
+    message,
+  };
+  kind what = kind::message;
+  messaging::priority priority = messaging::priority::normal;
+  std::uint8_t channel = 0;
+  payload message;
+};
+
+class session {
+ public:
+  /// `number` is drawn at random, not 0, and differs from every earlier session of this peer.
+  explicit session(std::uint64_t number);
+
+  // --- the user's side ---
+  /// Queues header and body as one message, without copying the body. Precondition: together at
+  /// most `limits::session_message_bytes_max`.
+  void send(priority p, std::uint8_t channel, byte_vector header, payload body = {});
+  /// More than a window is waiting; the user should slow down.
+  [[nodiscard]] bool congested() const noexcept {
+    return unacknowledged() > limits::session_window_bytes_max;
+  }
+  /// Bytes sent or queued and not known to have arrived, with a cost for each message.
+  [[nodiscard]] std::size_t unacknowledged() const noexcept { return queued_ + in_flight_bytes_; }
+  /// Larger messages of the remote are refused; what has begun to arrive is not cut off.
+  void limit_messages(std::size_t bytes_max) noexcept { message_bytes_max_ = bytes_max; }
+
+  // --- the connection's side ---
+  /// A new connection takes over; the hello is the first output.
+  void attach();
+  void detach();
+  [[nodiscard]] bool attached() const noexcept { return attached_; }
+  /// Both sides have said hello on this connection.
+  [[nodiscard]] bool established() const noexcept { return established_; }
+  /// Takes frames from the front of `record` up to the next event; nothing when it is used up.
+  /// Errors end the connection: `malformed`, `too_large`.
+  [[nodiscard]] result<std::optional<session_event>> receive(time_point now, byte_view& record);
+  /// Adds frames to the open record as far as there is room; false when there was nothing to add.
+  bool fill(time_point now, link::record_sender& out);
+  /// When `fill` will have something to say (an acknowledgement) though nothing happens.
+  [[nodiscard]] time_point deadline() const noexcept {
+    return established_ ? acknowledge_at_ : time_point_never;
+  }
+  /// Asks the remote for a sign of life.
+  void ping() noexcept { ping_ = true; }
+  /// Since when something that was sent on this connection awaits an answer.
+  [[nodiscard]] time_point waiting_since() const noexcept { return waiting_since_; }
+
+ private:
+  struct outgoing {
+    std::uint8_t channel = 0;
+    byte_vector header;
+    payload body;
+    std::size_t total = 0;
+    std::size_t taken = 0;  ///< bytes already in frames
+  };
+  struct frame {
+    std::uint8_t head = 0;
+    std::uint8_t channel = 0;
+    std::size_t total = 0;  ///< of the message
+    byte_vector header;
+    payload body;
+    [[nodiscard]] std::size_t bytes() const noexcept { return header.size() + body.size(); }
+  };
+  struct assembly {
+    bool open = false;
+    std::uint8_t channel = 0;
+    std::size_t total = 0;
+    byte_vector bytes;
+  };
+  struct hello;
+
+  void write_hello(link::record_sender& out);
+  void write_acknowledgement(link::record_sender& out);
+  void write_frames(link::record_sender& out);
+  /// The most urgent queue that the window lets go on; null when there is none.
+  [[nodiscard]] std::deque<outgoing>* next_queue() noexcept;
+  void take_frame(std::deque<outgoing>& queue);
+  [[nodiscard]] result<session_event> on_hello(wire::reader& r);
+  [[nodiscard]] result<> on_acknowledgement(std::uint64_t received, std::size_t frames_max);
+  [[nodiscard]] result<std::optional<session_event>> on_data(time_point now, std::uint8_t head,
+                                                             wire::reader& r);
+  [[nodiscard]] result<> begin_message(assembly& a, bool whole, wire::reader& r);
+  void count_arrival(time_point now, std::size_t bytes);
+  void drop_everything();
+
+  std::uint64_t mine_;
+  std::uint64_t theirs_ = 0;  ///< 0 until the remote has said hello once
+  std::size_t message_bytes_max_ = limits::session_message_bytes_max;
+
+  std::array<std::deque<outgoing>, priorities> queues_;
+  std::size_t queued_ = 0;
+  std::deque<frame> in_flight_;  ///< taken and unacknowledged; the first is acknowledged_ + 1
+  std::size_t in_flight_bytes_ = 0;
+  std::uint64_t acknowledged_ = 0;
+  std::size_t sent_ = 0;  ///< of in_flight_, handed to this connection
+
+  std::uint64_t received_ = 0;
+  std::uint64_t said_received_ = 0;
+  std::uint64_t unsaid_bytes_ = 0;
+  time_point acknowledge_at_ = time_point_never;
+  std::array<assembly, priorities> assemblies_;
+
+  bool attached_ = false;
+  bool said_hello_ = false;
+  bool established_ = false;
+  bool ping_ = false;
+  time_point waiting_since_ = time_point_never;
+};
+
+}  // namespace p2pdvm::messaging
+
+#if defined(P2PDVM_HEADER_ONLY)
+#include <p2pdvm/messaging/impl/session.ipp>
+#endif

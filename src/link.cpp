@@ -1,0 +1,1 @@
+#include <p2pdvm/link/impl/src.hpp>

@@ -1,0 +1,158 @@
+#include "support/test.hpp"
+
+#include <p2pdvm/base/random.hpp>
+#include <p2pdvm/link/record.hpp>
+
+#include <string>
+#include <vector>
+
+using namespace p2pdvm;
+using namespace p2pdvm::link;
+
+namespace {
+
+crypto::secret_key key_of(std::string_view text) {
+  return crypto::secret_key(crypto::hash(as_bytes(text)).bytes());
+}
+
+struct both_ends {
+  explicit both_ends(noise::cipher kind, rekey_policy policy = {})
+      : sender(record_cipher(kind, key_of("k"), policy)),
+        receiver(record_cipher(kind, key_of("k"), policy)) {}
+  record_sender sender;
+  record_receiver receiver;
+};
+
+std::vector<noise::cipher> ciphers() {
+  std::vector<noise::cipher> all = {noise::cipher::chacha20_poly1305};
+  if (crypto::aes_available()) all.push_back(noise::cipher::aes256_gcm);
+  return all;
+}
+
+/// All plaintexts in `stream`, fed in pieces of `piece` bytes; ends at the first failure.
+std::vector<byte_vector> receive(record_receiver& receiver, byte_view stream, std::size_t piece,
+                                 errc& failure) {
+  std::vector<byte_vector> all;
+  failure = errc::ok;
+  while (!stream.empty()) {
+    byte_view input = stream.first(std::min(piece, stream.size()));
+    stream = stream.subspan(input.size());
+    for (;;) {
+      auto record = receiver.next(input);
+      if (!record) {
+        failure = record.error().code();
+        return all;
+      }
+      if (!record->has_value()) break;
+      all.push_back(to_vector(**record));
+    }
+    CHECK(input.empty());
+  }
+  return all;
+}
+
+byte_vector random_bytes(random_generator& random, std::size_t size) {
+  byte_vector bytes(size);
+  for (auto& b : bytes) b = static_cast<std::byte>(random());
+  return bytes;
+}
+
+}  // namespace
+
+TEST_CASE("records survive any cutting of the stream and frequent changes of keys") {
+  for (const auto kind : ciphers()) {
+    for (const std::size_t piece : {1, 3, 7, 64, 5000, 1000000}) {
+      random_generator random(piece);
+      both_ends ends(kind, rekey_policy{3, 900});
+      std::vector<byte_vector> sent;
+      byte_vector stream;
+      for (int i = 0; i < 40; ++i) {
+        sent.push_back(random_bytes(random, 1 + random.below(700)));
+        ends.sender.add(sent.back());
+        ends.sender.finish(stream);
+      }
+      errc failure;
+      CHECK(receive(ends.receiver, stream, piece, failure) == sent);
+      CHECK(failure == errc::ok);
+    }
+  }
+}
+
+TEST_CASE("small messages are coalesced into one record and an empty record is not sent") {
+  both_ends ends(noise::cipher::chacha20_poly1305);
+  byte_vector stream;
+  ends.sender.finish(stream);
+  CHECK(stream.empty());
+  for (int i = 0; i < 100; ++i) ends.sender.add(as_bytes("0123456789"));
+  CHECK(ends.sender.room() == limits::record_bytes_max - 1000);
+  ends.sender.finish(stream);
+  CHECK(stream.size() == 1000 + record_header_bytes + crypto::tag_bytes);
+}
+
+TEST_CASE("the largest record passes") {
+  for (const auto kind : ciphers()) {
+    both_ends ends(kind);
+    byte_vector stream;
+    ends.sender.add(byte_vector(limits::record_bytes_max, std::byte{7}));
+    CHECK(ends.sender.room() == 0);
+    ends.sender.finish(stream);
+    CHECK(stream.size() == record_wire_bytes_max);
+    errc failure;
+    CHECK(receive(ends.receiver, stream, 1000, failure).at(0).size() == limits::record_bytes_max);
+  }
+}
+
+TEST_CASE("every altered byte ends the stream with the records before it intact, for good") {
+  for (const auto kind : ciphers()) {
+    both_ends origin(kind);
+    byte_vector stream;
+    origin.sender.add(as_bytes("first"));
+    origin.sender.finish(stream);
+    const std::size_t boundary = stream.size();
+    origin.sender.add(as_bytes("second"));
+    origin.sender.finish(stream);
+    for (std::size_t at = 0; at < stream.size(); ++at) {
+      for (const int bit : {0, 7}) {
+        byte_vector damaged = stream;
+        damaged[at] ^= static_cast<std::byte>(1 << bit);
+        // A length that grew makes the receiver wait for more; give it more.
+        damaged.resize(damaged.size() + record_wire_bytes_max);
+        both_ends ends(kind);
+        errc failure;
+        const auto got = receive(ends.receiver, damaged, 11, failure);
+        CHECK(failure != errc::ok);
+        CHECK(got.size() == (at < boundary ? 0u : 1u));
+        byte_view good = stream;
+        CHECK_FALSE(ends.receiver.next(good).ok());
+      }
+    }
+  }
+}
+
+TEST_CASE("dropped, repeated and swapped records are refused") {
+  both_ends origin(noise::cipher::chacha20_poly1305);
+  std::vector<byte_vector> records(3);
+  for (auto& record : records) {
+    origin.sender.add(as_bytes("same length"));
+    origin.sender.finish(record);
+  }
+  const std::vector<std::vector<int>> orders = {{1}, {0, 0}, {0, 2}, {0, 1, 0}};
+  for (const auto& order : orders) {
+    both_ends ends(noise::cipher::chacha20_poly1305);
+    byte_vector stream;
+    for (const int i : order) append(stream, records[static_cast<std::size_t>(i)]);
+    errc failure;
+    CHECK(receive(ends.receiver, stream, stream.size(), failure).size() == order.size() - 1);
+    CHECK(failure == errc::authentication);
+  }
+}
+
+TEST_CASE("an impossible length is refused before its bytes arrive") {
+  for (const std::uint32_t length : {0u, 16u, 65553u, 0xffffffffu}) {
+    both_ends ends(noise::cipher::chacha20_poly1305);
+    byte_view input = bytes_of(length);
+    auto got = ends.receiver.next(input);
+    REQUIRE_FALSE(got.ok());
+    CHECK(got.error().code() == errc::malformed);
+  }
+}
