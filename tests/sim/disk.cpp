@@ -227,8 +227,8 @@ TEST_CASE("random histories of writes leave what a plain array would hold") {
         t.crash();
         file = t.machine.disk().open("f", false).value();
       } else {
-        const byte_vector bytes =
-            filled(1 + static_cast<std::size_t>(random.below(9'000)), static_cast<int>(i % 255) + 1);
+        const std::size_t size = 1 + static_cast<std::size_t>(random.below(9'000));
+        const byte_vector bytes = filled(size, i % 255 + 1);
         REQUIRE(file->write(at, bytes).ok());
         if (model.size() < at + bytes.size()) model.resize(at + bytes.size());
         std::copy(bytes.begin(), bytes.end(), model.begin() + static_cast<std::ptrdiff_t>(at));

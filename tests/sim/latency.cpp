@@ -92,8 +92,8 @@ TEST_CASE("access links of the residential profile have the fitted medians") {
 }
 
 TEST_CASE("a matrix is read with its unit, made symmetric, and missing entries get the median") {
-  auto m = sim::latency_matrix::parse("0 10\t0\r\n20 0 0\n\n0 40 0\n", sim::latency_unit::milliseconds,
-                                      "m");
+  auto m = sim::latency_matrix::parse("0 10\t0\r\n20 0 0\n\n0 40 0\n",
+                                      sim::latency_unit::milliseconds, "m");
   REQUIRE(m.ok());
   CHECK(m->size() == 3);
   CHECK(m->round_trip(0, 1) == std::chrono::milliseconds(15));

@@ -25,7 +25,13 @@
 
 namespace p2pdvm::sim {
 
-enum class latency_profile : std::uint8_t { loopback, lan, planetlab, residential, intercontinental };
+enum class latency_profile : std::uint8_t {
+  loopback,
+  lan,
+  planetlab,
+  residential,
+  intercontinental
+};
 
 [[nodiscard]] std::optional<latency_profile> latency_profile_of(std::string_view name);
 [[nodiscard]] std::string_view name_of(latency_profile profile);

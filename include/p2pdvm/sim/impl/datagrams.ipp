@@ -9,7 +9,8 @@ namespace p2pdvm::sim::detail {
 
 class simulated_socket final : public host::datagram_socket {
  public:
-  simulated_socket(datagrams& owner, std::uint32_t machine, std::uint64_t serial, const address& local)
+  simulated_socket(datagrams& owner, std::uint32_t machine, std::uint64_t serial,
+                   const address& local)
       : owner_(owner), machine_(machine), serial_(serial), local_(local) {}
   simulated_socket(const simulated_socket&) = delete;
   simulated_socket& operator=(const simulated_socket&) = delete;

@@ -59,7 +59,8 @@ inline constexpr region continents[] = {{.20, 0, 0, 28},    {.06, 62, 8, 18},
 inline constexpr knot loopback_height[] = {{0, .01}, {1, .02}};
 inline constexpr knot lan_height[] = {{0, .05}, {.9, .12}, {1, .3}};
 inline constexpr knot wide_height[] = {{0, .3}, {.5, 3}, {.9, 14}, {1, 40}};
-inline constexpr knot home_height[] = {{0, 2}, {.25, 15}, {.5, 50}, {.75, 170}, {.9, 260}, {1, 700}};
+inline constexpr knot home_height[] = {{0, 2},     {.25, 15}, {.5, 50},
+                                       {.75, 170}, {.9, 260}, {1, 700}};
 inline constexpr knot identity_map[] = {{0, 0}, {1e6, 1e6}};
 inline constexpr knot planetlab_map[] = {
     {1.4, .1},         {13.01, 2.54},    {20.79, 10.76},   {29.48, 19.31},   {40.39, 31.63},
@@ -96,7 +97,9 @@ inline double pair_draw(std::uint64_t seed, std::uint32_t a, std::uint32_t b) no
   return static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1p-53;
 }
 
-inline duration from_ms(double ms) noexcept { return duration(static_cast<std::int64_t>(ms * 1e6)); }
+inline duration from_ms(double ms) noexcept {
+  return duration(static_cast<std::int64_t>(ms * 1e6));
+}
 
 inline error bad_matrix(std::string_view name, std::size_t line, const std::string& what) {
   return error(errc::malformed,
@@ -231,7 +234,8 @@ P2PDVM_DECL latency_map::place latency_map::draw_place(std::uint64_t index) {
     return static_cast<double>((seed_ * shift + index * step) >> 11) * 0x1p-53;
   };
   double pick = sequence(0xc13fa9a902a6328full, 0xd1342543de82ef95ull);
-  p.height = detail::interpolate(model.height, sequence(0x91e10da5c79e7b1dull, 0xaf251af3b0f025b5ull));
+  const double height = sequence(0x91e10da5c79e7b1dull, 0xaf251af3b0f025b5ull);
+  p.height = detail::interpolate(model.height, height);
   const detail::region* chosen = &model.regions.back();
   for (const detail::region& r : model.regions) {
     if (pick < r.weight) {

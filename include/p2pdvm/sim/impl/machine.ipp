@@ -133,10 +133,12 @@ inline site& new_site(world& w, const machine_options& how) {
   s->index = static_cast<std::uint32_t>(core.sites.size());
   s->name = how.name.empty() ? "machine " + std::to_string(s->index) : how.name;
   s->ip = how.address.with_port(0);
-  for (std::uint32_t n = s->index + 1; s->ip.is_any() || (how.address.is_any() && core.has_ip(s->ip));
-       ++n)
+  std::uint32_t n = s->index;
+  while (s->ip.is_any() || (how.address.is_any() && core.has_ip(s->ip))) {
+    ++n;
     s->ip = address::v4(10, static_cast<std::uint8_t>(n >> 16), static_cast<std::uint8_t>(n >> 8),
                         static_cast<std::uint8_t>(n), 0);
+  }
   core.add_ip(s->ip, s->index);
   core.net.add_machine(how);
   core.sites.push_back(std::move(s));

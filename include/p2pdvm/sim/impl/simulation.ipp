@@ -25,11 +25,7 @@ P2PDVM_DECL simulation::simulation(options how)
 }
 
 /// Actions that never ran may own sockets and files: they go while the machines are still there.
-P2PDVM_DECL simulation::~simulation() {
-  detail::event_queue& queue = world_.core.queue;
-  detail::event_queue::slot slot = 0;
-  for (detail::tick when = 0; queue.pop(detail::tick_never, when, slot);) queue.release(slot);
-}
+P2PDVM_DECL simulation::~simulation() { world_.core.queue.drop_actions(); }
 
 P2PDVM_DECL machine& simulation::add_machine(const machine_options& how) {
   machines_.push_back(std::make_unique<machine>(world_, how));
@@ -40,7 +36,8 @@ P2PDVM_DECL void simulation::fold(const detail::event& e) {
   detail::event_digest& digest = world_.core.digest;
   digest.add(static_cast<std::uint64_t>(world_.core.now));
   digest.add(std::uint64_t{e.machine} << 8 | static_cast<std::uint8_t>(e.kind));
-  digest.add(e.bytes.size() + e.amount);
+  if (e.is_action()) return;
+  digest.add(e.kind == detail::event_kind::datagram ? e.bytes.size() : e.bytes.size() + e.amount);
   if (!e.bytes.empty()) digest.add(detail::event_digest::of(e.bytes));
 }
 
@@ -84,6 +81,11 @@ P2PDVM_DECL bool simulation::step_until(detail::tick limit) {
   if (!world_.core.queue.pop(std::min(limit, detail::tick_never - 1), when, slot)) return false;
   world_.core.now = when;
   ++events_;
+  const detail::event* soon = world_.core.queue.upcoming();
+  if (soon != nullptr && soon->machine < world_.core.sites.size()) {
+    __builtin_prefetch(world_.core.sites[soon->machine].get());
+    __builtin_prefetch(soon->bytes.data());
+  }
   execute(slot);
   return true;
 }

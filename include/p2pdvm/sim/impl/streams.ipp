@@ -30,7 +30,8 @@ class simulated_stream final : public host::stream {
 
 class simulated_listener final : public host::listener {
  public:
-  simulated_listener(streams& owner, std::uint32_t machine, std::uint64_t serial, const address& local)
+  simulated_listener(streams& owner, std::uint32_t machine, std::uint64_t serial,
+                     const address& local)
       : owner_(owner), machine_(machine), serial_(serial), local_(local) {}
   simulated_listener(const simulated_listener&) = delete;
   simulated_listener& operator=(const simulated_listener&) = delete;
