@@ -1,0 +1,7 @@
+#pragma once
+
+#include <p2pdvm/host/native/impl/clock.ipp>
+#include <p2pdvm/host/native/impl/disk.ipp>
+#include <p2pdvm/host/native/impl/machine.ipp>
+#include <p2pdvm/host/native/impl/network.ipp>
+#include <p2pdvm/host/native/impl/stream.ipp>

@@ -1,0 +1,254 @@
+#pragma once
+
+#include <p2pdvm/host/native/stream.hpp>
+
+#include <asio/error.hpp>
+#include <asio/post.hpp>
+
+#include <algorithm>
+#include <utility>
+
+namespace p2pdvm::native::detail {
+
+P2PDVM_DECL asio::ip::address to_asio(const address& a) {
+  if (a.is_v4()) {
+    const auto& ip = a.ip();
+    return asio::ip::address_v4({ip[12], ip[13], ip[14], ip[15]});
+  }
+  return asio::ip::address_v6(a.ip());
+}
+
+P2PDVM_DECL address from_asio(const asio::ip::address& ip, std::uint16_t port) {
+  if (ip.is_v6()) return address(ip.to_v6().to_bytes(), port);
+  const auto b = ip.to_v4().to_bytes();
+  return address::v4(b[0], b[1], b[2], b[3], port);
+}
+
+P2PDVM_DECL std::string ip_text(const address& a) {
+  const std::string text = a.text();
+  return text.substr(0, text.rfind(':'));
+}
+
+P2PDVM_DECL connection::connection(std::shared_ptr<socket_context> context, const address& remote)
+    : context_(std::move(context)), socket_(context_->io), remote_(remote), outgoing_(true) {}
+
+P2PDVM_DECL connection::connection(std::shared_ptr<socket_context> context,
+                                   asio::ip::tcp::socket socket, const address& remote)
+    : context_(std::move(context)),
+      socket_(std::move(socket)),
+      remote_(remote),
+      outgoing_(false),
+      connected_(true) {
+  configure();
+}
+
+P2PDVM_DECL void connection::configure() {
+  asio::error_code ignored;  // a socket that died meanwhile says so at the first read
+  socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
+  socket_.non_blocking(true, ignored);
+  const auto end = socket_.local_endpoint(ignored);
+  if (!ignored) local_ = from_asio(end.address(), end.port());
+}
+
+P2PDVM_DECL void connection::connect() {
+  const asio::ip::tcp::endpoint to(to_asio(remote_), remote_.port());
+  socket_.async_connect(to, [self = shared_from_this()](const asio::error_code& ec) {
+    self->on_connected(ec);
+  });
+}
+
+P2PDVM_DECL void connection::on_connected(const asio::error_code& ec) {
+  if (ended_) return;
+  if (!ec) configure();
+  // A port of the ephemeral range where nobody listens can answer itself.
+  const bool itself = !ec && local_ == remote_;
+  if (ec || itself) {
+    const std::string cause =
+        itself ? asio::error_code(asio::error::connection_refused).message() : ec.message();
+    fail_now(error(errc::unreachable, "cannot connect to " + remote_.text() + ": " + cause));
+    return;
+  }
+  connected_ = true;
+  if (begun_) begin();
+}
+
+P2PDVM_DECL void connection::start(host::stream_handler& handler) {
+  handler_ = &handler;
+  asio::post(context_->io, [self = shared_from_this()] { self->begin(); });
+}
+
+/// From here on, or again when the connection is made, the handler is told what happened.
+P2PDVM_DECL void connection::begin() {
+  if (ended_) return;
+  begun_ = true;
+  if (failure_) {
+    fail_now(*failure_);
+    return;
+  }
+  if (!connected_) return;
+  if (outgoing_ && !open_told_) {
+    open_told_ = true;
+    flush();
+    handler_->on_open();
+  }
+  tell_drained();
+  if (!ended_ && !paused_) await_readable();
+}
+
+P2PDVM_DECL void connection::write(byte_vector bytes) {
+  if (ended_ || failure_ || bytes.empty()) return;
+  unsent_ += bytes.size();
+  queue_.push_back(std::move(bytes));
+  if (connected_ && (open_told_ || !outgoing_) && !awaiting_writable_) flush();
+  drain_owed_ = unsent_ > 0;
+}
+
+/// Only when a `write` returned with bytes left.
+P2PDVM_DECL void connection::tell_drained() {
+  if (ended_ || failure_ || !begun_ || !drain_owed_ || unsent_ > 0) return;
+  drain_owed_ = false;
+  handler_->on_drained();
+}
+
+/// Gives the system as much as it takes; the rest waits until the socket is writable.
+P2PDVM_DECL void connection::flush() {
+  auto& buffers = context_->gathered;
+  while (unsent_ > 0) {
+    buffers.clear();
+    std::size_t skip = front_sent_;
+    for (const byte_vector& part : queue_) {
+      buffers.push_back(asio::buffer(part.data() + skip, part.size() - skip));
+      skip = 0;
+      if (buffers.size() == gather_max) break;
+    }
+    asio::error_code ec;
+    const std::size_t sent = socket_.write_some(buffers, ec);
+    drop_sent(sent);
+    if (ec == asio::error::would_block || ec == asio::error::try_again) {
+      awaiting_writable_ = true;
+      socket_.async_wait(
+          asio::ip::tcp::socket::wait_write,
+          [self = shared_from_this()](const asio::error_code& e) { self->on_writable(e); });
+      return;
+    }
+    if (ec) {
+      fail_later(explain(ec));
+      return;
+    }
+  }
+}
+
+P2PDVM_DECL void connection::drop_sent(std::size_t bytes) {
+  unsent_ -= bytes;
+  front_sent_ += bytes;
+  while (!queue_.empty() && front_sent_ >= queue_.front().size()) {
+    front_sent_ -= queue_.front().size();
+    queue_.pop_front();
+  }
+}
+
+P2PDVM_DECL void connection::on_writable(const asio::error_code& ec) {
+  awaiting_writable_ = false;
+  if (ended_ || failure_) return;
+  if (ec) {
+    fail_now(explain(ec));
+    return;
+  }
+  flush();
+  tell_drained();
+}
+
+P2PDVM_DECL void connection::pause(bool paused) {
+  if (paused_ == paused) return;
+  paused_ = paused;
+  if (!paused_ && begun_ && connected_ && !ended_ && !failure_) await_readable();
+}
+
+P2PDVM_DECL void connection::await_readable() {
+  if (awaiting_readable_) return;
+  awaiting_readable_ = true;
+  socket_.async_wait(
+      asio::ip::tcp::socket::wait_read,
+      [self = shared_from_this()](const asio::error_code& ec) { self->on_readable(ec); });
+}
+
+P2PDVM_DECL void connection::on_readable(const asio::error_code& ec) {
+  awaiting_readable_ = false;
+  if (ended_ || failure_ || paused_) return;
+  if (ec) {
+    fail_now(explain(ec));
+    return;
+  }
+  if (read_some(reads_per_turn_max)) await_readable();
+}
+
+/// False when nothing more may be read now: ended, failed or paused.
+P2PDVM_DECL bool connection::read_some(int reads_max) {
+  auto& buffer = context_->read_buffer;
+  for (int i = 0; i < reads_max; ++i) {
+    asio::error_code ec;
+    const std::size_t count = socket_.read_some(asio::buffer(buffer), ec);
+    if (ec == asio::error::would_block || ec == asio::error::try_again) break;
+    if (ec) {
+      fail_now(explain(ec));
+      return false;
+    }
+    handler_->on_data(byte_view(buffer).first(count));
+    if (ended_ || failure_ || paused_) return false;
+    if (count < buffer.size()) break;  // drained; the reactor reports what comes later
+  }
+  return true;
+}
+
+/// A write failed inside a call of the owner: it is told from the loop, after what the remote
+/// had still sent.
+P2PDVM_DECL void connection::fail_later(error why) {
+  failure_ = std::move(why);
+  queue_.clear();
+  unsent_ = 0;
+  if (!begun_) return;
+  asio::post(context_->io, [self = shared_from_this()] { self->tell_write_failure(); });
+}
+
+P2PDVM_DECL void connection::tell_write_failure() {
+  if (ended_ || !failure_) return;
+  error why = std::move(*failure_);
+  failure_.reset();
+  const bool drained = paused_ || read_some(reads_per_turn_max);
+  if (ended_) return;
+  if (failure_) return;  // the owner wrote again meanwhile: this runs once more
+  if (drained || paused_) fail_now(std::move(why));
+}
+
+P2PDVM_DECL void connection::fail_now(error why) {
+  asio::error_code ignored;
+  socket_.close(ignored);
+  queue_.clear();
+  unsent_ = 0;
+  if (!begun_) {
+    failure_ = std::move(why);
+    return;
+  }
+  ended_ = true;
+  connected_ = false;
+  handler_->on_closed(why);
+}
+
+P2PDVM_DECL void connection::end() {
+  ended_ = true;
+  handler_ = nullptr;
+  queue_.clear();
+  unsent_ = 0;
+  asio::error_code ignored;
+  socket_.close(ignored);
+}
+
+P2PDVM_DECL error connection::explain(const asio::error_code& ec) const {
+  if (ec == asio::error::eof) return error(errc::closed, remote_.text() + " closed the connection");
+  if (ec == asio::error::connection_reset || ec == asio::error::broken_pipe)
+    return error(errc::io, "the connection to " + remote_.text() + " was reset by the other side");
+  const errc code = ec == asio::error::timed_out ? errc::timed_out : errc::io;
+  return error(code, "the connection to " + remote_.text() + " failed: " + ec.message());
+}
+
+}  // namespace p2pdvm::native::detail

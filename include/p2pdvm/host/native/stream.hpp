@@ -1,0 +1,110 @@
+/// A TCP connection behind `host::stream`.
+#pragma once
+
+#include <p2pdvm/host/host.hpp>
+
+#include <asio/buffer.hpp>
+#include <asio/io_context.hpp>
+#include <asio/ip/tcp.hpp>
+#include <asio/ip/udp.hpp>
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace p2pdvm::native::detail {
+
+/// Bytes taken from the system in one read.
+inline constexpr std::size_t read_bytes_max = 128 * 1024;
+/// Reads in one handler before other sockets get their turn.
+inline constexpr int reads_per_turn_max = 16;
+/// Buffers gathered into one write; what Asio passes on at most.
+inline constexpr std::size_t gather_max = 64;
+
+/// What all sockets of one machine share.
+struct socket_context {
+  explicit socket_context(asio::io_context& context) : io(context), read_buffer(read_bytes_max) {}
+  asio::io_context& io;
+  std::vector<std::byte> read_buffer;
+  std::vector<asio::const_buffer> gathered;
+};
+
+[[nodiscard]] asio::ip::address to_asio(const address& a);
+[[nodiscard]] address from_asio(const asio::ip::address& ip, std::uint16_t port);
+[[nodiscard]] std::string ip_text(const address& a);  ///< without the port
+
+/// Outlives the stream object while Asio holds handlers of it; `ended` makes them do nothing.
+class connection : public std::enable_shared_from_this<connection> {
+ public:
+  connection(std::shared_ptr<socket_context> context, const address& remote);
+  /// An accepted connection.
+  connection(std::shared_ptr<socket_context> context, asio::ip::tcp::socket socket,
+             const address& remote);
+
+  void connect();
+  void start(host::stream_handler& handler);
+  void write(byte_vector bytes);
+  void pause(bool paused);
+  void end();
+  [[nodiscard]] std::size_t unsent() const noexcept { return unsent_; }
+  [[nodiscard]] const address& local() const noexcept { return local_; }
+  [[nodiscard]] const address& remote() const noexcept { return remote_; }
+
+ private:
+  void configure();
+  void on_connected(const asio::error_code& ec);
+  void begin();
+  void flush();
+  void drop_sent(std::size_t bytes);
+  void tell_drained();
+  void on_writable(const asio::error_code& ec);
+  void await_readable();
+  void on_readable(const asio::error_code& ec);
+  bool read_some(int reads_max);
+  void fail_later(error why);
+  void tell_write_failure();
+  void fail_now(error why);
+  [[nodiscard]] error explain(const asio::error_code& ec) const;
+
+  std::shared_ptr<socket_context> context_;
+  asio::ip::tcp::socket socket_;
+  address local_;
+  address remote_;
+  host::stream_handler* handler_ = nullptr;
+  std::deque<byte_vector> queue_;
+  std::size_t front_sent_ = 0;
+  std::size_t unsent_ = 0;
+  std::optional<error> failure_;  ///< known but not yet told
+  bool outgoing_;
+  bool connected_ = false;
+  bool begun_ = false;  ///< the handler may be called
+  bool open_told_ = false;
+  bool drain_owed_ = false;  ///< the owner waits for `on_drained`
+  bool paused_ = false;
+  bool awaiting_readable_ = false;
+  bool awaiting_writable_ = false;
+  bool ended_ = false;
+};
+
+class tcp_stream final : public host::stream {
+ public:
+  explicit tcp_stream(std::shared_ptr<connection> c) : connection_(std::move(c)) {}
+  ~tcp_stream() override { connection_->end(); }
+  [[nodiscard]] address local() const override { return connection_->local(); }
+  [[nodiscard]] address remote() const override { return connection_->remote(); }
+  void start(host::stream_handler& handler) override { connection_->start(handler); }
+  void write(byte_vector bytes) override { connection_->write(std::move(bytes)); }
+  [[nodiscard]] std::size_t unsent() const override { return connection_->unsent(); }
+  void pause(bool paused) override { connection_->pause(paused); }
+
+ private:
+  std::shared_ptr<connection> connection_;
+};
+
+}  // namespace p2pdvm::native::detail
+
+#if defined(P2PDVM_HEADER_ONLY)
+#include <p2pdvm/host/native/impl/stream.ipp>
+#endif

@@ -1,0 +1,1 @@
+#include <p2pdvm/host/native/impl/src.hpp>

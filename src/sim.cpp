@@ -1,0 +1,1 @@
+#include <p2pdvm/sim/impl/src.hpp>
