@@ -43,7 +43,10 @@ template <class T, class Op>
 class object_accumulator final : public accumulator {
  public:
   object_accumulator(T& value, Op op) : value_(value), op_(op) {}
-  void append_to(byte_vector& out) const override { append_data(out, value_); }
+  void append_to(byte_vector& out) const override {
+    wire::output_archive archive(out);
+    archive(value_);
+  }
   void merge(const call& mine, const incoming& theirs, bool on_the_right) override {
     T other{};
     load_object(mine, theirs, other);
@@ -58,11 +61,22 @@ class object_accumulator final : public accumulator {
   [[no_unique_address]] Op op_;
 };
 
+/// Whether T is a range whose elements the operation takes.
+template <class T, class Op>
+[[nodiscard]] constexpr bool by_element() {
+  if constexpr (bulk<T>) {
+    using element = std::ranges::range_value_t<T>;
+    return std::is_invocable_v<Op, element, element>;
+  } else {
+    return false;
+  }
+}
+
 template <class T, class Op>
 [[nodiscard]] auto accumulator_of(T& value, Op op) {
-  if constexpr (bulk<T>) {
+  if constexpr (by_element<T, Op>()) {
     return range_accumulator(std::span(std::ranges::data(value), std::ranges::size(value)), op);
-  } else if constexpr (plain<T>) {
+  } else if constexpr (plain<T> && !bulk<T>) {
     return range_accumulator(std::span<T>(&value, 1), op);
   } else {
     return object_accumulator<T, Op>(value, op);
@@ -71,7 +85,7 @@ template <class T, class Op>
 
 }  // namespace detail
 
-/// Of one value, or element by element of a range. All ranks give as many elements and the
+/// Of one value, or element by element of a range if the operation takes its elements. All ranks give as many elements and the
 /// same operation (mpi/operations.hpp). The bracketing depends on the number of ranks only, so
 /// that `reduce` and `allreduce` give the same bits, on every network and at every attempt.
 class reductions : public broadcasts {
@@ -137,7 +151,10 @@ class reductions : public broadcasts {
                                              const std::source_location& where) {
     detail::check_argument<T>();
     detail::check_reduction<Op>();
-    auto c = detail::describe<std::remove_cvref_t<T>>(detail::call(which, where));
+    using value = std::remove_cvref_t<T>;
+    auto c = detail::describe<value>(detail::call(which, where));
+    if (detail::bulk<value> && !detail::by_element<value, Op>())
+      c = c.with_data(detail::format::serialised, 0);
     c.head.reduction = detail::reduction_code<Op>();
     return c;
   }
