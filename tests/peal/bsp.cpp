@@ -65,7 +65,7 @@ task<> messages(peal::rank& rank) {
     CHECK(m[0].value<double>() == r + 0.5);
     CHECK(m[1].values<int>() == std::vector<int>(static_cast<std::size_t>(r), me));
     CHECK(m[2].text() == "text");
-    CHECK_THROWS_WITH(m[0].value<int>(), Contains("elements of 8 bytes and is read as elements of 4"));
+    CHECK_THROWS_WITH(m[0].value<int>(), Contains("of 8 bytes and is read as elements of 4"));
     CHECK_THROWS_WITH(m[2].value<char>(), Contains("has 4 elements and is read as a single one"));
   }
   const bsp::future<int> sum = world.sum(me + 1);

@@ -97,7 +97,8 @@ TEST_CASE("images cut short or filled with noise never break the parser") {
   const std::string binary = "P5 4 3 255\nabcdefghijkl";
   for (const std::string& whole : {text, binary}) {
     REQUIRE(refusal(whole).empty());
-    for (std::size_t n = 0; n + 2 < whole.size(); ++n) CHECK_FALSE(refusal(whole.substr(0, n)).empty());
+    for (std::size_t n = 0; n + 2 < whole.size(); ++n)
+      CHECK_FALSE(refusal(whole.substr(0, n)).empty());
     for (int round = 0; round < 2000; ++round) {
       std::string noisy = whole;
       for (int flips = 0; flips < 3; ++flips)

@@ -417,7 +417,7 @@ TEST_CASE("mistakes in MPI programs are explained, naming both sides") {
   CHECK_THAT(mistake("long"), Contains("has room for 3 elements of 8 bytes, but rank 0 sent 10 "
                                        "elements of 8 bytes in a message (line"));
   CHECK_THAT(mistake("size"), Contains("expects elements of 4 bytes, but rank 0 sent 10 elements"));
-  CHECK_THAT(mistake("form"), Contains("expects elements of 8 bytes, but rank 0 sent a serialised"));
+  CHECK_THAT(mistake("form"), Contains("elements of 8 bytes, but rank 0 sent a serialised"));
   CHECK_THAT(mistake("type"), Contains("a value of another type"));
   CHECK_THAT(mistake("collective"), Contains("rank 1 is in allreduce with plus (mpi.cpp:") &&
                                         Contains("but rank 0 is in bcast, root 0 (line"));

@@ -85,9 +85,10 @@ template <class T, class Op>
 
 }  // namespace detail
 
-/// Of one value, or element by element of a range if the operation takes its elements. All ranks give as many elements and the
-/// same operation (mpi/operations.hpp). The bracketing depends on the number of ranks only, so
-/// that `reduce` and `allreduce` give the same bits, on every network and at every attempt.
+/// Of one value, or element by element of a range if the operation takes its elements. All ranks
+/// give as many elements and the same operation (mpi/operations.hpp). The bracketing depends on
+/// the number of ranks only, so that `reduce` and `allreduce` give the same bits, on every network
+/// and at every attempt.
 class reductions : public broadcasts {
  public:
   reductions() = default;

@@ -103,7 +103,8 @@ P2PDVM_DECL void world::check_head(const detail::superstep_head& mine,
     detail::refuse(here + there + " has registered " + std::to_string(theirs.registered) +
                    " variables and arrays, and this one " + std::to_string(mine.registered));
   if (theirs.registrations != mine.registrations)
-    detail::refuse(here + there + " has registered other variables and arrays, or in another order");
+    detail::refuse(here + there +
+                   " has registered other variables and arrays, or in another order");
   if (theirs.folds != mine.folds)
     detail::refuse(here + there + " folds " + std::to_string(theirs.folds) +
                    " values, and this one " + std::to_string(mine.folds));
