@@ -3,3 +3,6 @@
 #include <p2pdvm/peal/impl/port.ipp>
 #include <p2pdvm/peal/impl/rank.ipp>
 #include <p2pdvm/peal/impl/waiting.ipp>
+
+#include <p2pdvm/peal/bsp/impl/src.hpp>
+#include <p2pdvm/peal/mpi/impl/src.hpp>

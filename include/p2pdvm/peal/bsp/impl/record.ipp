@@ -1,0 +1,30 @@
+#pragma once
+
+#include <p2pdvm/peal/bsp/record.hpp>
+#include <p2pdvm/peal/waiting.hpp>
+
+namespace p2pdvm::bsp::detail {
+
+P2PDVM_DECL void append_record(byte_vector& out, const record_head& head, byte_view data) {
+  append(out, bytes_of(head));
+  append(out, data);
+}
+
+P2PDVM_DECL std::vector<record> records_of(byte_view message, std::size_t offset) {
+  std::vector<record> all;
+  while (offset < message.size()) {
+    record r;
+    if (message.size() - offset < sizeof r.head)
+      peal::detail::throw_misuse("a message of a superstep is damaged");
+    std::memcpy(&r.head, message.data() + offset, sizeof r.head);
+    r.data = offset + sizeof r.head;
+    const std::uint64_t bytes = r.head.kind == record_kind::get ? 0 : r.head.bytes;
+    if (message.size() - r.data < bytes)
+      peal::detail::throw_misuse("a message of a superstep is damaged");
+    offset = r.data + static_cast<std::size_t>(bytes);
+    all.push_back(r);
+  }
+  return all;
+}
+
+}  // namespace p2pdvm::bsp::detail

@@ -1,0 +1,5 @@
+#pragma once
+
+#include <p2pdvm/peal/bsp/impl/exchange.ipp>
+#include <p2pdvm/peal/bsp/impl/record.ipp>
+#include <p2pdvm/peal/bsp/impl/world.ipp>

@@ -1,0 +1,175 @@
+#pragma once
+
+#include <p2pdvm/peal/bsp/world.hpp>
+#include <p2pdvm/peal/waiting.hpp>
+#include <p2pdvm/wire/codec.hpp>
+
+#include <exception>
+#include <string_view>
+
+namespace p2pdvm::bsp {
+
+namespace detail {
+
+[[noreturn]] P2PDVM_DECL void refuse(const std::string& sentence) {
+  peal::detail::throw_misuse(sentence);
+}
+
+inline std::string place_of(const std::source_location& where) {
+  std::string_view name(where.file_name());
+  if (const auto slash = name.rfind('/'); slash != std::string_view::npos)
+    name.remove_prefix(slash + 1);
+  return std::string(name) + ":" + std::to_string(where.line());
+}
+
+/// What crosses a cut: data lives in the program's own state.
+struct saved_world {
+  std::uint64_t superstep = 0;
+  std::uint32_t registered = 0;
+  std::uint64_t registrations = 0;
+  std::vector<message> received;
+  template <class F>
+  void fields(F&& f) {
+    f(superstep), f(registered), f(registrations), f(received);
+  }
+};
+
+}  // namespace detail
+
+P2PDVM_DECL void message::check(std::size_t element_bytes) const {
+  if (element_bytes == element_bytes_) return;
+  detail::refuse("a message from rank " + std::to_string(source_) + " (tag " +
+                 std::to_string(tag_) + ") has elements of " + std::to_string(element_bytes_) +
+                 " bytes and is read as elements of " + std::to_string(element_bytes));
+}
+
+[[noreturn]] P2PDVM_DECL void message::refuse_count(std::size_t element_bytes) const {
+  detail::refuse("a message from rank " + std::to_string(source_) + " (tag " +
+                 std::to_string(tag_) + ") has " +
+                 std::to_string(data_.size() / element_bytes) +
+                 " elements and is read as a single one");
+}
+
+P2PDVM_DECL world::world(peal::rank& rank)
+    : rank_(rank),
+      port_(rank.open("bsp", *this)),
+      exceptions_(std::uncaught_exceptions()),
+      out_(static_cast<std::size_t>(rank.size()), byte_vector(detail::head_bytes)) {}
+
+P2PDVM_DECL world::~world() {
+  if (!ending_ && std::uncaught_exceptions() == exceptions_) leave();
+}
+
+P2PDVM_DECL void world::leave() noexcept {
+  detail::superstep_head head;
+  head.end = detail::ending::left;
+  try {
+    const payload whole = payload::copy_of(bytes_of(head));
+    for (int r = 0; r < size(); ++r) {
+      if (r != rank()) port_.post_send(r, tag_of(false), whole);
+    }
+  } catch (const std::exception&) {
+    return;  // the rank is being rolled back: nobody will read it
+  }
+}
+
+P2PDVM_DECL std::uint32_t world::add_registration(detail::registered& memory) {
+  slots_.push_back(&memory);
+  ++registered_;
+  // FNV-1a over the sizes of elements, in order.
+  registrations_ = (registrations_ ^ (memory.element_bytes() + 1)) * 0x100000001b3ull;
+  return static_cast<std::uint32_t>(slots_.size() - 1);
+}
+
+P2PDVM_DECL void world::remove_registration(std::uint32_t slot) {
+  slots_[slot] = nullptr;
+  registrations_ = (registrations_ ^ (slot + 0x10000u)) * 0x100000001b3ull;
+}
+
+P2PDVM_DECL byte_vector& world::out_to(int destination, const char* what,
+                                       const std::source_location& where) {
+  if (destination < 0 || destination >= size())
+    detail::refuse("rank " + std::to_string(rank()) + " " + what + " rank " +
+                   std::to_string(destination) + " (" + detail::place_of(where) +
+                   "), but the job has ranks 0 to " + std::to_string(size() - 1));
+  return out_[static_cast<std::size_t>(destination)];
+}
+
+P2PDVM_DECL void world::add_send(int destination, std::int64_t tag, byte_view data,
+                                 std::size_t element_bytes, const std::source_location& where) {
+  detail::record_head head;
+  head.kind = detail::record_kind::send;
+  head.offset = tag;
+  head.bytes = data.size();
+  head.line = where.line();
+  head.element_bytes = static_cast<std::uint32_t>(element_bytes);
+  detail::append_record(out_to(destination, "sends to", where), head, data);
+}
+
+P2PDVM_DECL void world::add_put(int destination, std::uint32_t slot, std::size_t first,
+                                byte_view data, std::size_t element_bytes,
+                                const std::source_location& where) {
+  detail::record_head head;
+  head.kind = detail::record_kind::put;
+  head.slot = slot;
+  head.offset = static_cast<std::int64_t>(first * element_bytes);
+  head.bytes = data.size();
+  head.line = where.line();
+  head.element_bytes = static_cast<std::uint32_t>(element_bytes);
+  detail::append_record(out_to(destination, "puts to", where), head, data);
+}
+
+P2PDVM_DECL void world::add_get(int source, std::uint32_t slot, std::size_t first,
+                                std::size_t count, std::size_t element_bytes,
+                                std::unique_ptr<detail::pending_get> into,
+                                const std::source_location& where) {
+  detail::record_head head;
+  head.kind = detail::record_kind::get;
+  head.slot = slot;
+  head.offset = static_cast<std::int64_t>(first * element_bytes);
+  head.bytes = count * element_bytes;
+  head.line = where.line();
+  head.element_bytes = static_cast<std::uint32_t>(element_bytes);
+  detail::append_record(out_to(source, "gets from", where), head, {});
+  gets_.push_back({source, count * element_bytes, std::move(into)});
+}
+
+P2PDVM_DECL std::optional<std::string> world::cannot_cut() const {
+  if (ending_) return "rank " + std::to_string(rank()) + " is at the end of a superstep";
+  for (const byte_vector& out : out_) {
+    if (out.size() > detail::head_bytes)
+      return "rank " + std::to_string(rank()) +
+             " has puts, gets or sends that wait for the end of the superstep";
+  }
+  if (!folds_.empty())
+    return "rank " + std::to_string(rank()) + " has folds that wait for the end of the superstep";
+  return std::nullopt;
+}
+
+P2PDVM_DECL byte_vector world::save() const {
+  detail::saved_world saved;
+  saved.superstep = superstep_;
+  saved.registered = registered_;
+  saved.registrations = registrations_;
+  saved.received = received_;
+  return wire::encode(saved);
+}
+
+P2PDVM_DECL void world::load(byte_view bytes) {
+  auto saved = wire::decode<detail::saved_world>(bytes);
+  if (!saved.ok())
+    throw std::system_error(make_error_code(errc::corrupted),
+                            "the snapshot's BSP superstep cannot be read");
+  if (saved->registered < registered_)
+    throw std::system_error(make_error_code(errc::corrupted),
+                            "the program registers more BSP variables and arrays before restore() "
+                            "than when the snapshot was taken");
+  superstep_ = saved->superstep;
+  // Those registered later, and gone, keep their numbers.
+  slots_.resize(saved->registered, nullptr);
+  registered_ = saved->registered;
+  registrations_ = saved->registrations;
+  received_ = std::move(saved->received);
+}
+
+}  // namespace p2pdvm::bsp

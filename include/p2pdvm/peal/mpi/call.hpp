@@ -1,0 +1,103 @@
+/// What an MPI call says about itself, here and in front of every message it sends.
+#pragma once
+
+#include <p2pdvm/base/bytes.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <source_location>
+#include <string>
+
+namespace p2pdvm::mpi {
+
+inline constexpr int any_source = -1;
+/// Sends to it do nothing; receives from it return at once with no data and `source == no_rank`.
+inline constexpr int no_rank = -2;
+inline constexpr int any_tag = -1;
+
+/// What a receive got.
+struct status {
+  int source = any_source;
+  int tag = any_tag;
+  /// Length of the data, serialised if it was.
+  std::size_t bytes = 0;
+  /// Number of elements of a sent range of T.
+  template <class T>
+  [[nodiscard]] std::size_t count() const noexcept {
+    return bytes / sizeof(T);
+  }
+};
+
+namespace detail {
+
+enum class operation : std::uint8_t {
+  message,
+  barrier,
+  bcast,
+  reduce,
+  allreduce,
+  scan,
+  exscan,
+  gather,
+  allgather,
+  scatter,
+  alltoall,
+  split,
+  dup,
+};
+[[nodiscard]] const char* name_of(operation op) noexcept;
+
+enum class format : std::uint8_t { elements, serialised };
+
+/// The 16 bytes in front of the data; mistakes are found and explained by them. Copied as it
+/// is: all ranks of a job are little-endian.
+struct message_head {
+  operation op = operation::message;
+  format form = format::elements;
+  std::uint16_t reduction = 0;  ///< which reduction, 0 for the user's own
+  std::uint32_t element_bytes = 0;
+  std::uint32_t line = 0;
+  std::int32_t root = -1;
+};
+inline constexpr std::size_t head_bytes = 16;
+static_assert(sizeof(message_head) == head_bytes);
+
+/// One call of this rank: what it sends as head, and where it stands in the program.
+struct call {
+  message_head head;
+  const char* file = "";
+
+  call(operation op, const std::source_location& where) : file(where.file_name()) {
+    head.op = op;
+    head.line = where.line();
+  }
+  [[nodiscard]] call with_root(int root) const {
+    call c(*this);
+    c.head.root = root;
+    return c;
+  }
+  [[nodiscard]] call with_data(format form, std::size_t element_bytes) const {
+    call c(*this);
+    c.head.form = form;
+    c.head.element_bytes = static_cast<std::uint32_t>(element_bytes);
+    return c;
+  }
+  /// "bcast (heat.cpp:41)"
+  [[nodiscard]] std::string text() const;
+};
+
+/// "allreduce with plus (line 52)": the same of a remote call.
+[[nodiscard]] std::string text_of(const message_head& head);
+/// "10 elements of 8 bytes"
+[[nodiscard]] std::string extent_of(const message_head& head, std::size_t bytes);
+
+[[noreturn]] void refuse(const std::string& sentence);
+[[noreturn]] void refuse_length(const std::string& sentence);
+
+}  // namespace detail
+
+}  // namespace p2pdvm::mpi
+
+#if defined(P2PDVM_HEADER_ONLY)
+#include <p2pdvm/peal/mpi/impl/call.ipp>
+#endif

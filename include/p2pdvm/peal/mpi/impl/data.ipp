@@ -1,0 +1,51 @@
+#pragma once
+
+#include <p2pdvm/peal/mpi/data.hpp>
+
+namespace p2pdvm::mpi::detail {
+
+P2PDVM_DECL std::string rank_text(int rank, int job_rank) {
+  std::string text = "rank " + std::to_string(rank);
+  if (rank != job_rank) text += " (rank " + std::to_string(job_rank) + " of the job)";
+  return text;
+}
+
+P2PDVM_DECL std::string incoming::from() const { return rank_text(source, job_source); }
+
+P2PDVM_DECL payload message_of(const message_head& head, byte_view data) {
+  byte_vector out;
+  out.reserve(head_bytes + data.size());
+  append(out, bytes_of(head));
+  append(out, data);
+  return payload(std::move(out));
+}
+
+P2PDVM_DECL void check_format(const call& mine, const incoming& got) {
+  if (got.head.form == mine.head.form && got.head.element_bytes == mine.head.element_bytes) return;
+  const std::string wanted = mine.head.form == format::serialised
+                                 ? "a serialised value"
+                                 : "elements of " + std::to_string(mine.head.element_bytes) +
+                                       (mine.head.element_bytes == 1 ? " byte" : " bytes");
+  refuse(mine.text() + " expects " + wanted + ", but " + got.from() + " sent " +
+         extent_of(got.head, got.data.size()) + " in " + text_of(got.head));
+}
+
+P2PDVM_DECL void check_elements(const call& mine, const incoming& got, std::size_t capacity,
+                                bool exact) {
+  check_format(mine, got);
+  const std::size_t size = mine.head.element_bytes;
+  const std::size_t count = got.data.size() / size;
+  const bool whole = count * size == got.data.size();
+  if (whole && count <= capacity && (!exact || count == capacity)) return;
+  refuse_length(mine.text() + (exact ? " expects " : " has room for ") +
+                extent_of(mine.head, capacity * size) + ", but " + got.from() + " sent " +
+                extent_of(got.head, got.data.size()) + " in " + text_of(got.head));
+}
+
+[[noreturn]] P2PDVM_DECL void refuse_serialised(const call& mine, const incoming& got,
+                                                const error& why) {
+  refuse(mine.text() + " got from " + got.from() + " a value of another type (sent in " +
+         text_of(got.head) + "): " + why.message());
+}
+
+}  // namespace p2pdvm::mpi::detail

@@ -1,0 +1,129 @@
+#pragma once
+
+#include <p2pdvm/peal/mpi/context.hpp>
+
+#include <algorithm>
+
+namespace p2pdvm::mpi::detail {
+
+P2PDVM_DECL group::group(std::shared_ptr<context> owner, std::uint32_t id,
+                         std::vector<int> members, int self)
+    : owner_(std::move(owner)),
+      id_(id),
+      members_(std::move(members)),
+      self_(self),
+      size_(members_.empty() ? owner_->rank().size() : static_cast<int>(members_.size())) {
+  owner_->groups_[id_] = this;
+}
+
+P2PDVM_DECL group::~group() { owner_->groups_.erase(id_); }
+
+P2PDVM_DECL int group::job_rank(int member) const {
+  return members_.empty() ? member : members_[static_cast<std::size_t>(member)];
+}
+
+P2PDVM_DECL int group::member_of(int job_rank) const {
+  if (members_.empty()) return job_rank;
+  const auto found = std::find(members_.begin(), members_.end(), job_rank);
+  P2PDVM_ASSERT(found != members_.end());
+  return static_cast<int>(found - members_.begin());
+}
+
+P2PDVM_DECL std::string group::text_of_self() const {
+  return rank_text(self_, owner_->rank().id());
+}
+
+P2PDVM_DECL std::string group::text_of_all() const {
+  return id_ == 0 ? "the job has ranks 0 to " + std::to_string(size_ - 1)
+                  : "its communicator has ranks 0 to " + std::to_string(size_ - 1);
+}
+
+P2PDVM_DECL void group::check_send(const call& c, int destination, int tag) const {
+  if (destination != no_rank && (destination < 0 || destination >= size_))
+    refuse(text_of_self() + " sends to rank " + std::to_string(destination) + " in " + c.text() +
+           ", but " + text_of_all());
+  if (tag < 0)
+    refuse(text_of_self() + " sends with tag " + std::to_string(tag) + " in " + c.text() +
+           "; tags are 0 or more");
+}
+
+P2PDVM_DECL void group::check_receive(const call& c, int source, int tag) const {
+  if (source != no_rank && source != any_source && (source < 0 || source >= size_))
+    refuse(text_of_self() + " receives from rank " + std::to_string(source) + " in " + c.text() +
+           ", but " + text_of_all());
+  if (tag < 0 && tag != any_tag)
+    refuse(text_of_self() + " receives with tag " + std::to_string(tag) + " in " + c.text() +
+           "; tags are 0 or more, or any_tag");
+}
+
+P2PDVM_DECL void group::check_root(const call& c) const {
+  if (c.head.root >= 0 && c.head.root < size_) return;
+  call plain(c);
+  plain.head.root = -1;
+  refuse(text_of_self() + " names rank " + std::to_string(c.head.root) + " as root of " +
+         plain.text() + ", but " + text_of_all());
+}
+
+P2PDVM_DECL task<> group::send(int destination, int tag, payload whole) {
+  if (destination == no_rank) co_return;
+  co_await owner_->port().send(job_rank(destination), tag, std::move(whole), id_ * 2);
+}
+
+P2PDVM_DECL void group::post_send(int destination, int tag, payload whole) {
+  if (destination != no_rank)
+    owner_->port().post_send(job_rank(destination), tag, std::move(whole), id_ * 2);
+}
+
+inline std::int64_t pattern_tag(int tag) { return tag == any_tag ? peal::any_tag : tag; }
+
+P2PDVM_DECL std::unique_ptr<peal::operation> group::post_receive(int source, int tag) {
+  const int from = source == any_source ? peal::any_source : job_rank(source);
+  return std::unique_ptr<peal::operation>(
+      new peal::operation(owner_->port().post_receive(from, pattern_tag(tag), id_ * 2)));
+}
+
+P2PDVM_DECL task<status> group::receive(call c, target into, int source, int tag) {
+  if (source == no_rank) co_return status{no_rank, any_tag, 0};
+  const int from = source == any_source ? peal::any_source : job_rank(source);
+  const peal::message m = co_await owner_->port().receive(from, pattern_tag(tag), id_ * 2);
+  co_return deliver(c, into, m);
+}
+
+P2PDVM_DECL incoming group::opened(const call& c, const peal::message& m) const {
+  incoming got;
+  got.job_source = m.source();
+  got.source = member_of(m.source());
+  if (m.body().size() < head_bytes)
+    refuse(c.text() + " got from " + got.from() + " something that is no MPI message");
+  std::memcpy(&got.head, m.body().data(), head_bytes);
+  got.data = m.body().view().subspan(head_bytes);
+  return got;
+}
+
+P2PDVM_DECL status group::deliver(const call& c, const target& into,
+                                  const peal::message& m) const {
+  const incoming got = opened(c, m);
+  into.place(into, into.describe(c), got, false);
+  return status_of(m.head());
+}
+
+P2PDVM_DECL status group::status_of(const peal::envelope& head) const {
+  return {member_of(head.source), static_cast<int>(head.tag),
+          head.bytes < head_bytes ? 0 : head.bytes - head_bytes};
+}
+
+P2PDVM_DECL std::optional<status> group::iprobe(int source, int tag) {
+  if (source == no_rank) return status{no_rank, any_tag, 0};
+  const int from = source == any_source ? peal::any_source : job_rank(source);
+  const auto found = owner_->port().probe(from, pattern_tag(tag), id_ * 2);
+  if (!found) return std::nullopt;
+  return status_of(*found);
+}
+
+P2PDVM_DECL task<status> group::probe(int source, int tag) {
+  if (source == no_rank) co_return status{no_rank, any_tag, 0};
+  const int from = source == any_source ? peal::any_source : job_rank(source);
+  co_return status_of(co_await owner_->port().wait_probe(from, pattern_tag(tag), id_ * 2));
+}
+
+}  // namespace p2pdvm::mpi::detail

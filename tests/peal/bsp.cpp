@@ -1,0 +1,226 @@
+#include "support/local_world.hpp"
+
+#include <p2pdvm/peal/bsp.hpp>
+#include <p2pdvm/peal/mpi.hpp>
+
+using namespace p2pdvm;
+using test::local_world;
+using Catch::Matchers::Contains;
+
+namespace {
+
+task<> puts_and_gets(peal::rank& rank) {
+  bsp::world world(rank);
+  const int p = world.size();
+  const int me = world.rank();
+  int last = -1;
+  std::vector<int> row(static_cast<std::size_t>(p) + me, me);
+  bsp::variable<int> from(world, last);
+  bsp::array<int> rows(world, row);
+  co_await rank.restore();
+
+  // Everybody puts into everybody's variable: the highest rank writes last.
+  for (int r = 0; r < p; ++r) from.put(r, me);
+  for (int r = 0; r < p; ++r) rows.put(r, static_cast<std::size_t>(me), me * 10);
+  CHECK(last == -1);
+  // Gets read what was there before the puts.
+  std::vector<int> seen(static_cast<std::size_t>(p), -1);
+  const int next = (me + 1) % p;
+  rows.get(next, 0, seen);
+  const bsp::future<int> before = from.get(next);
+  CHECK_THROWS_WITH(before.value(), Contains("before the superstep has ended"));
+  co_await world.sync();
+  CHECK(last == p - 1);
+  CHECK(seen == std::vector<int>(static_cast<std::size_t>(p), next));
+  CHECK(before.value() == -1);
+  for (int r = 0; r < p; ++r) CHECK(row[static_cast<std::size_t>(r)] == r * 10);
+
+  const std::array<int, 2> two{me, me + 1};
+  rows.put(next, static_cast<std::size_t>(p + next) - 2, two);
+  const bsp::future<int> now = from.get(next);
+  co_await world.sync();
+  CHECK(now.value() == p - 1);
+  CHECK(row.back() == (me + p - 1) % p + 1);
+  CHECK(world.supersteps() == 2);
+}
+
+task<> messages(peal::rank& rank) {
+  bsp::world world(rank);
+  co_await rank.restore();
+  const int p = world.size();
+  const int me = world.rank();
+  for (int r = 0; r < p; ++r) {
+    world.send(r, 7, me + 0.5);
+    const std::vector<int> list(static_cast<std::size_t>(me), r);
+    world.send(r, me, list);
+    world.send(r, -1, "text");
+  }
+  CHECK(world.messages().empty());
+  co_await world.sync();
+  REQUIRE(world.messages().size() == static_cast<std::size_t>(3 * p));
+  for (int r = 0; r < p; ++r) {
+    const bsp::message* const m = &world.messages()[static_cast<std::size_t>(3 * r)];
+    CHECK(m[0].source() == r);
+    CHECK(m[0].tag() == 7);
+    CHECK(m[0].value<double>() == r + 0.5);
+    CHECK(m[1].values<int>() == std::vector<int>(static_cast<std::size_t>(r), me));
+    CHECK(m[2].text() == "text");
+    CHECK_THROWS_WITH(m[0].value<int>(), Contains("of 8 bytes and is read as elements of 4"));
+    CHECK_THROWS_WITH(m[2].value<char>(), Contains("has 4 elements and is read as a single one"));
+  }
+  const bsp::future<int> sum = world.sum(me + 1);
+  const bsp::future<double> most = world.maximum(me * 1.5);
+  const bsp::future<int> least = world.minimum(me - 3);
+  const bsp::future<int> digits =
+      world.fold(me, [](const int& a, const int& b) { return a * 10 + b; });
+  co_await world.sync();
+  CHECK(world.messages().empty());
+  CHECK(sum.value() == p * (p + 1) / 2);
+  CHECK(most.value() == (p - 1) * 1.5);
+  CHECK(least.value() == -3);
+  CHECK(digits.value() == (p == 1 ? 0 : p == 2 ? 1 : p == 3 ? 12 : p == 4 ? 123 : 123456));
+}
+
+/// MPI messages cross the supersteps' safe points; BSP messages cross them in the adapter.
+task<> mixed(peal::rank& rank) {
+  mpi::communicator comm(rank);
+  bsp::world world(rank);
+  double value = rank.id() + 0.125;
+  std::vector<double> history(4, 0.0);
+  int step = 0;
+  bsp::array<double> reached(world, history);
+  rank.state("step", step);
+  rank.state("value", value);
+  rank.region("history", history);
+  co_await rank.restore();
+  const int p = rank.size();
+  const int next = (rank.id() + 1) % p;
+  while (step < 6) {
+    for (const bsp::message& m : world.messages()) value += m.value<double>() / (m.source() + 2);
+    co_await comm.send(value, next, step);
+    if (step >= 1) value += co_await comm.recv<double>(mpi::any_source, step - 1);
+    value = value / 3 + co_await comm.allreduce(value) / p;
+    {
+      std::vector<double> passing(2, value);
+      bsp::array<double> temporary(world, passing);
+      temporary.put(next, 1, value * 2);
+      co_await world.sync();
+      value += passing[1] / 7;
+    }
+    reached.put(next, static_cast<std::size_t>(step % 4), value);
+    world.send(next, step, value);
+    world.send(rank.id(), step, value / 2);
+    ++step;
+    co_await world.safe_sync();
+    if (step % 2 == 0) co_await rank.safe_point();
+  }
+  for (const double h : history) value += h;
+  rank.result("value", payload::copy_of(bytes_of(value)));
+}
+
+task<> mistakes(peal::rank& rank) {
+  const std::string what = rank.option("what");
+  bsp::world world(rank);
+  const bool first = rank.id() == 0;
+  int number = 0;
+  std::vector<int> list(first ? 3 : 5);
+  std::vector<double> other(4);
+  std::optional<bsp::variable<int>> a;
+  std::optional<bsp::array<int>> b;
+  std::optional<bsp::array<double>> c;
+  if (what != "order" || first) a.emplace(world, number);
+  if (what != "missing" || first) c.emplace(world, other);
+  b.emplace(world, list);
+  if (what == "order" && !first) a.emplace(world, number);
+  co_await rank.restore();
+  if (what == "rank") a->put(2, 1);
+  if (what == "get rank") (void)a->get(-1);
+  if (what == "send rank") world.send(5, 0, 1);
+  if (what == "range") b->put(0, 2, list);
+  if (what == "get range") b->get(0, 3, std::span(list).first(1));
+  if (what == "gone") {
+    if (first) a.reset();
+    co_await world.sync();
+  }
+  if (what == "late") {
+    co_await world.sync();
+    if (first) co_return;
+  }
+  if (what == "never" && first) co_return;
+  if (what == "folds" && first) (void)world.sum(1);
+  if (what == "fold sizes") {
+    if (first) (void)world.sum(1);
+    if (!first) (void)world.sum(1.5);
+  }
+  if (what == "kinds" && first) co_await world.safe_sync();
+  if (what == "waiting") {
+    a->put(0, 1);
+    co_await rank.safe_point();
+  }
+  if (what == "fold waiting") {
+    (void)world.sum(1);
+    co_await rank.safe_point();
+  }
+  co_await world.sync();
+}
+
+std::string mistake(const std::string& what) {
+  local_world w(2, mistakes, {{"what", what}});
+  try {
+    (void)w.run();
+  } catch (const std::system_error& e) {
+    return e.what();
+  }
+  return "";
+}
+
+}  // namespace
+
+TEST_CASE("every BSP operation works on any number of ranks") {
+  for (const std::uint32_t ranks : {1u, 2u, 3u, 4u, 7u}) {
+    INFO("ranks " << ranks);
+    if (ranks > 1) CHECK(local_world(ranks, puts_and_gets).run());
+    CHECK(local_world(ranks, messages).run());
+  }
+}
+
+TEST_CASE("a program of MPI and BSP gives the same result from every cut") {
+  for (const std::uint32_t ranks : {1u, 2u, 3u, 4u, 7u}) {
+    local_world whole(ranks, mixed);
+    REQUIRE(whole.run());
+    const std::string expected = whole.result("value");
+    for (std::uint64_t cut = 1; cut <= 9; ++cut) {
+      INFO("ranks " << ranks << ", cut " << cut);
+      local_world first(ranks, mixed);
+      first.cut_at(cut);
+      REQUIRE(first.run());
+      const auto snapshots = first.cut();
+      REQUIRE(snapshots);
+      CHECK_FALSE(first.abandoned());
+      local_world second(ranks, mixed, {}, &*snapshots);
+      REQUIRE(second.run());
+      CHECK(second.result("value") == expected);
+    }
+  }
+}
+
+TEST_CASE("mistakes in BSP programs are explained") {
+  CHECK_THAT(mistake("rank"), Contains("rank 0 puts to rank 2 (bsp.cpp:"));
+  CHECK_THAT(mistake("get rank"), Contains("gets from rank -1"));
+  CHECK_THAT(mistake("send rank"), Contains("sends to rank 5"));
+  CHECK_THAT(mistake("range"), Contains("puts 3 elements at index 2 of registration 2, of which "
+                                        "rank 0 has 3 elements (superstep 0, line"));
+  CHECK_THAT(mistake("get range"), Contains("rank 0 gets 1 elements at index 3"));
+  CHECK_THAT(mistake("order"), Contains("other variables and arrays, or in another order"));
+  CHECK_THAT(mistake("missing"), Contains("has registered 2 variables and arrays, and this one 3"));
+  CHECK_THAT(mistake("gone"), Contains("in another order"));
+  CHECK_THAT(mistake("late"), Contains("rank 1 is at the end of superstep 1 (sync, line") &&
+                                  Contains("rank 0 has left after 1 supersteps"));
+  CHECK_THAT(mistake("never"), Contains("rank 0 has left after 0 supersteps"));
+  CHECK_THAT(mistake("folds"), Contains("rank 1 (sync, line") && Contains("folds 0 values"));
+  CHECK_THAT(mistake("fold sizes"), Contains("folds a value of 8 bytes"));
+  CHECK_THAT(mistake("kinds"), Contains("ends it with sync (line"));
+  CHECK_THAT(mistake("waiting"), Contains("puts, gets or sends that wait for the end"));
+  CHECK_THAT(mistake("fold waiting"), Contains("folds that wait for the end"));
+  CHECK(mistake("nothing wrong").empty());
+}
