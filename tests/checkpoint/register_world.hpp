@@ -129,8 +129,8 @@ class register_world {
     FAIL("the proposers never come to rest");
   }
 
-  /// Chosen records in the order of their ballots extend one another; every write that was
-  /// reported as done is in the newest; no ballot has two values; certificates hold.
+  /// Chosen records in the order of their ballots extend one another; no write was done
+  /// twice; no ballot has two values; certificates hold.
   void check() {
     std::vector<p2pdvm::checkpoint::operation_id> line;
     const make::job_record* last = nullptr;
@@ -138,6 +138,7 @@ class register_world {
       const auto& ops = c.record->operations;
       REQUIRE(ops.size() >= line.size());
       REQUIRE(std::equal(line.begin(), line.end(), ops.begin()));
+      REQUIRE(std::set(ops.begin(), ops.end()).size() == ops.size());
       if (last != nullptr) {
         if (ops.size() == line.size()) REQUIRE(*c.record == *last);
         REQUIRE(c.record->floor >= last->floor);
