@@ -1,0 +1,9 @@
+#pragma once
+
+#include <p2pdvm/checkpoint/impl/acceptor.ipp>
+#include <p2pdvm/checkpoint/impl/certificate.ipp>
+#include <p2pdvm/checkpoint/impl/cut.ipp>
+#include <p2pdvm/checkpoint/impl/job_record.ipp>
+#include <p2pdvm/checkpoint/impl/policy.ipp>
+#include <p2pdvm/checkpoint/impl/proposer.ipp>
+#include <p2pdvm/checkpoint/impl/transitions.ipp>

@@ -1,0 +1,1 @@
+#include <p2pdvm/checkpoint/impl/src.hpp>
