@@ -20,7 +20,9 @@ inline constexpr double coordinate_seconds_max = 10;
 /// and weight of a new error estimate (c_e). Higher: faster, more nervous.
 inline constexpr double coordinate_gain = 0.25;
 /// Longest single step [s]: bounds what one absurd measurement can do.
-inline constexpr double coordinate_step_max = 0.25;
+inline constexpr double coordinate_step_max = 0.05;
+/// Nobody is believed to be surer than this: claiming certainty is how to pull others.
+inline constexpr double coordinate_error_min = 0.1;
 inline constexpr double coordinate_error_max = 1.5;
 /// Heights stay above this, the least that an access link costs [s].
 inline constexpr double coordinate_height_min = 1e-5;

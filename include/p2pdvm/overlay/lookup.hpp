@@ -12,6 +12,8 @@ namespace p2pdvm::overlay {
 /// can make it cost.
 inline constexpr std::size_t lookup_candidates_max = 256;
 inline constexpr std::size_t lookup_queries_max = 96;
+/// Candidates from one public network (`network_of`): what liars can aim at a victim.
+inline constexpr std::size_t lookup_per_network_max = 16;
 
 struct lookup_options {
   /// α of the Kademlia paper: unanswered queries per path. More: faster under loss, dearer.

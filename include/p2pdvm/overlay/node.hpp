@@ -181,6 +181,7 @@ class node {
   // node_rpc.ipp: requests and replies
   bool ask(time_point now, const contact& to, message question, std::uint64_t number);
   void ping_back(time_point now, const contact& stranger);
+  [[nodiscard]] bool is_ping_back(const pending& p) const;
   void transmit(time_point now, std::uint64_t base, pending& p);
   void on_request(time_point now, const contact& from, const message& q, std::size_t bytes);
   void on_reply(time_point now, const contact& from, const message& r);

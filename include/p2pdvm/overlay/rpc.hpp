@@ -63,7 +63,8 @@ struct message {
   }
 };
 
-/// Largest encoded replies; requests without a token are padded to these.
+/// Largest encoded replies; requests without a token are padded to these, and where there is
+/// room to that of one more small message: the ping by which a stranger is met.
 inline constexpr std::size_t small_reply_bytes_max = 24;
 inline constexpr std::size_t nodes_reply_bytes_max =
     small_reply_bytes_max + limits::bucket_size * contact_bytes;

@@ -67,8 +67,7 @@ P2PDVM_DECL bool coordinate_tracker::measured(const coordinate& remote, duration
   if (!plausible(remote) || !detail::in_range(rtt, 1e-9, coordinate_seconds_max)) return false;
   const double flat = detail::flat_distance(own_, remote);
   const double predicted = flat + own_.height + remote.height;
-  const double certainty = std::max(own_.error + remote.error, 1e-6);
-  const double weight = own_.error / certainty;
+  const double weight = own_.error / (own_.error + std::max(remote.error, coordinate_error_min));
   const double wrong = std::min(std::abs(predicted - rtt) / rtt, coordinate_error_max);
   const double share = coordinate_gain * weight;
   own_.error = std::clamp(wrong * share + own_.error * (1 - share), 1e-3, coordinate_error_max);

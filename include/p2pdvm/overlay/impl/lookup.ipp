@@ -26,6 +26,12 @@ P2PDVM_DECL iterative_lookup::candidate* iterative_lookup::find(const node_id& i
 P2PDVM_DECL void iterative_lookup::add(const contact& peer, unsigned hops, std::size_t path) {
   const node_id id = crypto::node_id_of(peer.key);
   if (id == self_ || find(id) != nullptr) return;
+  const network_prefix network = network_of(peer.where);
+  const auto same = std::count_if(candidates_.begin(), candidates_.end(), [&](const candidate& c) {
+    return network_of(c.peer.where) == network;
+  });
+  const bool capped = network != network_prefix();
+  if (capped && static_cast<std::size_t>(same) >= lookup_per_network_max) return;
   if (candidates_.size() >= lookup_candidates_max) {
     // The farthest gives way; if that one was asked already, the newcomer does.
     const candidate& last = candidates_.back();

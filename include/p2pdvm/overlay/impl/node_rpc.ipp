@@ -12,10 +12,11 @@ namespace detail {
 /// Low bits of a transaction number that tell the sendings of one request apart.
 inline constexpr std::uint64_t sending_mask = 3;
 
-inline std::size_t reply_bytes_max(message_kind kind) {
-  if (kind == message_kind::find_node) return nodes_reply_bytes_max;
+/// Room for the answer and for the ping with which a stranger is met.
+inline std::size_t padded_bytes(message_kind kind) {
+  if (kind == message_kind::find_node) return nodes_reply_bytes_max + small_reply_bytes_max;
   if (kind == message_kind::find_value) return value_reply_bytes_max;
-  return small_reply_bytes_max;
+  return 2 * small_reply_bytes_max;
 }
 
 /// Encodes a request of at least `bytes_min` bytes.
@@ -81,8 +82,8 @@ P2PDVM_DECL void node::transmit(time_point now, std::uint64_t base, pending& p) 
   p.question.transaction = base + p.sendings;
   p.question.token = tokens_.get(now, p.id);
   p.sent[p.sendings++] = now;
-  const bool known = p.question.token != address_token();
-  const std::size_t bytes_min = known ? 0 : detail::reply_bytes_max(p.question.kind);
+  const bool bare = p.question.token != address_token() || is_ping_back(p);
+  const std::size_t bytes_min = bare ? 0 : detail::padded_bytes(p.question.kind);
   send(p.to, detail::encode_padded(p.question, bytes_min));
 }
 
@@ -101,16 +102,21 @@ P2PDVM_DECL void node::on_request(time_point now, const contact& from, const mes
   if (r.kind == message_kind::prove) ++statistics_.proofs_demanded;
   if (encoded.size() <= bytes || proven) send(from, encoded);
   if (proven) return meet(now, from, std::nullopt);
-  ping_back(now, from);
+  if (encoded.size() + small_reply_bytes_max <= bytes) ping_back(now, from);
 }
 
-/// A stranger that the table wants must first answer a request of ours.
+/// A stranger that the table wants must first answer a request of ours, sent once: reply and
+/// ping together are no larger than what came from its address.
 P2PDVM_DECL void node::ping_back(time_point now, const contact& stranger) {
   if (!acceptable(stranger.where, stranger.where) || !table_.wants(stranger)) return;
   if (pinged_back_.size() >= ping_backs_max) return;
   const node_id id = crypto::node_id_of(stranger.key);
   if (!pinged_back_.insert(id).second) return;
   if (!ask(now, stranger, message{}, 0)) pinged_back_.erase(id);
+}
+
+P2PDVM_DECL bool node::is_ping_back(const pending& p) const {
+  return p.operation == 0 && pinged_back_.contains(p.id);
 }
 
 P2PDVM_DECL std::vector<contact> node::nearest_for(const contact& from,
@@ -182,7 +188,8 @@ P2PDVM_DECL void node::on_timeout(time_point now, std::uint64_t base) {
   P2PDVM_ASSERT(at != pending_.end());
   pending& p = at->second;
   ++p.timeouts;
-  if (p.timeouts < options_.attempts && p.sendings < p.sent.size()) {
+  const unsigned attempts = is_ping_back(p) ? 1 : options_.attempts;
+  if (p.timeouts < attempts && p.sendings < p.sent.size()) {
     const auto op = operations_.find(p.operation);
     if (op != operations_.end()) op->second.search.slow(p.id);
     const std::uint64_t number = p.operation;
