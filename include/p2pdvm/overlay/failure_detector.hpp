@@ -1,0 +1,240 @@
+/// Which members of a job have died, agreed by several of them: SWIM with Lifeguard.
+///
+/// Das, Gupta and Motivala, "SWIM" (2002); Dadgar, Phillips and Currey, "Lifeguard" (2018).
+/// Beyond them, a suspicion names its observers, so that a death is not one member's opinion:
+/// it is agreed when min(3, unsuspected members) observers, whose own probes failed, say so and
+/// the suspect had its time to refute. What follows from it is the owner's to decide.
+#pragma once
+
+#include <p2pdvm/base/bytes.hpp>
+#include <p2pdvm/base/ids.hpp>
+#include <p2pdvm/base/random.hpp>
+#include <p2pdvm/base/time.hpp>
+#include <p2pdvm/overlay/contact.hpp>
+#include <p2pdvm/overlay/detector_options.hpp>
+#include <p2pdvm/overlay/round_trip.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <vector>
+
+namespace p2pdvm::overlay {
+
+inline constexpr std::size_t detector_probes_max = 256;    ///< own, unanswered
+inline constexpr std::size_t detector_relays_max = 256;    ///< on behalf of others
+inline constexpr std::size_t detector_news_max = 256;      ///< claims waiting to be spread
+inline constexpr std::size_t detector_claims_max = 12;     ///< claims in one datagram
+inline constexpr std::size_t detector_observers_max = 8;   ///< remembered per suspicion
+/// A refuting member tells up to this many others at once, the rest hear it as news.
+inline constexpr std::size_t detector_refutation_fanout = 16;
+/// Highest step that a claim may make another's incarnation number take.
+inline constexpr std::uint64_t detector_incarnation_step_max = 1 << 20;
+
+/// Something said about a member: that it seems dead (by whom), or that it lives.
+struct detector_claim {
+  enum class kind : std::uint8_t { alive = 1, suspect = 2 };
+  kind what = kind::alive;
+  bool hinted = false;
+  node_id node;
+  node_id observer;  ///< of a suspicion
+  std::uint64_t incarnation = 0;
+  template <class F>
+  void fields(F&& f) {
+    f(what), f(hinted), f(node), f(observer), f(incarnation);
+  }
+};
+
+struct detector_message {
+  enum class kind : std::uint8_t {
+    ping = 1,
+    ack,
+    ping_request,  ///< "probe `target` for me"
+    relayed_ack,   ///< "`target` answered me"
+    nack,          ///< "I am here, but `target` has not answered me yet"
+    gossip,
+  };
+  kind what = kind::ping;
+  bool hinted = false;
+  std::uint32_t sequence = 0;
+  std::uint64_t incarnation = 0;  ///< the sender's own
+  std::optional<node_id> target;
+  std::vector<detector_claim> claims;
+  template <class F>
+  void fields(F&& f) {
+    f(what), f(hinted), f(sequence), f(incarnation), f(target), f(claims);
+  }
+};
+
+/// What the detector wants of its owner. Events are delivered when the detector is done with
+/// its input, so they may call it again; `send` may not.
+class detector_owner {
+ public:
+  /// Unreliable, authenticated, at most `datagram_payload_max` bytes.
+  virtual void send(const node_id& to, byte_view bytes) = 0;
+  virtual void suspected(const node_id& who, const std::vector<node_id>& observers) = 0;
+  /// A suspected or even agreed member lives.
+  virtual void refuted(const node_id& who) = 0;
+  /// Once per suspicion. The member stays one until `set_members` drops it.
+  virtual void agreed_dead(const node_id& who, const std::vector<node_id>& observers) = 0;
+
+ protected:
+  ~detector_owner() = default;
+};
+
+struct detector_statistics {
+  std::uint64_t probes = 0;
+  std::uint64_t probes_failed = 0;
+  std::uint64_t malformed = 0;
+  std::uint64_t strangers = 0;    ///< messages of non-members
+  std::uint64_t refutations = 0;  ///< of suspicions about ourselves
+  std::uint64_t stalls = 0;       ///< own pauses that were noticed
+};
+
+class failure_detector {
+ public:
+  /// `owner` must outlive the detector; `random` comes from the host's entropy.
+  failure_detector(const node_id& self, const detector_options& options, random_generator random,
+                   detector_owner& owner);
+  failure_detector(const failure_detector&) = delete;
+  failure_detector& operator=(const failure_detector&) = delete;
+
+  /// The members of the job, at most `limits::members_max`; ourselves may be among them.
+  /// What is known of those that stay is kept.
+  void set_members(time_point now, const std::vector<node_id>& members);
+  /// `from` is authenticated.
+  void on_message(time_point now, const node_id& from, byte_view bytes);
+  void on_timer(time_point now);
+  [[nodiscard]] time_point next_timer() const;
+  /// There is reason to believe that `who` is gone, such as a refused connection: probes it at
+  /// once and has others do so, with shortened suspicion.
+  void hint(time_point now, const node_id& who);
+  /// `who` was heard of by other means, such as a frame on its session. Free while
+  /// nobody is probed or suspected, one search in a sorted array otherwise.
+  void heard_from(time_point now, const node_id& who);
+
+  [[nodiscard]] bool is_suspected(const node_id& who) const;
+  [[nodiscard]] std::uint64_t incarnation() const noexcept { return incarnation_; }
+  /// 0: healthy; higher: this member has reason to doubt itself.
+  [[nodiscard]] unsigned local_health() const noexcept { return health_; }
+  [[nodiscard]] const detector_statistics& statistics() const noexcept { return statistics_; }
+
+ private:
+  struct member {
+    node_id id;
+    std::uint64_t incarnation = 0;
+    round_trip rtt;
+  };
+  struct suspicion {
+    time_point since{};
+    bool hinted = false;
+    bool agreed = false;
+    std::vector<node_id> observers;
+    time_point next_check{};  ///< while we are an observer: probe and claim again
+    time_point next_buddy{};  ///< not before: tell the suspect that it is suspected
+  };
+  /// A probe has three stages of one timeout each; the ping is repeated in each.
+  struct probe {
+    std::uint32_t sequence = 0;
+    node_id target;
+    time_point sent{};
+    time_point deadline{};
+    unsigned stage = 0;
+    bool hinted = false;
+    bool repeated = false;  ///< its answer is no measurement
+    std::size_t nacks = 0;
+    std::size_t helpers = 0;
+  };
+  struct relay {
+    std::uint32_t sequence = 0;  ///< of our ping
+    node_id target;
+    node_id requester;
+    std::uint32_t requester_sequence = 0;
+    time_point nack_at{};
+    time_point deadline{};
+    bool nacked = false;
+  };
+  struct news {
+    detector_claim claim;
+    unsigned transmissions = 0;
+  };
+  struct event {
+    enum class kind { suspected, refuted, agreed } what;
+    node_id who;
+    std::vector<node_id> observers;
+  };
+
+  // failure_detector.ipp: members, probes, timers
+  [[nodiscard]] member* find(const node_id& id);
+  [[nodiscard]] std::size_t group_size() const noexcept { return members_.size() + 1; }
+  [[nodiscard]] unsigned group_log2() const noexcept;
+  [[nodiscard]] duration timeout_for(const member& m) const;
+  [[nodiscard]] std::vector<node_id> pick(std::size_t count, const node_id& except,
+                                          bool unsuspected_only);
+  void forgive_own_stall(time_point now);
+  void probe_next(time_point now);
+  void start_probe(time_point now, const node_id& target, bool hinted, bool with_helpers);
+  void ask_helpers(probe& p);
+  void ping(const node_id& target, std::uint32_t sequence);
+  void advance(time_point now, probe& p);
+  void fail_probe(time_point now, const probe& p);
+  void on_ack(time_point now, member& by, std::uint32_t sequence);
+  void on_relayed_ack(const detector_message& m);
+  void on_nack(std::uint32_t sequence);
+  void on_ping_request(time_point now, const node_id& from, const detector_message& m);
+  void run_relays(time_point now);
+  void healthier() noexcept;
+  void sicker(std::size_t by) noexcept;
+
+  // failure_detector_claims.ipp: suspicion and news
+  void send(const node_id& to, detector_message m);
+  void note_alive(time_point now, member& m, std::uint64_t incarnation);
+  void on_claim(time_point now, const detector_claim& c);
+  void on_suspect_claim(time_point now, const detector_claim& c, member& m);
+  void refute(std::uint64_t suspected_incarnation);
+  void observe(time_point now, const node_id& who, bool hinted);
+  suspicion& add_observer(time_point now, const node_id& who, const node_id& observer,
+                          bool hinted);
+  void clear_suspicion(const node_id& who);
+  void spread(const detector_claim& c);
+  void gossip(time_point now);
+  void gossip_to(const std::vector<node_id>& targets);
+  void check_suspects(time_point now);
+  void evaluate(time_point now);
+  [[nodiscard]] bool is_observer(const suspicion& s) const;
+  [[nodiscard]] std::size_t standing(const suspicion& s) const;
+  [[nodiscard]] std::size_t needed() const;
+  [[nodiscard]] duration suspicion_time(const suspicion& s) const;
+  [[nodiscard]] detector_claim claim_about(const node_id& who, const suspicion& s);
+  void attach_news(const node_id& to, detector_message& m);
+  void settle(time_point now);
+
+  node_id self_;
+  detector_options options_;
+  random_generator random_;
+  detector_owner* owner_;
+  detector_statistics statistics_;
+
+  std::vector<member> members_;    ///< others, by id
+  std::vector<node_id> order_;     ///< shuffled; probed from the back
+  std::map<node_id, suspicion> suspicions_;
+  std::vector<probe> probes_;
+  std::vector<relay> relays_;
+  std::vector<news> news_;
+  std::vector<event> events_;
+  bool flushing_ = false;
+
+  std::uint64_t incarnation_ = 0;
+  std::uint32_t sequence_ = 0;
+  unsigned health_ = 0;
+  time_point next_probe_ = time_point_never;
+  time_point next_gossip_{};
+};
+
+}  // namespace p2pdvm::overlay
+
+#if defined(P2PDVM_HEADER_ONLY)
+#include <p2pdvm/overlay/impl/failure_detector.ipp>
+#include <p2pdvm/overlay/impl/failure_detector_claims.ipp>
+#endif

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <p2pdvm/overlay/address_proof.hpp>
+
+#include <algorithm>
+#include <cstring>
+
+namespace p2pdvm::overlay {
+
+P2PDVM_DECL address_prover::address_prover(const crypto::identity& self)
+    : secret_(crypto::derive(self.seed(), "p2pdvm overlay address token")) {}
+
+P2PDVM_DECL address_token address_prover::make(std::int64_t period, const contact& to) const {
+  std::array<std::byte, 64> text{};
+  const std::uint16_t port = to.where.port();
+  std::memcpy(text.data(), to.key.bytes().data(), 32);
+  std::memcpy(text.data() + 32, to.where.ip().data(), 16);
+  std::memcpy(text.data() + 48, &port, sizeof port);
+  std::memcpy(text.data() + 56, &period, sizeof period);
+  const digest256 digest = crypto::keyed_hash(secret_, text);
+  std::uint64_t value = 0;
+  std::memcpy(&value, digest.bytes().data(), sizeof value);
+  return address_token(std::max<std::uint64_t>(value, 1));
+}
+
+P2PDVM_DECL address_token address_prover::give(time_point now, const contact& to) const {
+  return make(now.time_since_epoch() / token_period, to);
+}
+
+P2PDVM_DECL bool address_prover::proves(time_point now, const contact& from,
+                                        address_token token) const {
+  if (token == address_token()) return false;
+  const std::int64_t period = now.time_since_epoch() / token_period;
+  return token == make(period, from) || token == make(period - 1, from);
+}
+
+P2PDVM_DECL std::uint64_t address_prover::unpredictable(std::uint64_t counter) const {
+  std::uint64_t value = 0;
+  const digest256 digest = crypto::keyed_hash(secret_, bytes_of(counter));
+  std::memcpy(&value, digest.bytes().data(), sizeof value);
+  return value;
+}
+
+P2PDVM_DECL address_token token_cache::get(time_point now, const node_id& peer) const {
+  const auto at = tokens_.find(peer);
+  if (at == tokens_.end() || now - at->second.since >= token_period) return address_token();
+  return at->second.token;
+}
+
+P2PDVM_DECL void token_cache::put(time_point now, const node_id& peer, address_token token) {
+  drop(peer);
+  if (token == address_token()) return;
+  if (tokens_.size() >= tokens_kept_max) drop(node_id(order_.begin()->second));
+  order_.emplace(next_, peer);
+  tokens_.emplace(peer, kept{token, now, next_});
+  ++next_;
+}
+
+P2PDVM_DECL void token_cache::drop(const node_id& peer) {
+  const auto at = tokens_.find(peer);
+  if (at == tokens_.end()) return;
+  order_.erase(at->second.number);
+  tokens_.erase(at);
+}
+
+}  // namespace p2pdvm::overlay

@@ -1,0 +1,137 @@
+#pragma once
+
+#include <p2pdvm/crypto/crypto.hpp>
+#include <p2pdvm/overlay/lookup.hpp>
+
+#include <algorithm>
+
+namespace p2pdvm::overlay {
+
+P2PDVM_DECL iterative_lookup::iterative_lookup(const node_id& self, const node_id& target,
+                                               const lookup_options& options,
+                                               const std::vector<contact>& seeds)
+    : self_(self), target_(target), options_(options) {
+  P2PDVM_ASSERT(options.parallelism > 0);
+  P2PDVM_ASSERT(options.width > 0);
+  P2PDVM_ASSERT(options.paths > 0);
+  for (std::size_t i = 0; i < seeds.size(); ++i) add(seeds[i], 1, i % options_.paths);
+}
+
+P2PDVM_DECL iterative_lookup::candidate* iterative_lookup::find(const node_id& id) {
+  const auto at = std::find_if(candidates_.begin(), candidates_.end(),
+                               [&](const candidate& c) { return c.id == id; });
+  return at == candidates_.end() ? nullptr : &*at;
+}
+
+P2PDVM_DECL void iterative_lookup::add(const contact& peer, unsigned hops, std::size_t path) {
+  const node_id id = crypto::node_id_of(peer.key);
+  if (id == self_ || find(id) != nullptr) return;
+  const network_prefix network = network_of(peer.where);
+  const auto same = std::count_if(candidates_.begin(), candidates_.end(), [&](const candidate& c) {
+    return network_of(c.peer.where) == network;
+  });
+  const bool capped = network != network_prefix();
+  if (capped && static_cast<std::size_t>(same) >= lookup_per_network_max) return;
+  if (candidates_.size() >= lookup_candidates_max) {
+    // The farthest gives way; if that one was asked already, the newcomer does.
+    const candidate& last = candidates_.back();
+    if (last.now != state::fresh || !nearer(target_, id, last.id)) return;
+    candidates_.pop_back();
+  }
+  const auto at = std::find_if(candidates_.begin(), candidates_.end(), [&](const candidate& c) {
+    return nearer(target_, id, c.id);
+  });
+  candidates_.insert(at, candidate{id, peer, hops, path, state::fresh});
+}
+
+P2PDVM_DECL std::size_t iterative_lookup::width_per_path() const noexcept {
+  return (options_.width + options_.paths - 1) / options_.paths;
+}
+
+P2PDVM_DECL std::vector<std::size_t> iterative_lookup::front(std::size_t path) const {
+  std::vector<std::size_t> indices;
+  for (std::size_t i = 0; i < candidates_.size() && indices.size() < width_per_path(); ++i) {
+    const candidate& c = candidates_[i];
+    if (c.path == path && c.now != state::failed) indices.push_back(i);
+  }
+  return indices;
+}
+
+P2PDVM_DECL std::vector<contact> iterative_lookup::next() {
+  std::vector<contact> to_ask;
+  if (done()) return to_ask;
+  for (std::size_t path = 0; path < options_.paths; ++path) {
+    const auto in_flight = static_cast<std::size_t>(
+        std::count_if(candidates_.begin(), candidates_.end(), [&](const candidate& c) {
+          return c.path == path && c.now == state::asked;
+        }));
+    std::size_t free = options_.parallelism - std::min(options_.parallelism, in_flight);
+    for (const std::size_t i : front(path)) {
+      if (free == 0 || queries_ >= lookup_queries_max) break;
+      candidate& c = candidates_[i];
+      if (c.now != state::fresh) continue;
+      c.now = state::asked;
+      to_ask.push_back(c.peer);
+      ++queries_;
+      --free;
+    }
+  }
+  return to_ask;
+}
+
+P2PDVM_DECL void iterative_lookup::replied(const node_id& who, const std::vector<contact>& told) {
+  candidate* c = find(who);
+  if (c == nullptr || (c->now != state::asked && c->now != state::slow)) return;
+  c->now = state::replied;
+  const unsigned hops = c->hops + 1;
+  const std::size_t path = c->path;
+  for (const contact& peer : told) add(peer, hops, path);
+}
+
+P2PDVM_DECL void iterative_lookup::slow(const node_id& who) {
+  candidate* c = find(who);
+  if (c != nullptr && c->now == state::asked) c->now = state::slow;
+}
+
+P2PDVM_DECL void iterative_lookup::failed(const node_id& who) {
+  candidate* c = find(who);
+  if (c != nullptr) c->now = state::failed;
+}
+
+P2PDVM_DECL void iterative_lookup::found(const node_id& who) {
+  const candidate* c = find(who);
+  value_hops_ = c == nullptr ? 0 : c->hops;
+  value_found_ = true;
+}
+
+P2PDVM_DECL bool iterative_lookup::done() const {
+  if (value_found_) return true;
+  const bool spent = queries_ >= lookup_queries_max;
+  for (std::size_t path = 0; path < options_.paths; ++path) {
+    for (const std::size_t i : front(path)) {
+      const state now = candidates_[i].now;
+      if (now == state::asked || now == state::slow) return false;
+      if (now == state::fresh && !spent) return false;
+    }
+  }
+  return true;
+}
+
+P2PDVM_DECL unsigned iterative_lookup::hops() const noexcept {
+  if (value_found_) return value_hops_;
+  for (const candidate& c : candidates_) {
+    if (c.now == state::replied) return c.hops;
+  }
+  return 0;
+}
+
+P2PDVM_DECL std::vector<contact> iterative_lookup::closest() const {
+  std::vector<contact> answered;
+  for (const candidate& c : candidates_) {
+    if (answered.size() == options_.width) break;
+    if (c.now == state::replied) answered.push_back(c.peer);
+  }
+  return answered;
+}
+
+}  // namespace p2pdvm::overlay

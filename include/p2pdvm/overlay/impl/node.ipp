@@ -1,0 +1,260 @@
+#pragma once
+
+#include <p2pdvm/overlay/node.hpp>
+
+#include <algorithm>
+
+namespace p2pdvm::overlay {
+
+P2PDVM_DECL node::node(const crypto::identity& self, const node_options& options,
+                       random_generator random, overlay_transport& transport)
+    : self_(self.id()),
+      key_(self.key()),
+      options_(options),
+      random_(random),
+      transport_(&transport),
+      table_(self_, options.routing),
+      store_(self_, options.records),
+      prover_(self),
+      check_interval_(options.check_interval_min),
+      refresh_interval_(options.refresh_interval_min),
+      rejoin_interval_(options.rejoin_interval_min) {
+  P2PDVM_ASSERT(options.attempts > 0);
+  P2PDVM_ASSERT(options.attempts <= 3);
+}
+
+P2PDVM_DECL void node::set_wall_clock(time_point now, unix_seconds wall) {
+  wall_at_ = now;
+  wall_ = wall;
+}
+
+P2PDVM_DECL unix_seconds node::wall(time_point now) const {
+  return wall_ + std::chrono::floor<std::chrono::seconds>(now - wall_at_).count();
+}
+
+P2PDVM_DECL void node::join(time_point now, const std::vector<contact>& through) {
+  std::vector<contact> seeds;
+  for (const contact& c : through) {
+    if (seeds.size() == remembered_max) break;
+    if (c.key != key_) seeds.push_back(c);
+  }
+  if (!seeds.empty()) bootstrap_ = seeds;
+  next_check_ = std::min(next_check_, now + jittered(options_.check_interval_min));
+  next_refresh_ = std::min(next_refresh_, now + jittered(options_.refresh_interval_min));
+  refresh_interval_ = options_.refresh_interval_min;
+  next_rejoin_ = now + 4 * options_.timeout_max;
+  const std::vector<contact> near =
+      table_.closest(self_, options_.lookups.width, routing_table::include::all);
+  seeds.insert(seeds.end(), near.begin(), near.end());
+  start(now, make_operation(now, goal::nodes, self_, seeds));
+}
+
+P2PDVM_DECL void node::lookup(time_point now, const node_id& target, lookup_callback done) {
+  if (operations_.size() >= operations_max) return done(lookup_result{});
+  operation op = make_operation(
+      now, goal::nodes, target,
+      table_.closest(target, options_.lookups.width, routing_table::include::all));
+  op.on_lookup = std::move(done);
+  start(now, std::move(op));
+}
+
+P2PDVM_DECL void node::find(time_point now, const node_id& target,
+                            const std::optional<public_key>& publisher, find_callback done) {
+  if (auto here = local(now, target, publisher)) return done(found_record{*here, 0, 0});
+  if (operations_.size() >= operations_max) {
+    return done(error(errc::refused, "too many searches of the overlay run at once"));
+  }
+  operation op = make_operation(
+      now, goal::value, target,
+      table_.closest(target, options_.lookups.width, routing_table::include::all));
+  op.publisher = publisher;
+  op.on_find = std::move(done);
+  start(now, std::move(op));
+}
+
+P2PDVM_DECL void node::publish(time_point now, record r, publish_callback done) {
+  if (auto valid = validate(r, wall(now)); !valid) return done(valid.error());
+  if (operations_.size() >= operations_max) {
+    return done(error(errc::refused, "too many searches of the overlay run at once"));
+  }
+  if (r.publisher == key_) {
+    const record_key name{r.target, r.publisher};
+    const auto old = own_.find(name);
+    if (old != own_.end() && old->second.r != r && old->second.r.sequence >= r.sequence) {
+      return done(error(errc::conflict, "a record with this or a higher sequence was published"));
+    }
+    if (old == own_.end() && own_.size() >= own_records_max) {
+      return done(error(errc::no_space, "this peer already publishes as many records as it may"));
+    }
+    own_.insert_or_assign(name, own_record{r, now + jittered(options_.republish_interval)});
+  }
+  operation op = make_operation(
+      now, goal::publish, r.target,
+      table_.closest(r.target, options_.lookups.width, routing_table::include::all));
+  op.subject = std::move(r);
+  op.on_publish = std::move(done);
+  start(now, std::move(op));
+}
+
+P2PDVM_DECL std::optional<record> node::local(time_point now, const node_id& target,
+                                              const std::optional<public_key>& publisher) {
+  if (!publisher || *publisher == key_) {
+    const auto own = own_.find(record_key{target, key_});
+    if (own != own_.end() && own->second.r.expiry > wall(now)) return own->second.r;
+  }
+  return store_.get(target, publisher, wall(now), random_);
+}
+
+P2PDVM_DECL node::operation node::make_operation(time_point now, goal what, const node_id& target,
+                                                 const std::vector<contact>& seeds) {
+  table_.looked_up(now, target);
+  operation op{what, iterative_lookup(self_, target, options_.lookups, seeds), {}, {}, {}, {}, {},
+               {},   {},                                                       {}};
+  ++statistics_.operations;
+  return op;
+}
+
+P2PDVM_DECL void node::start(time_point now, operation op) {
+  const std::uint64_t number = next_operation_++;
+  operations_.emplace(number, std::move(op));
+  drive(now, number);
+}
+
+/// Asks whom the search names, and goes on to its next phase when it is over.
+P2PDVM_DECL void node::drive(time_point now, std::uint64_t number) {
+  const auto at = operations_.find(number);
+  if (at == operations_.end()) return;
+  operation& op = at->second;
+  if (!op.storing) {
+    const node_id target = op.search.target();
+    for (auto named = op.search.next(); !named.empty(); named = op.search.next()) {
+      for (const contact& c : named) {
+        message q;
+        q.kind = op.what == goal::value ? message_kind::find_value : message_kind::find_node;
+        q.target = target;
+        q.publisher = op.publisher;
+        if (!ask(now, c, std::move(q), number)) op.search.failed(crypto::node_id_of(c.key));
+      }
+    }
+    if (!op.search.done()) return;
+    if (op.what == goal::publish) begin_stores(now, number, op);
+  }
+  if (op.stores_open == 0) finish(number);
+}
+
+P2PDVM_DECL void node::begin_stores(time_point now, std::uint64_t number, operation& op) {
+  op.storing = true;
+  const std::vector<contact> nearest = op.search.closest();
+  const node_id& target = op.search.target();
+  const bool near = nearest.size() < options_.lookups.width ||
+                    nearer(target, self_, crypto::node_id_of(nearest.back().key));
+  if (near) {
+    const time_point due = now + jittered(options_.replicate_interval);
+    if (store_.put(*op.subject, address::loopback(0), wall(now), due)) ++op.copies;
+  }
+  for (const contact& c : nearest) {
+    message q;
+    q.kind = message_kind::store;
+    q.what = *op.subject;
+    if (ask(now, c, std::move(q), number)) ++op.stores_open;
+  }
+}
+
+P2PDVM_DECL void node::finish(std::uint64_t number) {
+  const auto at = operations_.find(number);
+  const operation op = std::move(at->second);
+  operations_.erase(at);
+  const bool alone = op.search.closest().empty();
+  if (op.on_lookup) {
+    op.on_lookup(lookup_result{op.search.closest(), op.search.hops(), op.search.queries()});
+  }
+  if (op.on_find && op.subject) {
+    op.on_find(found_record{*op.subject, op.search.hops(), op.search.queries()});
+  } else if (op.on_find && alone) {
+    op.on_find(error(errc::unreachable, "no peer of the overlay answered; is this peer online?"));
+  } else if (op.on_find) {
+    op.on_find(error(errc::not_found, "no peer near its place has such a record"));
+  }
+  if (op.on_publish && op.copies > 0) {
+    op.on_publish(op.copies);
+  } else if (op.on_publish) {
+    op.on_publish(error(alone ? errc::unreachable : errc::refused,
+                        "no peer of the overlay took the record"));
+  }
+}
+
+P2PDVM_DECL void node::answered(time_point now, const pending& p, const contact& from,
+                                const message& reply) {
+  const auto at = operations_.find(p.operation);
+  if (at == operations_.end()) return;
+  if (p.question.kind == message_kind::store) {
+    return stored(now, p, reply.kind == message_kind::stored && reply.kept);
+  }
+  if (at->second.storing) return;
+  searched(now, at->second, p, from, reply);
+  drive(now, p.operation);
+}
+
+P2PDVM_DECL void node::stored(time_point now, const pending& p, bool kept) {
+  operation& op = operations_.at(p.operation);
+  P2PDVM_ASSERT(op.stores_open > 0);
+  --op.stores_open;
+  if (kept) ++op.copies;
+  drive(now, p.operation);
+}
+
+P2PDVM_DECL void node::searched(time_point now, operation& op, const pending& p,
+                                const contact& from, const message& reply) {
+  if (reply.kind == message_kind::nodes) {
+    std::vector<contact> told;
+    for (const contact& c : reply.nearest) {
+      if (acceptable(c.where, from.where)) told.push_back(c);
+    }
+    return op.search.replied(p.id, told);
+  }
+  if (reply.kind != message_kind::value) return op.search.failed(p.id);
+  if (!good_value(now, op, reply.what)) {
+    ++statistics_.invalid_records;
+    return op.search.failed(p.id);
+  }
+  op.subject = reply.what;
+  op.search.found(p.id);
+}
+
+P2PDVM_DECL bool node::good_value(time_point now, const operation& op, const record& r) const {
+  if (op.what != goal::value || r.target != op.search.target()) return false;
+  if (op.publisher && *op.publisher != r.publisher) return false;
+  return validate(r, wall(now)).ok();
+}
+
+P2PDVM_DECL void node::unanswered(time_point now, const pending& p) {
+  const auto at = operations_.find(p.operation);
+  if (at == operations_.end()) return;
+  if (p.question.kind == message_kind::store) return stored(now, p, false);
+  if (at->second.storing) return;
+  at->second.search.failed(p.id);
+  drive(now, p.operation);
+}
+
+P2PDVM_DECL std::vector<contact> node::known_contacts(std::size_t count) const {
+  std::vector<contact> known;
+  for (const peer_entry& e : table_.oldest_first()) {
+    if (known.size() == count) return known;
+    if (e.failures == 0) known.push_back(e.peer);
+  }
+  for (const contact& c : remembered_) {
+    if (known.size() == count) return known;
+    const bool there = std::any_of(known.begin(), known.end(),
+                                   [&](const contact& k) { return k.key == c.key; });
+    if (!there) known.push_back(c);
+  }
+  return known;
+}
+
+P2PDVM_DECL void node::remember(const contact& peer) {
+  std::erase_if(remembered_, [&](const contact& c) { return c.key == peer.key; });
+  if (remembered_.size() >= remembered_max) remembered_.pop_back();
+  remembered_.insert(remembered_.begin(), peer);
+}
+
+}  // namespace p2pdvm::overlay

@@ -1,0 +1,253 @@
+/// One peer of the swarm: answers others, finds peers and records, keeps its table in repair.
+#pragma once
+
+#include <p2pdvm/overlay/address_proof.hpp>
+#include <p2pdvm/overlay/lookup.hpp>
+#include <p2pdvm/overlay/record.hpp>
+#include <p2pdvm/overlay/routing_table.hpp>
+#include <p2pdvm/overlay/rpc.hpp>
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <utility>
+#include <vector>
+
+namespace p2pdvm::overlay {
+
+inline constexpr std::size_t rpcs_max = 512;        ///< unanswered requests
+inline constexpr std::size_t operations_max = 128;  ///< running searches of users
+/// Running searches, users' included, above which upkeep starts none of its own.
+inline constexpr std::size_t upkeep_operations_max = 8;
+inline constexpr std::size_t ping_backs_max = 16;   ///< unanswered pings to strangers
+inline constexpr std::size_t remembered_max = 64;   ///< contacts kept for rejoining
+inline constexpr std::size_t rejoin_contacts_max = 8;
+inline constexpr std::size_t own_records_max = limits::records_per_source_max;
+/// Pause between two stores that upkeep starts, so that many records due at once do not flood.
+inline constexpr duration upkeep_store_pause = std::chrono::milliseconds(200);
+
+/// Times adapt between their bounds: shorter where the swarm changes, longer where it rests.
+struct node_options {
+  routing_options routing;
+  lookup_options lookups;
+  record_store_options records;
+  /// Overdue time of a request to a peer with no measured round trip, before any is measured.
+  duration timeout_initial = std::chrono::milliseconds(1000);
+  duration timeout_min = std::chrono::milliseconds(100);
+  duration timeout_max = std::chrono::seconds(3);
+  /// Times that a request is sent, each with twice the patience, before its peer has failed.
+  unsigned attempts = 2;
+  /// Pause between two checks of the peer not heard for longest, and how long ago that must be.
+  duration check_interval_min = std::chrono::seconds(1);
+  duration check_interval_max = std::chrono::seconds(20);
+  duration check_idle = std::chrono::seconds(60);
+  /// Pause between two refreshing lookups; every second one is for ourselves.
+  duration refresh_interval_min = std::chrono::seconds(5);
+  duration refresh_interval_max = std::chrono::minutes(5);
+  /// Pause between two stores of the same record, by its publisher and by each holder.
+  duration republish_interval = std::chrono::minutes(10);
+  duration replicate_interval = std::chrono::minutes(20);
+  duration rejoin_interval_min = std::chrono::seconds(1);
+  duration rejoin_interval_max = std::chrono::minutes(1);
+};
+
+struct lookup_result {
+  std::vector<contact> nearest;  ///< those that answered, nearest first
+  unsigned hops = 0;             ///< as `iterative_lookup::hops`
+  std::size_t queries = 0;
+};
+struct found_record {
+  record what;
+  unsigned hops = 0;  ///< 0: it was here
+  std::size_t queries = 0;
+};
+
+struct node_statistics {
+  std::uint64_t datagrams_in = 0;
+  std::uint64_t datagrams_out = 0;
+  std::uint64_t bytes_in = 0;
+  std::uint64_t bytes_out = 0;
+  std::uint64_t malformed = 0;         ///< did not decode, or impossible
+  std::uint64_t unexpected = 0;        ///< replies to nothing that we asked
+  std::uint64_t requests_sent = 0;     ///< without repetitions
+  std::uint64_t requests_failed = 0;   ///< unanswered after all attempts
+  std::uint64_t proofs_demanded = 0;   ///< replies that were only a token
+  std::uint64_t invalid_records = 0;   ///< offered by others as values or to store
+  std::uint64_t stores_accepted = 0;
+  std::uint64_t stores_refused = 0;
+  std::uint64_t operations = 0;
+  std::uint64_t rejoins = 0;
+};
+
+/// A synchronous state machine: call `on_datagram` with what arrives and `on_timer` at
+/// `next_timer()`; it sends through the transport and calls back when a search ends. A
+/// callback runs from inside `on_datagram`, `on_timer` or the call that started it, and may
+/// call the node again. All memory is bounded by the limits above and the options.
+class node {
+ public:
+  using lookup_callback = std::function<void(const lookup_result&)>;
+  /// Errors: `not_found`, `unreachable` (nobody answered), `refused` (too many searches).
+  using find_callback = std::function<void(const result<found_record>&)>;
+  /// How many peers keep the record now, ourselves included; errors as above.
+  using publish_callback = std::function<void(const result<std::size_t>&)>;
+
+  /// `random` comes from the host's entropy; `transport` must outlive the node.
+  node(const crypto::identity& self, const node_options& options, random_generator random,
+       overlay_transport& transport);
+  node(const node&) = delete;
+  node& operator=(const node&) = delete;
+
+  [[nodiscard]] const node_id& id() const noexcept { return self_; }
+
+  /// Tells the time of day, for expiry dates; call at the start and when it may have jumped.
+  void set_wall_clock(time_point now, unix_seconds wall);
+  /// `from.key` is authenticated, `from.where` is not.
+  void on_datagram(time_point now, const contact& from, byte_view bytes);
+  void on_timer(time_point now);
+  [[nodiscard]] time_point next_timer() const;
+
+  /// Enters the swarm through any of these (of a ticket, or remembered), or meets another
+  /// swarm. They are kept for rejoining; when everybody falls silent the node rejoins by itself.
+  void join(time_point now, const std::vector<contact>& through);
+  /// The peers nearest to `target`.
+  void lookup(time_point now, const node_id& target, lookup_callback done);
+  /// The first valid record found for `target`, of `publisher` if given.
+  void find(time_point now, const node_id& target, const std::optional<public_key>& publisher,
+            find_callback done);
+  /// Stores a record at the peers nearest to its target. One of our own key is stored again
+  /// and again until it expires or one with a higher sequence is published.
+  void publish(time_point now, record r, publish_callback done);
+
+  /// Peers worth remembering on disk and in tickets: those in the table, the longest known
+  /// first, then those met earlier.
+  [[nodiscard]] std::vector<contact> known_contacts(std::size_t count) const;
+  [[nodiscard]] const routing_table& table() const noexcept { return table_; }
+  [[nodiscard]] const record_store& records() const noexcept { return store_; }
+  [[nodiscard]] const node_statistics& statistics() const noexcept { return statistics_; }
+  [[nodiscard]] std::size_t pending_requests() const noexcept { return pending_.size(); }
+
+ private:
+  enum class goal { nodes, value, publish };
+  struct operation {
+    goal what;
+    iterative_lookup search;
+    std::optional<public_key> publisher;
+    std::optional<record> subject;  ///< to be stored, or what was found
+    bool storing = false;
+    std::size_t stores_open = 0;
+    std::size_t copies = 0;
+    lookup_callback on_lookup;
+    find_callback on_find;
+    publish_callback on_publish;
+  };
+  /// A request on its way. Each sending has its own transaction number, base + index, so that
+  /// a late answer to an early one still gives a true round trip.
+  struct pending {
+    contact to;
+    node_id id;
+    message question;
+    std::uint64_t operation = 0;  ///< 0: a check
+    unsigned timeouts = 0;
+    bool proved = false;
+    unsigned sendings = 0;
+    std::array<time_point, 4> sent{};
+    time_point deadline{};
+  };
+  using pending_map = std::map<std::uint64_t, pending>;
+
+  // node.ipp: searches
+  [[nodiscard]] operation make_operation(time_point now, goal what, const node_id& target,
+                                         const std::vector<contact>& seeds);
+  void start(time_point now, operation op);
+  void drive(time_point now, std::uint64_t number);
+  void begin_stores(time_point now, std::uint64_t number, operation& op);
+  void finish(std::uint64_t number);
+  void answered(time_point now, const pending& p, const contact& from, const message& reply);
+  void stored(time_point now, const pending& p, bool kept);
+  void searched(time_point now, operation& op, const pending& p, const contact& from,
+                const message& reply);
+  void unanswered(time_point now, const pending& p);
+  [[nodiscard]] bool good_value(time_point now, const operation& op, const record& r) const;
+  [[nodiscard]] std::optional<record> local(time_point now, const node_id& target,
+                                            const std::optional<public_key>& publisher);
+  [[nodiscard]] unix_seconds wall(time_point now) const;
+  void remember(const contact& peer);
+
+  // node_rpc.ipp: requests and replies
+  bool ask(time_point now, const contact& to, message question, std::uint64_t number);
+  void ping_back(time_point now, const contact& stranger);
+  [[nodiscard]] bool is_ping_back(const pending& p) const;
+  void transmit(time_point now, std::uint64_t base, pending& p);
+  void on_request(time_point now, const contact& from, const message& q, std::size_t bytes);
+  void on_reply(time_point now, const contact& from, const message& r);
+  void on_timeout(time_point now, std::uint64_t base);
+  void answer(time_point now, const contact& from, const message& q, bool proven, message& r);
+  [[nodiscard]] bool keep(time_point now, const contact& from, const record& r);
+  [[nodiscard]] std::vector<contact> nearest_for(const contact& from, const node_id& target) const;
+  void send(const contact& to, const byte_vector& bytes);
+  [[nodiscard]] duration timeout_for(const node_id& id, unsigned timeouts) const;
+  void meet(time_point now, const contact& peer, std::optional<duration> round_trip_time);
+
+  // node_upkeep.ipp: repair
+  void upkeep(time_point now);
+  [[nodiscard]] time_point next_upkeep() const;
+  void check_somebody(time_point now);
+  void refresh(time_point now);
+  void store_again(time_point now);
+  void rejoin(time_point now);
+  [[nodiscard]] time_point next_store() const;
+  [[nodiscard]] duration jittered(duration d);
+
+  node_id self_;
+  public_key key_;
+  node_options options_;
+  random_generator random_;
+  overlay_transport* transport_;
+  routing_table table_;
+  record_store store_;
+  address_prover prover_;
+  token_cache tokens_;
+  round_trip rtt_;  ///< of all peers together
+  node_statistics statistics_;
+
+  pending_map pending_;  ///< by base transaction
+  std::set<std::pair<time_point, std::uint64_t>> deadlines_;
+  std::set<node_id> pinged_back_;
+  std::uint64_t transactions_ = 0;
+  std::map<std::uint64_t, operation> operations_;
+  std::uint64_t next_operation_ = 1;
+
+  struct own_record {
+    record r;
+    time_point due;
+  };
+  std::map<record_key, own_record> own_;
+  std::vector<contact> remembered_;  ///< last met first
+  std::vector<contact> bootstrap_;   ///< given to `join`
+  time_point wall_at_{};
+  unix_seconds wall_ = 0;
+
+  duration check_interval_;
+  duration refresh_interval_;
+  duration rejoin_interval_;
+  time_point next_check_ = time_point_never;
+  time_point next_refresh_ = time_point_never;
+  time_point next_rejoin_ = time_point_never;
+  time_point stores_not_before_{};
+  bool refresh_self_ = true;
+  std::uint64_t met_ = 0;            ///< peers that entered the table, ever
+  std::uint64_t met_at_refresh_ = 0;
+};
+
+}  // namespace p2pdvm::overlay
+
+#if defined(P2PDVM_HEADER_ONLY)
+#include <p2pdvm/overlay/impl/node.ipp>
+#include <p2pdvm/overlay/impl/node_rpc.ipp>
+#include <p2pdvm/overlay/impl/node_upkeep.ipp>
+#endif

@@ -1,0 +1,1 @@
+#include <p2pdvm/overlay/impl/src.hpp>
