@@ -184,7 +184,6 @@ class segment_log final : public chunk_log {
   [[nodiscard]] bool mostly_dead(const segment_state& s) const;
   bool choose();
   bool move_stranded(std::uint64_t number);
-  [[nodiscard]] bool needs_newer() const;
   result<std::size_t> move_record(const segment::found_record& found);
 
   host::disk& disk_;
@@ -195,8 +194,6 @@ class segment_log final : public chunk_log {
   std::map<std::uint64_t, segment_state> segments_;
   std::uint64_t active_ = 0;  ///< 0: the next append makes a segment
   std::uint64_t last_number_ = 0;
-  /// Whether this run made a segment; before, files that an earlier run deleted may come back.
-  bool rolled_ = false;
   std::uint64_t next_sequence_ = 1;
   std::uint64_t used_ = 0;
   std::uint64_t uses_ = 0;

@@ -19,6 +19,7 @@ struct segment_log::segment_scan {
 struct segment_log::loading {
   std::map<std::uint64_t, segment_scan> scans;
   std::vector<std::uint64_t> deleted;  ///< files that came back after they were removed
+  bool may_come_back = false;          ///< the newest manifest lists files that were removed
   position durable;
   std::uint64_t suspect_below = 0;  ///< a lost record may have had any sequence below this
   std::uint64_t sequences_lost_max = 0;
@@ -57,6 +58,10 @@ P2PDVM_DECL result<> segment_log::load() {
       used_ -= s.file_bytes - s.end;
       s.file_bytes = s.end;
     }
+  }
+  // Decisions made without a removed segment must not meet it again after the next crash.
+  if (l.may_come_back) {
+    if (const auto rolled = roll(need::upkeep); !rolled) return rolled.error();
   }
   report_damage(l);
   return {};
@@ -101,7 +106,11 @@ P2PDVM_DECL result<> segment_log::find_segments(loading& l) {
     if (!h.contents) continue;
     l.durable = std::max(l.durable, h.contents->durable);
     std::map<std::uint64_t, std::uint64_t> ends;
-    for (const position& p : h.contents->ends) ends[p.segment] = p.offset;
+    l.may_come_back = false;
+    for (const position& p : h.contents->ends) {
+      ends[p.segment] = p.offset;
+      l.may_come_back = l.may_come_back || !segments_.contains(p.segment);
+    }
     for (auto& [older, scan] : l.scans) {
       if (older >= number) break;
       const auto end = ends.find(older);

@@ -119,7 +119,6 @@ P2PDVM_DECL result<> segment_log::roll(need who) {
   s.first_sequence = h.first_sequence;
   used_ += bytes.size();
   active_ = h.number;
-  rolled_ = true;
   for (const std::uint64_t gone : std::exchange(removed_, {})) bury(gone);
   return {};
 }
