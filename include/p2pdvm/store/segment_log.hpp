@@ -213,6 +213,9 @@ class segment_log final : public chunk_log {
   std::set<chunk_id> damaged_;
   std::uint64_t live_bytes_ = 0;
   bool damage_found_ = false;
+  /// Dead records are missing from a replay, so a chunk may lose its last pin on the way
+  /// although it never did: it is kept aside then, and a later pin finds it again.
+  bool replaying_ = false;
 
   std::vector<std::function<void(result<>)>> waiting_;
   std::vector<std::function<void(result<>)>> round_callers_;

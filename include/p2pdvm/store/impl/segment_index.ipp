@@ -51,7 +51,9 @@ P2PDVM_DECL void segment_log::apply_pin(const pin& p, std::vector<chunk_id> ids,
   std::set_union(entry.ids.begin(), entry.ids.end(), ids.begin(), ids.end(),
                  std::back_inserter(all));
   for (const chunk_id& id : ids) {
-    if (!std::binary_search(entry.ids.begin(), entry.ids.end(), id)) ++chunks_[id].pins;
+    chunk_entry& e = chunks_[id];
+    if (!std::binary_search(entry.ids.begin(), entry.ids.end(), id)) ++e.pins;
+    if (!e.present && e.where.at.segment != 0) apply_chunk(id, location(e.where));
   }
   entry.ids = std::move(all);
 }
@@ -65,7 +67,9 @@ P2PDVM_DECL void segment_log::unpin(const chunk_id& id) {
   if (e.present) {
     kill(e.where);
     live_bytes_ -= e.where.body;
+    e.present = false;
   }
+  if (replaying_) return;
   chunks_.erase(it);
   damaged_.erase(id);
 }
@@ -76,6 +80,7 @@ P2PDVM_DECL void segment_log::forget(const chunk_id& id) {
   kill(it->second.where);
   live_bytes_ -= it->second.where.body;
   it->second.present = false;
+  it->second.where = {};
   if (it->second.pins == 0) chunks_.erase(it);
   damaged_.insert(id);
 }
