@@ -53,7 +53,7 @@ class simulated_cluster {
     return nodes_[peer]->outcome;
   }
   /// The index of a peer by its node id; nothing when unknown.
-  [[nodiscard]] std::optional<std::size_t> index_of(const node_id& node) const;
+  [[nodiscard]] std::optional<std::size_t> index_of(const node_id& id) const;
   /// Of all events of the simulation.
   [[nodiscard]] std::uint64_t digest() const noexcept { return simulation_.digest(); }
 

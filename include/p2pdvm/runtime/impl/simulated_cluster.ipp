@@ -150,9 +150,9 @@ P2PDVM_DECL bool simulated_cluster::run(duration limit) {
       limit);
 }
 
-P2PDVM_DECL std::optional<std::size_t> simulated_cluster::index_of(const node_id& node) const {
+P2PDVM_DECL std::optional<std::size_t> simulated_cluster::index_of(const node_id& id) const {
   for (const auto& n : nodes_) {
-    if (n->id == node) return n->index;
+    if (n->id == id) return n->index;
   }
   return std::nullopt;
 }
