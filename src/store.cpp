@@ -1,0 +1,1 @@
+#include <p2pdvm/store/impl/src.hpp>
