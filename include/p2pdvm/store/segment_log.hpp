@@ -155,7 +155,7 @@ class segment_log final : public chunk_log {
   void apply_value(const std::string& name, const location& where, value_state state);
   void unpin(const chunk_id& id);
   void forget(const chunk_id& id);
-  bool settle(tombstone& t);
+  bool settle(const tombstone& t);
   void bury(std::uint64_t number);
   location* live_location(record_type type, byte_view key, const location& where,
                           holders** segments);
@@ -207,11 +207,15 @@ class segment_log final : public chunk_log {
 
   std::unordered_map<chunk_id, chunk_entry> chunks_;
   std::map<pin, pin_entry> pins_;
-  std::map<pin, tombstone> dropped_;
+  /// One for each drop of a pin: a later drop must not undo what came between them.
+  std::map<pin, std::vector<tombstone>> dropped_;
   std::map<std::string, value_entry, std::less<>> values_;
   std::set<chunk_id> damaged_;
   std::uint64_t live_bytes_ = 0;
   bool damage_found_ = false;
+  /// Dead records are missing from a replay, so a chunk may lose its last pin on the way
+  /// although it never did: it is kept aside then, and a later pin finds it again.
+  bool replaying_ = false;
 
   std::vector<std::function<void(result<>)>> waiting_;
   std::vector<std::function<void(result<>)>> round_callers_;

@@ -127,7 +127,9 @@ P2PDVM_DECL bool segment_log::move_stranded(std::uint64_t number) {
   for (const auto& [p, entry] : pins_) {
     for (const location& add : entry.adds) note(record_type::pin_add, add, wire::encode(p));
   }
-  for (const auto& [p, t] : dropped_) note(record_type::pin_drop, t.where, wire::encode(p));
+  for (const auto& [p, drops] : dropped_) {
+    for (const tombstone& t : drops) note(record_type::pin_drop, t.where, wire::encode(p));
+  }
   for (const auto& [name, v] : values_) {
     if (v.state == value_state::lost) {
       note(record_type::value_lost, v.where, as_bytes(name));

@@ -51,7 +51,9 @@ P2PDVM_DECL void segment_log::apply_pin(const pin& p, std::vector<chunk_id> ids,
   std::set_union(entry.ids.begin(), entry.ids.end(), ids.begin(), ids.end(),
                  std::back_inserter(all));
   for (const chunk_id& id : ids) {
-    if (!std::binary_search(entry.ids.begin(), entry.ids.end(), id)) ++chunks_[id].pins;
+    chunk_entry& e = chunks_[id];
+    if (!std::binary_search(entry.ids.begin(), entry.ids.end(), id)) ++e.pins;
+    if (!e.present && e.where.at.segment != 0) apply_chunk(id, location(e.where));
   }
   entry.ids = std::move(all);
 }
@@ -65,7 +67,9 @@ P2PDVM_DECL void segment_log::unpin(const chunk_id& id) {
   if (e.present) {
     kill(e.where);
     live_bytes_ -= e.where.body;
+    e.present = false;
   }
+  if (replaying_) return;
   chunks_.erase(it);
   damaged_.erase(id);
 }
@@ -76,20 +80,29 @@ P2PDVM_DECL void segment_log::forget(const chunk_id& id) {
   kill(it->second.where);
   live_bytes_ -= it->second.where.body;
   it->second.present = false;
+  it->second.where = {};
   if (it->second.pins == 0) chunks_.erase(it);
   damaged_.insert(id);
 }
 
 /// True when the tombstone has nothing left to keep down; its record is dead then.
-P2PDVM_DECL bool segment_log::settle(tombstone& t) {
+P2PDVM_DECL bool segment_log::settle(const tombstone& t) {
   if (t.segments.size() > 1 || !t.segments.contains(t.where.at.segment)) return false;
   kill(t.where);
   return true;
 }
 
 P2PDVM_DECL void segment_log::apply_drop(const pin& p, const location& where) {
-  tombstone& t = dropped_[p];
-  if (t.where.at.segment != 0) kill(t.where);
+  auto& drops = dropped_[p];
+  auto same = std::find_if(drops.begin(), drops.end(), [&](const tombstone& t) {
+    return t.where.sequence == where.sequence;
+  });
+  if (same == drops.end()) {
+    same = drops.emplace(drops.end());
+  } else {  // a copy that compaction made
+    kill(same->where);
+  }
+  tombstone& t = *same;
   t.where = where;
   t.segments.insert(where.at.segment);
   revive(where);
@@ -99,7 +112,8 @@ P2PDVM_DECL void segment_log::apply_drop(const pin& p, const location& where) {
     t.segments.merge(it->second.segments);
     pins_.erase(it);
   }
-  if (settle(t)) dropped_.erase(p);
+  if (settle(t)) drops.erase(same);
+  if (drops.empty()) dropped_.erase(p);
 }
 
 P2PDVM_DECL void segment_log::apply_value(const std::string& name, const location& where,
@@ -120,8 +134,11 @@ P2PDVM_DECL void segment_log::apply_value(const std::string& name, const locatio
 P2PDVM_DECL void segment_log::bury(std::uint64_t number) {
   for (auto& [p, entry] : pins_) entry.segments.erase(number);
   for (auto it = dropped_.begin(); it != dropped_.end();) {
-    it->second.segments.erase(number);
-    it = settle(it->second) ? dropped_.erase(it) : std::next(it);
+    std::erase_if(it->second, [&](tombstone& t) {
+      t.segments.erase(number);
+      return settle(t);
+    });
+    it = it->second.empty() ? dropped_.erase(it) : std::next(it);
   }
   for (auto it = values_.begin(); it != values_.end();) {
     value_entry& v = it->second;
@@ -158,9 +175,13 @@ P2PDVM_DECL segment_log::location* segment_log::live_location(record_type type, 
     return add == it->second.adds.end() ? nullptr : &*add;
   }
   const auto it = dropped_.find(*p);
-  if (it == dropped_.end() || !(it->second.where == where)) return nullptr;
-  *segments = &it->second.segments;
-  return &it->second.where;
+  if (it == dropped_.end()) return nullptr;
+  for (tombstone& t : it->second) {
+    if (!(t.where == where)) continue;
+    *segments = &t.segments;
+    return &t.where;
+  }
+  return nullptr;
 }
 
 }  // namespace p2pdvm::store

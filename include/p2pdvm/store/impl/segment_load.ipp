@@ -227,6 +227,7 @@ P2PDVM_DECL result<> segment_log::replay(loading& l) {
     return std::pair(a->head.sequence, a->at) < std::pair(b->head.sequence, b->at);
   });
   for (auto& [number, s] : segments_) s.dead_at = needed_;
+  replaying_ = true;
   for (const auto* found : order) {
     const location where{found->at, found->head.sequence,
                          static_cast<std::uint32_t>(found->bytes()), found->head.body_bytes};
@@ -252,6 +253,10 @@ P2PDVM_DECL result<> segment_log::replay(loading& l) {
       default: break;  // a later minor version's: not ours to interpret
     }
   }
+  replaying_ = false;
+  std::erase_if(chunks_, [](const auto& item) {
+    return !item.second.present && item.second.pins == 0;
+  });
   for (const auto& [p, entry] : pins_) {
     for (const chunk_id& id : entry.ids) {
       if (!chunks_.at(id).present) damaged_.insert(id);
