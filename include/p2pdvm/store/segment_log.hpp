@@ -184,6 +184,7 @@ class segment_log final : public chunk_log {
   [[nodiscard]] bool mostly_dead(const segment_state& s) const;
   bool choose();
   bool move_stranded(std::uint64_t number);
+  [[nodiscard]] bool needs_newer() const;
   result<std::size_t> move_record(const segment::found_record& found);
 
   host::disk& disk_;
@@ -194,6 +195,9 @@ class segment_log final : public chunk_log {
   std::map<std::uint64_t, segment_state> segments_;
   std::uint64_t active_ = 0;  ///< 0: the next append makes a segment
   std::uint64_t last_number_ = 0;
+  /// Whether a manifest says where each segment ends now. Before, none may be deleted: where a
+  /// crash or a failed sync cut the log is only seen with all of them there.
+  bool ends_written_ = false;
   std::uint64_t next_sequence_ = 1;
   std::uint64_t used_ = 0;
   std::uint64_t uses_ = 0;

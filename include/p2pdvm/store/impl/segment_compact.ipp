@@ -10,7 +10,7 @@ namespace p2pdvm::store {
 /// Deletes segments whose last record was killed by something that is durable. The newest
 /// always stays: segment numbers must not start again.
 P2PDVM_DECL void segment_log::reclaim() {
-  if (broken_ || segments_.empty()) return;
+  if (broken_ || !ends_written_) return;
   const std::uint64_t newest = segments_.rbegin()->first;
   for (auto it = segments_.begin(); it != segments_.end();) {
     segment_state& s = it->second;
@@ -145,6 +145,17 @@ P2PDVM_DECL bool segment_log::move_stranded(std::uint64_t number) {
   return true;
 }
 
+/// Whether dead segments wait for a newer one to be made: see `reclaim`.
+P2PDVM_DECL bool segment_log::needs_newer() const {
+  if (active_ != 0) return false;
+  const auto worth_it = [&](const segment_state& s) {
+    return s.live == 0 && s.end - s.begin >= options_.segment_bytes / 8;
+  };
+  if (ends_written_) return worth_it(segments_.rbegin()->second);
+  return std::any_of(segments_.begin(), segments_.end(),
+                     [&](const auto& item) { return worth_it(item.second); });
+}
+
 P2PDVM_DECL std::size_t segment_log::compact(std::size_t bytes_budget) {
   close_retired();
   if (broken_ || segments_.empty()) return 0;
@@ -171,10 +182,7 @@ P2PDVM_DECL std::size_t segment_log::compact(std::size_t bytes_budget) {
     looked_at += segment::head_bytes;
     compacting_.offset = (*found)->at.offset + (*found)->bytes();
   }
-  // A dead newest segment can go once there is a newer one.
-  const segment_state& newest = segments_.rbegin()->second;
-  const bool waste = newest.live == 0 && newest.end - newest.begin >= options_.segment_bytes / 8;
-  if (waste && active_ == 0 && roll(need::upkeep)) reclaim();
+  if (needs_newer() && roll(need::upkeep)) reclaim();
   return moved + looked_at;
 }
 

@@ -119,6 +119,7 @@ P2PDVM_DECL result<> segment_log::roll(need who) {
   s.first_sequence = h.first_sequence;
   used_ += bytes.size();
   active_ = h.number;
+  ends_written_ = true;
   for (const std::uint64_t gone : std::exchange(removed_, {})) bury(gone);
   return {};
 }

@@ -88,6 +88,7 @@ P2PDVM_DECL void segment_log::finish_round() {
 /// one would report success all the same. So the log ends at what was durable before.
 P2PDVM_DECL void segment_log::lose_unsynced() {
   active_ = 0;
+  ends_written_ = false;
   compacting_ = {};
   for (auto& [number, s] : segments_) {
     if (number > durable_.segment) s.end = s.begin;
