@@ -7,8 +7,9 @@
 
 namespace p2pdvm::store {
 
-/// Deletes segments whose last record was killed by something that is durable. The newest
-/// always stays: segment numbers must not start again.
+/// Deletes segments whose last record was killed by something that is durable, and that are
+/// durable themselves: should a crash bring one back, it must not look like a cut log. The
+/// newest always stays: segment numbers must not start again.
 P2PDVM_DECL void segment_log::reclaim() {
   if (broken_ || !ends_written_) return;
   const std::uint64_t newest = segments_.rbegin()->first;
@@ -16,7 +17,8 @@ P2PDVM_DECL void segment_log::reclaim() {
     segment_state& s = it->second;
     const std::uint64_t number = it->first;
     const bool dead = s.live == 0 && number != active_ && number != newest;
-    if (!dead || s.syncing || s.dead_at > durable_ || !disk_.remove(path(number))) {
+    const bool durable = s.dead_at <= durable_ && position{number, s.end} <= durable_;
+    if (!dead || !durable || s.syncing || !disk_.remove(path(number))) {
       ++it;
       continue;
     }
