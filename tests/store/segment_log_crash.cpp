@@ -9,7 +9,7 @@ using log_model::state;
 namespace {
 
 /// Raise for a longer search.
-constexpr std::uint64_t histories = 4000;
+constexpr std::uint64_t histories = 24;
 constexpr std::size_t calls_per_history = 160;
 constexpr std::size_t states_per_change = 1;
 
