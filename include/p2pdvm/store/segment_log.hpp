@@ -198,6 +198,8 @@ class segment_log final : public chunk_log {
   /// Whether a manifest says where each segment ends now. Before, none may be deleted: where a
   /// crash or a failed sync cut the log is only seen with all of them there.
   bool ends_written_ = false;
+  /// A sync failed, and what it lost would come back with the next start of the process.
+  bool ends_owed_ = false;
   std::uint64_t next_sequence_ = 1;
   std::uint64_t used_ = 0;
   std::uint64_t uses_ = 0;

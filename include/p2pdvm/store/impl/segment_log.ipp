@@ -120,6 +120,7 @@ P2PDVM_DECL result<> segment_log::roll(need who) {
   used_ += bytes.size();
   active_ = h.number;
   ends_written_ = true;
+  ends_owed_ = false;
   for (const std::uint64_t gone : std::exchange(removed_, {})) bury(gone);
   return {};
 }
