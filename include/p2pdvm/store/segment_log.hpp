@@ -61,7 +61,8 @@ class segment_log final : public chunk_log {
 
   /// Deletes dead segments and moves live records out of mostly dead ones: at most about
   /// `bytes_budget` bytes of work, but one record at least. Returns the work done;
-  /// 0 means that nothing is left to do now, or that the disk refused. The space comes back with the next successful `sync`.
+  /// 0 means that nothing is left to do now, or that the disk refused. The space
+  /// comes back with the next successful `sync`.
   std::size_t compact(std::size_t bytes_budget);
 
   /// Chunks that were or may be pinned and turned out unreadable, sorted; putting one again
