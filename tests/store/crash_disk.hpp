@@ -146,7 +146,7 @@ class disk final : public host::disk {
         } else if (how == survival::torn && !c.truncates && !c.bytes.empty()) {
           change part = c;  // a middle part of the write reached the disk
           const std::size_t skip = static_cast<std::size_t>(random.below(c.bytes.size()));
-          const std::size_t count = static_cast<std::size_t>(random.below(c.bytes.size() - skip + 1));
+          const auto count = static_cast<std::size_t>(random.below(c.bytes.size() - skip + 1));
           if (random.chance(0.5)) {
             part.bytes.resize(count);
           } else {

@@ -62,13 +62,15 @@ inline std::string difference(store::chunk_log& log, const state& s) {
     if (!got) return "chunk " + std::to_string(n) + ": " + got.error().message();
     if (*got != bytes_of_chunk(n)) return "chunk " + std::to_string(n) + " has wrong bytes";
   }
-  if (log.pins().size() != s.pinned.size()) return "the number of pins differs";
+  std::vector<store::pin> pinned;
   for (const auto& [p, ids] : s.pinned) {
+    pinned.push_back(pin_of(p));
     std::vector<chunk_id> expected;
     for (const std::uint64_t n : ids) expected.push_back(id_of(n));
     std::sort(expected.begin(), expected.end());
     if (log.pinned(pin_of(p)) != expected) return "pin " + std::to_string(p) + " differs";
   }
+  if (log.pins() != pinned) return "the pins differ";
   for (std::uint64_t v = 0; v < names; ++v) {
     const auto got = log.get_value(name_of(v));
     const auto it = s.values.find(name_of(v));

@@ -61,7 +61,8 @@ class segment_log final : public chunk_log {
 
   /// Deletes dead segments and moves live records out of mostly dead ones: at most about
   /// `bytes_budget` bytes of work, but one record at least. Returns the work done;
-  /// 0 means that nothing is left to do now, or that the disk refused. The space comes back with the next successful `sync`.
+  /// 0 means that nothing is left to do now, or that the disk refused. The space
+  /// comes back with the next successful `sync`.
   std::size_t compact(std::size_t bytes_budget);
 
   /// Chunks that were or may be pinned and turned out unreadable, sorted; putting one again
@@ -198,6 +199,8 @@ class segment_log final : public chunk_log {
   /// Whether a manifest says where each segment ends now. Before, none may be deleted: where a
   /// crash or a failed sync cut the log is only seen with all of them there.
   bool ends_written_ = false;
+  /// A sync failed, and what it lost would come back with the next start of the process.
+  bool ends_owed_ = false;
   std::uint64_t next_sequence_ = 1;
   std::uint64_t used_ = 0;
   std::uint64_t uses_ = 0;

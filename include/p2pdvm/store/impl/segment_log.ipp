@@ -120,6 +120,7 @@ P2PDVM_DECL result<> segment_log::roll(need who) {
   used_ += bytes.size();
   active_ = h.number;
   ends_written_ = true;
+  ends_owed_ = false;
   for (const std::uint64_t gone : std::exchange(removed_, {})) bury(gone);
   return {};
 }
@@ -145,7 +146,8 @@ P2PDVM_DECL result<segment_log::location> segment_log::append(
   where.sequence = sequence.value_or(next_sequence_);
   where.bytes = static_cast<std::uint32_t>(bytes);
   where.body = static_cast<std::uint32_t>(body.size());
-  const byte_vector image = segment::encode_record(salt_, where.at, type, where.sequence, key, body);
+  const byte_vector image =
+      segment::encode_record(salt_, where.at, type, where.sequence, key, body);
   if (const auto written = write(active_, s.end, image, who); !written) {
     if (written.error().code() != errc::no_space) active_ = 0;
     return fail(written.error(), "store data");

@@ -21,6 +21,9 @@ P2PDVM_DECL void segment_log::start_round() {
   round_owed_ = std::exchange(unreported_, std::nullopt);
   if (broken_) round_owed_ = broken_;
   round_failure_.reset();
+  if (ends_owed_ && !broken_) {
+    if (const auto rolled = roll(need::upkeep); !rolled) round_failure_ = rolled.error();
+  }
   round_target_ = std::max(needed_, durable_);
   round_pending_ = 1;  // released below, so that no round ends before all are asked
   std::vector<std::uint64_t> dirty;
@@ -89,12 +92,14 @@ P2PDVM_DECL void segment_log::finish_round() {
 P2PDVM_DECL void segment_log::lose_unsynced() {
   active_ = 0;
   ends_written_ = false;
+  ends_owed_ = true;
   compacting_ = {};
   for (auto& [number, s] : segments_) {
     if (number > durable_.segment) s.end = s.begin;
     if (number == durable_.segment) s.end = std::min(s.end, durable_.offset);
   }
   rebuild();
+  if (!broken_ && ends_owed_) (void)roll(need::upkeep);  // else the next sync does, or fails
 }
 
 }  // namespace p2pdvm::store

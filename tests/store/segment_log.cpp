@@ -1,0 +1,363 @@
+/// What both chunk logs promise, and what is particular to the one on disk.
+#include "crash_disk.hpp"
+#include "log_model.hpp"
+#include "support/test.hpp"
+
+#include <p2pdvm/store/memory_log.hpp>
+
+using namespace p2pdvm;
+using log_model::bytes_of_chunk;
+using log_model::id_of;
+using log_model::pin_of;
+using store::segment_log;
+
+namespace {
+
+class manual_clock final : public host::clock {
+ public:
+  [[nodiscard]] time_point now() const override { return {}; }
+  [[nodiscard]] unix_seconds wall() const override { return 0; }
+  host::timer_id call_at(time_point, std::function<void()> action) override {
+    actions_[++last_] = std::move(action);
+    return last_;
+  }
+  void cancel(host::timer_id timer) override { actions_.erase(timer); }
+  void run() {
+    while (!actions_.empty()) {
+      const auto action = std::move(actions_.begin()->second);
+      actions_.erase(actions_.begin());
+      action();
+    }
+  }
+
+ private:
+  std::map<host::timer_id, std::function<void()>> actions_;
+  host::timer_id last_ = 0;
+};
+
+segment_log::options small() {
+  segment_log::options o;
+  o.segment_bytes = 2048;
+  o.quota_bytes = 64 * 1024;
+  o.reserve_bytes = 8192;
+  o.salt = 7;
+  return o;
+}
+
+std::unique_ptr<segment_log> open(crash::disk& disk, segment_log::options o = small()) {
+  auto opened = segment_log::open(disk, "store", o);
+  if (!opened) FAIL(opened.error().message());
+  return std::move(*opened);
+}
+
+/// Everything before it is durable when this returns ok.
+result<> synced(store::chunk_log& log, crash::disk& disk) {
+  std::optional<result<>> outcome;
+  log.sync([&outcome](const result<>& r) { outcome = r; });
+  disk.run();
+  REQUIRE(outcome.has_value());
+  return *outcome;
+}
+
+void compact_all(segment_log& log, crash::disk& disk) {
+  for (int i = 0; i < 1000; ++i) {
+    const std::size_t work = log.compact(4096);
+    REQUIRE(synced(log, disk).ok());
+    if (work == 0) return;
+  }
+  FAIL("compaction does not end");
+}
+
+byte_vector filled(std::size_t size, char with) {
+  return byte_vector(size, static_cast<std::byte>(with));
+}
+
+/// One body for both logs. `run` lets pending callbacks happen.
+void check_semantics(store::chunk_log& log, const std::function<void()>& run) {
+  CHECK_FALSE(log.contains(id_of(1)));
+  CHECK(log.get(id_of(1)).error().code() == errc::not_found);
+  for (std::uint64_t n = 1; n <= 3; ++n) REQUIRE(log.put(id_of(n), bytes_of_chunk(n)).ok());
+  REQUIRE(log.put(id_of(1), bytes_of_chunk(1)).ok());
+  const std::uint64_t bytes =
+      bytes_of_chunk(1).size() + bytes_of_chunk(2).size() + bytes_of_chunk(3).size();
+  CHECK(log.live_bytes() == bytes);
+  CHECK(*log.get(id_of(2)) == bytes_of_chunk(2));
+
+  REQUIRE(log.add_pin(pin_of(1), {id_of(1), id_of(2), id_of(1)}).ok());
+  REQUIRE(log.add_pin(pin_of(1), {id_of(2)}).ok());
+  REQUIRE(log.add_pin(pin_of(2), {id_of(2), id_of(3)}).ok());
+  CHECK(log.add_pin(pin_of(3), {id_of(1), id_of(9)}).error().code() == errc::not_found);
+  CHECK(log.pins() == std::vector{pin_of(1), pin_of(2)});
+  CHECK(log.pinned(pin_of(1)) == std::vector{id_of(1), id_of(2)});
+  CHECK(log.pinned(pin_of(3)).empty());
+  REQUIRE(log.drop_pin(pin_of(1)).ok());
+  REQUIRE(log.drop_pin(pin_of(1)).ok());
+  CHECK_FALSE(log.contains(id_of(1)));
+  CHECK(log.contains(id_of(2)));
+  CHECK(log.pins() == std::vector{pin_of(2)});
+  REQUIRE(log.put(id_of(1), bytes_of_chunk(1)).ok());
+  CHECK(log.live_bytes() == bytes);
+
+  CHECK(log.get_value("a").error().code() == errc::not_found);
+  REQUIRE(log.put_value("a", filled(10, 'x')).ok());
+  REQUIRE(log.put_value("a", filled(20, 'y')).ok());
+  CHECK(*log.get_value("a") == filled(20, 'y'));
+  REQUIRE(log.put_value("a", {}).ok());
+  REQUIRE(log.put_value("b", {}).ok());
+  CHECK(log.get_value("a").error().code() == errc::not_found);
+  CHECK(log.put_value("", filled(1, 'x')).error().code() == errc::too_large);
+  CHECK(log.put_value("c", filled(store::log_value_bytes_max + 1, 'x')).error().code() ==
+        errc::too_large);
+  CHECK(log.put(id_of(5), filled(store::log_chunk_bytes_max + 1, 'x')).error().code() ==
+        errc::too_large);
+
+  std::vector<int> order;
+  log.sync([&](const result<>& r) {
+    CHECK(r.ok());
+    order.push_back(1);
+    log.sync([&](const result<>& inner) {
+      CHECK(inner.ok());
+      order.push_back(3);
+    });
+  });
+  log.sync([&](const result<>& r) {
+    CHECK(r.ok());
+    order.push_back(2);
+  });
+  CHECK(order.empty());
+  run();
+  CHECK(order == std::vector{1, 2, 3});
+}
+
+void check_quota(store::chunk_log& log) {
+  std::uint64_t n = 0;
+  result<> last;
+  while (last.ok() && n < 5000) last = log.put(id_of(++n), filled(1000, 'q'));
+  REQUIRE_FALSE(last.ok());
+  CHECK(last.error().code() == errc::no_space);
+  CHECK(last.error().message().find("quota") != std::string::npos);
+  CHECK_FALSE(log.contains(id_of(n)));
+}
+
+}  // namespace
+
+TEST_CASE("the log on disk keeps chunks, pins and values as promised") {
+  crash::disk disk;
+  auto log = open(disk);
+  check_semantics(*log, [&] { disk.run(); });
+}
+
+TEST_CASE("the log in memory keeps chunks, pins and values as promised") {
+  manual_clock clock;
+  store::memory_log log(clock);
+  check_semantics(log, [&] { clock.run(); });
+}
+
+TEST_CASE("a quota is a clear refusal in both logs") {
+  crash::disk disk;
+  check_quota(*open(disk));
+  manual_clock clock;
+  store::memory_log memory(clock, 64 * 1024);
+  check_quota(memory);
+  CHECK(memory.put_value("a", filled(70000, 'x')).error().code() == errc::no_space);
+}
+
+TEST_CASE("a log may be destroyed from inside a callback, and pending callbacks go with it") {
+  int calls = 0;
+  crash::disk disk;
+  auto log = open(disk);
+  REQUIRE(log->put(id_of(1), bytes_of_chunk(1)).ok());
+  log->sync([&](const result<>&) { ++calls, log.reset(); });
+  log->sync([&](const result<>&) { ++calls; });
+  disk.run();
+  manual_clock clock;
+  auto memory = std::make_unique<store::memory_log>(clock);
+  memory->sync([&](const result<>&) { ++calls, memory.reset(); });
+  memory->sync([&](const result<>&) { ++calls; });
+  clock.run();
+  CHECK(calls <= 3);
+  CHECK(calls >= 2);
+}
+
+TEST_CASE("callers that ask while a sync runs share the next one") {
+  crash::disk disk;
+  auto log = open(disk);
+  REQUIRE(log->put(id_of(1), bytes_of_chunk(1)).ok());
+  std::string order;
+  for (const char c : {'a', 'b', 'c'}) {
+    log->sync([&order, c](const result<>& r) { order += r.ok() ? c : '!'; });
+  }
+  REQUIRE(log->put(id_of(2), bytes_of_chunk(2)).ok());
+  log->sync([&order](const result<>& r) { order += r.ok() ? 'd' : '!'; });
+  CHECK(disk.sync_calls == 1);
+  disk.run(1);
+  CHECK(order == "a");
+  disk.run();
+  CHECK(order == "abcd");
+  CHECK(disk.sync_calls == 2);
+}
+
+TEST_CASE("a log comes back from its folder as it was") {
+  crash::disk disk;
+  log_model::state expected;
+  random_generator random(5);
+  {
+    auto log = open(disk);
+    for (int i = 0; i < 150; ++i) {
+      const auto c = log_model::random_call(random, expected);
+      REQUIRE(log_model::make(*log, c).ok());
+      log_model::make(expected, c);
+      (void)log->compact(2000);
+      disk.run();
+      if (i % 10 == 0) REQUIRE(synced(*log, disk).ok());
+    }
+  }
+  auto log = open(disk);
+  CHECK(log_model::difference(*log, expected) == "");
+  CHECK_FALSE(log->damage_found());
+  compact_all(*log, disk);
+  CHECK(log_model::difference(*log, expected) == "");
+  log.reset();
+  CHECK(log_model::difference(*open(disk), expected) == "");
+}
+
+TEST_CASE("dropping what is pinned gives the space back") {
+  crash::disk disk;
+  auto log = open(disk);
+  REQUIRE(log->put(id_of(0), bytes_of_chunk(0)).ok());
+  REQUIRE(log->add_pin(pin_of(0), {id_of(0)}).ok());
+  REQUIRE(log->put_value("kept", filled(50, 'k')).ok());
+  for (std::uint64_t epoch = 1; epoch <= 60; ++epoch) {
+    std::vector<chunk_id> ids;
+    for (std::uint64_t n = 0; n < 8; ++n) {
+      ids.push_back(id_of(epoch * 100 + n));
+      REQUIRE(log->put(ids.back(), filled(700, 'e')).ok());
+    }
+    REQUIRE(log->add_pin(pin_of(epoch), ids).ok());
+    REQUIRE(log->drop_pin(pin_of(epoch - (epoch > 1 ? 1 : 60))).ok());
+    compact_all(*log, disk);
+  }
+  CHECK(log->used_bytes() < 16 * 1024);
+  CHECK(log->live_bytes() == bytes_of_chunk(0).size() + 8 * 700);
+  log.reset();
+  log = open(disk);
+  CHECK(log->pins() == std::vector{pin_of(0), pin_of(60)});
+  CHECK(*log->get_value("kept") == filled(50, 'k'));
+  CHECK(*log->get(id_of(0)) == bytes_of_chunk(0));
+  CHECK(log->drop_unpinned() == 0);
+}
+
+TEST_CASE("chunks that never got a pin can be let go after a restart") {
+  crash::disk disk;
+  auto log = open(disk);
+  REQUIRE(log->put(id_of(1), bytes_of_chunk(1)).ok());
+  REQUIRE(log->put(id_of(2), bytes_of_chunk(2)).ok());
+  REQUIRE(log->add_pin(pin_of(1), {id_of(2)}).ok());
+  log.reset();
+  log = open(disk);
+  CHECK(log->contains(id_of(1)));
+  CHECK(log->drop_unpinned() == 1);
+  CHECK_FALSE(log->contains(id_of(1)));
+  CHECK(log->contains(id_of(2)));
+  CHECK(log->live_bytes() == bytes_of_chunk(2).size());
+}
+
+TEST_CASE("a full disk refuses chunks in a sentence and can still be cleaned") {
+  crash::disk disk;
+  disk.capacity = 40 * 1024;
+  auto o = small();
+  o.quota_bytes = 1 << 20;
+  auto log = open(disk, o);
+  std::uint64_t n = 0;
+  result<> last;
+  std::vector<chunk_id> ids;
+  while ((last = log->put(id_of(++n), filled(1000, 'f'))).ok()) {
+    ids.push_back(id_of(n));
+    if (ids.size() % 8 == 0) REQUIRE(log->add_pin(pin_of(n / 8), ids).ok());
+  }
+  CHECK(last.error().code() == errc::no_space);
+  CHECK(last.error().message().find("/fake/store") != std::string::npos);
+  CHECK(log->put(id_of(9999), filled(1000, 'f')).error().code() == errc::no_space);
+  for (int i = 0; i < 10; ++i) REQUIRE(log->put_value("v", filled(100, 'v')).ok());
+  for (const store::pin& p : log->pins()) REQUIRE(log->drop_pin(p).ok());
+  REQUIRE(synced(*log, disk).ok());
+  compact_all(*log, disk);
+  REQUIRE(log->put(id_of(9999), filled(1000, 'f')).ok());
+  REQUIRE(synced(*log, disk).ok());
+  log.reset();
+  log = open(disk, o);
+  CHECK(*log->get_value("v") == filled(100, 'v'));
+  CHECK(log->contains(id_of(9999)));
+  CHECK_FALSE(log->contains(id_of(1)));
+}
+
+TEST_CASE("a failed sync loses what was not durable, says so once to each, and is not retried") {
+  crash::disk disk;
+  auto log = open(disk);
+  REQUIRE(log->put(id_of(1), bytes_of_chunk(1)).ok());
+  REQUIRE(log->put_value("v", filled(5, 'a')).ok());
+  REQUIRE(synced(*log, disk).ok());
+  REQUIRE(log->put(id_of(2), bytes_of_chunk(2)).ok());
+  REQUIRE(log->put_value("v", filled(5, 'b')).ok());
+  disk.fail_at = disk.operations + 1;
+  std::string told;
+  log->sync([&](const result<>& r) { told += r.ok() ? "1" : "x"; });
+  REQUIRE(log->put(id_of(3), bytes_of_chunk(3)).ok());
+  log->sync([&](const result<>& r) { told += r.ok() ? "2" : "y"; });
+  REQUIRE(log->put(id_of(4), bytes_of_chunk(4)).ok());
+  disk.run();
+  CHECK(told == "xy");
+  CHECK(log->contains(id_of(1)));
+  for (std::uint64_t n = 2; n <= 4; ++n) CHECK_FALSE(log->contains(id_of(n)));
+  CHECK(*log->get_value("v") == filled(5, 'a'));
+  CHECK_FALSE(synced(*log, disk).ok());  // chunk 4 was never reported
+  CHECK(synced(*log, disk).ok());
+
+  REQUIRE(log->put(id_of(4), bytes_of_chunk(4)).ok());
+  REQUIRE(synced(*log, disk).ok());
+  random_generator random(3);
+  for (const auto how : {crash::survival::nothing, crash::survival::everything,
+                         crash::survival::some, crash::survival::torn}) {
+    const auto after = disk.crashed(random, how);
+    auto again = open(*after);
+    CHECK(again->contains(id_of(1)));
+    CHECK(again->contains(id_of(4)));
+    CHECK_FALSE(again->contains(id_of(2)));
+    CHECK(*again->get_value("v") == filled(5, 'a'));
+  }
+}
+
+TEST_CASE("a folder of a newer format, or without a readable header, is refused in a sentence") {
+  crash::disk disk;
+  {
+    auto log = open(disk);
+    REQUIRE(log->put(id_of(1), bytes_of_chunk(1)).ok());
+  }
+  auto& bytes = disk.files.at("store/00000001.seg")->now;
+  SECTION("newer") {
+    bytes[8] = bytes[8 + store::segment::header_bytes] = std::byte{2};
+    const auto opened = segment_log::open(disk, "store", small());
+    REQUIRE_FALSE(opened.ok());
+    CHECK(opened.error().code() == errc::unsupported_version);
+    CHECK(opened.error().message().find("newer p2pdvm") != std::string::npos);
+  }
+  SECTION("cut off") {
+    bytes.resize(20);
+    const auto opened = segment_log::open(disk, "store", small());
+    REQUIRE_FALSE(opened.ok());
+    CHECK(opened.error().code() == errc::corrupted);
+    CHECK(opened.error().message().find("move the folder away") != std::string::npos);
+    CHECK(bytes.size() == 20);
+  }
+  SECTION("another file in the folder does no harm") {
+    disk.files["store/notes.txt"] = std::make_shared<crash::node>();
+    CHECK(open(disk)->contains(id_of(1)));
+  }
+}
+
+TEST_CASE("options that cannot work are refused") {
+  crash::disk disk;
+  auto o = small();
+  o.quota_bytes = o.reserve_bytes;
+  CHECK(segment_log::open(disk, "store", o).error().code() == errc::invalid_argument);
+}
