@@ -210,7 +210,8 @@ P2PDVM_DECL void proposer::adopt(time_point now, certified_record chosen) {
   upkeep_at_ = time_point_never;
   const bool keeper = detail::among(known_.record->keepers, self_);
   if (keeper && known_.record->needs_upkeep()) {
-    const auto extra = random_->below(static_cast<std::uint64_t>(settings_.upkeep_delay.count()) + 1);
+    const auto bound = static_cast<std::uint64_t>(settings_.upkeep_delay.count());
+    const std::uint64_t extra = random_->below(bound + 1);
     upkeep_at_ = now + settings_.upkeep_delay + duration(static_cast<std::int64_t>(extra));
   }
 }
