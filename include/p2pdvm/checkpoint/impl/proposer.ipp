@@ -235,11 +235,13 @@ P2PDVM_DECL void proposer::wait(time_point now) {
 }
 
 P2PDVM_DECL void proposer::report_silence() {
-  no_majority_event event{queue_.front().number, {}};
+  std::vector<node_id> silent;
   for (const node_id& keeper : asked_) {
-    if (!detail::among(answered_, keeper)) event.silent.push_back(keeper);
+    if (!detail::among(answered_, keeper)) silent.push_back(keeper);
   }
-  events_.push_back(std::move(event));
+  // Built in place: moving it in as a variant makes GCC 12 warn of members it does not have.
+  auto& event = events_.emplace_back(std::in_place_type<no_majority_event>);
+  std::get<no_majority_event>(event) = {queue_.front().number, std::move(silent)};
 }
 
 P2PDVM_DECL void proposer::on_timer(time_point now) {
