@@ -242,7 +242,8 @@ TEST_CASE("forged and altered certificates are refused") {
   CHECK(refused([](certificate& c) { c.signatures.pop_back(); }));
   CHECK(refused([](certificate& c) { c.signatures[0] = c.signatures[1]; }));
   CHECK(refused([](certificate& c) { c.signatures[0].key = make::identity(9).key(); }));
-  CHECK(refused([](certificate& c) { c.signatures[0].signature.mutable_bytes()[3] ^= std::byte{1}; }));
+  CHECK(refused(
+      [](certificate& c) { c.signatures[0].signature.mutable_bytes()[3] ^= std::byte{1}; }));
   CHECK(refused([](certificate& c) { ++c.statement.ballot.counter; }));
   CHECK(refused([](certificate& c) { ++c.statement.keeper_version; }));
   CHECK(refused([](certificate& c) { c.statement.keepers = {make::node(0)}; }));

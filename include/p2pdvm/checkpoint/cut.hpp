@@ -324,4 +324,5 @@ class cut_barrier {
 
 #if defined(P2PDVM_HEADER_ONLY)
 #include <p2pdvm/checkpoint/impl/cut.ipp>
+#include <p2pdvm/checkpoint/impl/cut_facts.ipp>
 #endif

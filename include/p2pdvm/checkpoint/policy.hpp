@@ -4,6 +4,7 @@
 /// peer wishes, in whole milliseconds, never what a protocol does with a wish.
 #pragma once
 
+#include <p2pdvm/base/config.hpp>
 #include <p2pdvm/base/time.hpp>
 
 #include <chrono>

@@ -210,7 +210,8 @@ P2PDVM_DECL void proposer::adopt(time_point now, certified_record chosen) {
   upkeep_at_ = time_point_never;
   const bool keeper = detail::among(known_.record->keepers, self_);
   if (keeper && known_.record->needs_upkeep()) {
-    const auto extra = random_->below(static_cast<std::uint64_t>(settings_.upkeep_delay.count()) + 1);
+    const auto bound = static_cast<std::uint64_t>(settings_.upkeep_delay.count());
+    const std::uint64_t extra = random_->below(bound + 1);
     upkeep_at_ = now + settings_.upkeep_delay + duration(static_cast<std::int64_t>(extra));
   }
 }
@@ -234,11 +235,13 @@ P2PDVM_DECL void proposer::wait(time_point now) {
 }
 
 P2PDVM_DECL void proposer::report_silence() {
-  no_majority_event event{queue_.front().number, {}};
+  std::vector<node_id> silent;
   for (const node_id& keeper : asked_) {
-    if (!detail::among(answered_, keeper)) event.silent.push_back(keeper);
+    if (!detail::among(answered_, keeper)) silent.push_back(keeper);
   }
-  events_.push_back(std::move(event));
+  // Built in place: moving it in as a variant makes GCC 12 warn of members it does not have.
+  auto& event = events_.emplace_back(std::in_place_type<no_majority_event>);
+  std::get<no_majority_event>(event) = {queue_.front().number, std::move(silent)};
 }
 
 P2PDVM_DECL void proposer::on_timer(time_point now) {

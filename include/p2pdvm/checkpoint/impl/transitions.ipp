@@ -131,8 +131,9 @@ inline result<std::uint32_t> entry_for(job_record& r, const node_id& node) {
   for (std::uint32_t i = 0; i < r.members.size(); ++i) {
     const member& m = r.members[i];
     const bool needed = m.live() || among(r.keepers, m.node) || among(r.previous_keepers, m.node);
-    if (!needed && std::find(r.host_of_rank.begin(), r.host_of_rank.end(), i) == r.host_of_rank.end())
-      return i;
+    const bool hosts =
+        std::find(r.host_of_rank.begin(), r.host_of_rank.end(), i) != r.host_of_rank.end();
+    if (!needed && !hosts) return i;
   }
   return error(errc::too_large, fmt::format("the job already has {} members, the most it may have",
                                             limits::members_max));
@@ -214,8 +215,9 @@ P2PDVM_DECL result<job_record> commit(const job_record& record, incarnation_numb
                                       epoch_number epoch, std::vector<chunk_id> manifests) {
   if (auto ok = detail::require_outstanding(record, incarnation, epoch); !ok) return ok.error();
   if (manifests.size() != record.ranks)
-    return error(errc::invalid_argument, fmt::format("epoch {} has {} manifests for {} ranks",
-                                                     epoch.value(), manifests.size(), record.ranks));
+    return error(errc::invalid_argument,
+                 fmt::format("epoch {} has {} manifests for {} ranks", epoch.value(),
+                             manifests.size(), record.ranks));
   job_record next = record;
   next.previous = std::exchange(next.committed, epoch_manifests{epoch, std::move(manifests)});
   return detail::completed(record, std::move(next), detail::keeper_change::only_end);
@@ -275,7 +277,8 @@ P2PDVM_DECL result<job_record> fail(const job_record& record, std::string senten
 }
 
 P2PDVM_DECL result<job_record> upkeep(const job_record& record) {
-  if (!record.needs_upkeep()) return error(errc::conflict, "the keepers are already as they should be");
+  if (!record.needs_upkeep())
+    return error(errc::conflict, "the keepers are already as they should be");
   return detail::completed(record, record, detail::keeper_change::may_begin);
 }
 
