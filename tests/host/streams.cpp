@@ -237,3 +237,39 @@ TEMPLATE_TEST_CASE("nothing is delivered before start, and a stream may be dropp
   REQUIRE(p.world.run([&] { return server.closed.has_value(); }));
   CHECK(server.closed->code() == errc::closed);
 }
+
+TEST_CASE("native streams and listeners speak IPv6 where the machine does") {
+  worlds::native_world world;
+  const auto any_port = address::parse("[::1]:0").value();
+  door entrance;
+  auto listener = world.second().network().listen(any_port, entrance);
+  if (!listener.ok()) return;  // no IPv6 here
+  party client;
+  client.stream = world.first().network().connect((*listener)->local());
+  client.stream->start(client);
+  client.stream->write(worlds::pattern(10, 1));
+  REQUIRE(world.run(
+      [&] { return !entrance.parties.empty() && entrance.parties[0].got.size() == 10; }));
+  CHECK(entrance.parties[0].stream->remote() == client.stream->local());
+}
+
+TEMPLATE_TEST_CASE("a writer that does not read learns once that its stream was reset", "",
+                   worlds::native_world, worlds::simulated_world) {
+  pair_of_machines<TestType> p;
+  p.connect_both();
+  party& server = p.entrance.parties.front();
+  server.paused = true;
+  server.stream->pause(true);
+  p.client.paused = true;
+  p.client.stream->pause(true);
+  p.client.stream->write(worlds::pattern(1000, 1));
+  p.world.settle();
+  server.stream.reset();
+  p.world.settle();
+  for (int i = 0; i < 3; ++i) {
+    p.client.stream->write(worlds::pattern(1000, 1));
+    REQUIRE(p.world.run([&] { return p.client.closed.has_value(); }));
+  }
+  CHECK(p.client.closed->code() == errc::io);
+  CHECK(p.client.stream->unsent() == 0);
+}
