@@ -444,7 +444,7 @@ task<> natural_calls(peal::rank& rank) {
   co_await rank.restore();
   const int me = world.rank();
   co_await world.send(std::string(100, 'x'), me);
-  co_await world.send(std::vector<double>{1.0, 2.0}, me, 1);
+  co_await world.send(std::vector<double>(2, 1.0), me, 1);
   co_await world.send(std::map<std::string, int>(), me, 2);
   co_await world.send(std::pair<std::string, std::string>(std::string(50, 'a'), "b"), me, 3);
   co_await world.send(point{1.0, 2}, me, 4);
