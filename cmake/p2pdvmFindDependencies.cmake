@@ -51,7 +51,10 @@ macro(p2pdvm_find_dependencies severity)
       ${P2PDVM_SODIUM_LIBRARY})
     # Same floating-point results from every compiler and at every optimisation level.
     target_compile_options(p2pdvm_dependencies INTERFACE -ffp-contract=off)
+    # Asio finds out about aligned_alloc only if a standard header came before it: without this,
+    # one file frees what another one allocated otherwise.
     target_compile_definitions(p2pdvm_dependencies INTERFACE ASIO_NO_DEPRECATED=1
+      ASIO_HAS_STD_ALIGNED_ALLOC=1
       $<$<CXX_COMPILER_ID:Clang,AppleClang>:ASIO_HAS_CO_AWAIT=1>)
   endif()
 endmacro()

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <p2pdvm/peal/bsp/record.hpp>
+#include <p2pdvm/peal/rank.hpp>
 #include <p2pdvm/peal/waiting.hpp>
 
 namespace p2pdvm::bsp::detail {

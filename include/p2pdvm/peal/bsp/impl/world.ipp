@@ -1,6 +1,7 @@
 #pragma once
 
 #include <p2pdvm/peal/bsp/world.hpp>
+#include <p2pdvm/peal/rank.hpp>
 #include <p2pdvm/peal/waiting.hpp>
 #include <p2pdvm/wire/codec.hpp>
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <p2pdvm/peal/mpi/call.hpp>
+#include <p2pdvm/peal/rank.hpp>
 #include <p2pdvm/peal/waiting.hpp>
 
 #include <array>
