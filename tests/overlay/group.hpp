@@ -92,8 +92,8 @@ class group {
     members_[at_member]->detector.hint(now_, ids_[about]);
     arm(at_member);
   }
-  void inject(std::size_t to, const node_id& from, byte_view bytes) {
-    members_[to]->detector.on_message(now_, from, bytes);
+  void inject(std::size_t to, const node_id& from, byte_view message) {
+    members_[to]->detector.on_message(now_, from, message);
     arm(to);
   }
   const node_id& id(std::size_t i) const { return ids_[i]; }

@@ -111,7 +111,7 @@ class swarm {
     std::uint64_t order;
     std::size_t to;
     contact from;
-    byte_vector bytes;  ///< empty: a timer
+    payload bytes;  ///< empty: a timer
     bool operator<(const event& other) const {
       return std::pair(when, order) > std::pair(other.when, other.order);
     }
@@ -128,7 +128,7 @@ class swarm {
       p.armed = time_point_never;
       if (p.self.next_timer() <= now_) p.self.on_timer(now_);
     } else {
-      p.self.on_datagram(now_, e.from, e.bytes);
+      p.self.on_datagram(now_, e.from, e.bytes.view());
     }
     arm(e.to);
   }
@@ -149,7 +149,7 @@ class swarm {
     if (peers_[at->second]->where.key != to.key) return;
     if (passes && !passes(source, at->second)) return;
     events_.push({now_ + latency(source, at->second), order_++, at->second, from.where,
-                  to_vector(bytes)});
+                  payload::copy_of(bytes)});
   }
 
   random_generator random_;

@@ -14,6 +14,7 @@
 #include <p2pdvm/overlay/detector_options.hpp>
 #include <p2pdvm/overlay/round_trip.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -157,6 +158,7 @@ class failure_detector {
   };
   struct news {
     detector_claim claim;
+    std::uint64_t number = 0;  ///< older first among the equally often told
     unsigned transmissions = 0;
   };
   struct event {
@@ -227,10 +229,20 @@ class failure_detector {
 
   std::uint64_t incarnation_ = 0;
   std::uint32_t sequence_ = 0;
+  std::uint64_t news_number_ = 0;
   unsigned health_ = 0;
   time_point next_probe_ = time_point_never;
   time_point next_gossip_{};
 };
+
+namespace detail {
+
+template <class Item>
+bool contains(const std::vector<Item>& items, const Item& item) {
+  return std::find(items.begin(), items.end(), item) != items.end();
+}
+
+}  // namespace detail
 
 }  // namespace p2pdvm::overlay
 

@@ -24,7 +24,7 @@ inline constexpr std::size_t rpcs_max = 512;        ///< unanswered requests
 inline constexpr std::size_t operations_max = 128;  ///< running searches of users
 /// Running searches, users' included, above which upkeep starts none of its own.
 inline constexpr std::size_t upkeep_operations_max = 8;
-inline constexpr std::size_t ping_backs_max = 16;   ///< unanswered pings to strangers
+inline constexpr std::size_t ping_backs_max = 16;   ///< unanswered pings to peers not yet met
 inline constexpr std::size_t remembered_max = 64;   ///< contacts kept for rejoining
 inline constexpr std::size_t rejoin_contacts_max = 8;
 inline constexpr std::size_t own_records_max = limits::records_per_source_max;
@@ -49,6 +49,10 @@ struct node_options {
   /// Pause between two refreshing lookups; every second one is for ourselves.
   duration refresh_interval_min = std::chrono::seconds(5);
   duration refresh_interval_max = std::chrono::minutes(5);
+  /// Pause between two exchanges with a sibling, which tells whom it knows near us: one request
+  /// of about 70 and one reply of about 820 bytes each.
+  duration exchange_interval_min = std::chrono::seconds(2);
+  duration exchange_interval_max = std::chrono::minutes(1);
   /// Pause between two stores of the same record, by its publisher and by each holder.
   duration republish_interval = std::chrono::minutes(10);
   duration replicate_interval = std::chrono::minutes(20);
@@ -197,7 +201,9 @@ class node {
   void upkeep(time_point now);
   [[nodiscard]] time_point next_upkeep() const;
   void check_somebody(time_point now);
+  void exchange(time_point now);
   void refresh(time_point now);
+  void explore(std::vector<contact> found);
   void store_again(time_point now);
   void rejoin(time_point now);
   [[nodiscard]] time_point next_store() const;
@@ -229,17 +235,20 @@ class node {
   std::map<record_key, own_record> own_;
   std::vector<contact> remembered_;  ///< last met first
   std::vector<contact> bootstrap_;   ///< given to `join`
+  std::vector<contact> explored_;    ///< where the last refreshing lookup ended
   time_point wall_at_{};
   unix_seconds wall_ = 0;
 
   duration check_interval_;
+  duration exchange_interval_;
   duration refresh_interval_;
   duration rejoin_interval_;
   time_point next_check_ = time_point_never;
+  time_point next_exchange_ = time_point_never;
   time_point next_refresh_ = time_point_never;
   time_point next_rejoin_ = time_point_never;
   time_point stores_not_before_{};
-  bool refresh_self_ = true;
+  bool refresh_self_ = false;  ///< the last refreshing lookup was for ourselves
   std::uint64_t met_ = 0;            ///< peers that entered the table, ever
   std::uint64_t met_at_refresh_ = 0;
 };

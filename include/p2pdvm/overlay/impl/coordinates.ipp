@@ -81,9 +81,10 @@ P2PDVM_DECL bool coordinate_tracker::measured(const coordinate& remote, duration
                                   coordinate_seconds_max);
   }
   if (flat > 1e-9) {
-    const double lift = step * (own_.height + remote.height) / flat;
-    own_.height = std::clamp(own_.height + std::clamp(lift, -coordinate_step_max, coordinate_step_max),
-                             coordinate_height_min, coordinate_seconds_max);
+    const double lift = std::clamp(step * (own_.height + remote.height) / flat,
+                                   -coordinate_step_max, coordinate_step_max);
+    own_.height =
+        std::clamp(own_.height + lift, coordinate_height_min, coordinate_seconds_max);
   }
   return true;
 }

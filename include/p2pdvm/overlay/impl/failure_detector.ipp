@@ -12,11 +12,6 @@ namespace p2pdvm::overlay {
 namespace detail {
 
 template <class Item>
-bool contains(const std::vector<Item>& items, const Item& item) {
-  return std::find(items.begin(), items.end(), item) != items.end();
-}
-
-template <class Item>
 void shuffle(std::vector<Item>& items, random_generator& random) {
   for (std::size_t i = items.size(); i > 1; --i) {
     const std::size_t j = random.below(i);

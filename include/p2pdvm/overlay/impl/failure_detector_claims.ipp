@@ -67,8 +67,8 @@ P2PDVM_DECL detector_claim failure_detector::claim_about(const node_id& who, con
 P2PDVM_DECL void failure_detector::attach_news(const node_id& to, detector_message& m) {
   const auto s = suspicions_.find(to);
   if (s != suspicions_.end()) m.claims.push_back(claim_about(to, s->second));
-  std::stable_sort(news_.begin(), news_.end(), [](const news& a, const news& b) {
-    return a.transmissions < b.transmissions;
+  std::sort(news_.begin(), news_.end(), [](const news& a, const news& b) {
+    return std::pair(a.transmissions, a.number) < std::pair(b.transmissions, b.number);
   });
   const std::size_t count = std::min(news_.size(), detector_claims_max);
   for (std::size_t i = 0; i < count; ++i) {
@@ -208,7 +208,7 @@ P2PDVM_DECL void failure_detector::spread(const detector_claim& c) {
                                        });
     news_.erase(most);
   }
-  news_.push_back({c, 0});
+  news_.push_back({c, ++news_number_, 0});
 }
 
 P2PDVM_DECL void failure_detector::gossip(time_point now) {

@@ -17,6 +17,7 @@ P2PDVM_DECL node::node(const crypto::identity& self, const node_options& options
       store_(self_, options.records),
       prover_(self),
       check_interval_(options.check_interval_min),
+      exchange_interval_(options.exchange_interval_min),
       refresh_interval_(options.refresh_interval_min),
       rejoin_interval_(options.rejoin_interval_min) {
   P2PDVM_ASSERT(options.attempts > 0);
@@ -43,9 +44,10 @@ P2PDVM_DECL void node::join(time_point now, const std::vector<contact>& through)
   next_refresh_ = std::min(next_refresh_, now + jittered(options_.refresh_interval_min));
   refresh_interval_ = options_.refresh_interval_min;
   next_rejoin_ = now + 4 * options_.timeout_max;
-  const std::vector<contact> near =
-      table_.closest(self_, options_.lookups.width, routing_table::include::all);
-  seeds.insert(seeds.end(), near.begin(), near.end());
+  // Starting from these alone makes sure that they are asked, also by one that knows others.
+  if (seeds.empty()) {
+    seeds = table_.closest(self_, options_.lookups.width, routing_table::include::all);
+  }
   start(now, make_operation(now, goal::nodes, self_, seeds));
 }
 
@@ -185,6 +187,12 @@ P2PDVM_DECL void node::finish(std::uint64_t number) {
 
 P2PDVM_DECL void node::answered(time_point now, const pending& p, const contact& from,
                                 const message& reply) {
+  if (p.operation == 0 && reply.kind == message_kind::nodes) {
+    for (const contact& c : reply.nearest) {
+      if (acceptable(c.where, from.where)) ping_back(now, c);
+    }
+    return;
+  }
   const auto at = operations_.find(p.operation);
   if (at == operations_.end()) return;
   if (p.question.kind == message_kind::store) {

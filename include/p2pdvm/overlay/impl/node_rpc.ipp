@@ -105,8 +105,8 @@ P2PDVM_DECL void node::on_request(time_point now, const contact& from, const mes
   if (encoded.size() + small_reply_bytes_max <= bytes) ping_back(now, from);
 }
 
-/// A stranger that the table wants must first answer a request of ours, sent once: reply and
-/// ping together are no larger than what came from its address.
+/// A stranger that the table wants must first answer a request of ours, sent once and small:
+/// where it asked us first, reply and ping together are no larger than what came from there.
 P2PDVM_DECL void node::ping_back(time_point now, const contact& stranger) {
   if (!acceptable(stranger.where, stranger.where) || !table_.wants(stranger)) return;
   if (pinged_back_.size() >= ping_backs_max) return;
@@ -216,6 +216,11 @@ P2PDVM_DECL void node::meet(time_point now, const contact& peer,
   remember(peer);
   rejoin_interval_ = options_.rejoin_interval_min;
   next_rejoin_ = now;
+  const std::vector<peer_entry>& near = table_.siblings();
+  const bool sibling = std::any_of(near.begin(), near.end(),
+                                   [&](const peer_entry& e) { return e.peer.key == peer.key; });
+  if (sibling) exchange_interval_ = options_.exchange_interval_min;  // the neighbourhood changes
+  next_exchange_ = std::min(next_exchange_, now + jittered(exchange_interval_));
   next_check_ = std::min(next_check_, now + jittered(check_interval_));
   next_refresh_ = std::min(next_refresh_, now + jittered(refresh_interval_));
 }

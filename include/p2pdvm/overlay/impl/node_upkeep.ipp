@@ -3,6 +3,7 @@
 #include <p2pdvm/overlay/node.hpp>
 
 #include <algorithm>
+#include <utility>
 
 namespace p2pdvm::overlay {
 
@@ -26,7 +27,7 @@ P2PDVM_DECL time_point node::next_store() const {
 }
 
 P2PDVM_DECL time_point node::next_upkeep() const {
-  time_point next = std::min(std::min(next_check_, next_refresh_), next_store());
+  time_point next = std::min({next_check_, next_exchange_, next_refresh_, next_store()});
   const bool lost = table_.size() == 0 && (!bootstrap_.empty() || !remembered_.empty());
   return lost ? std::min(next, next_rejoin_) : next;
 }
@@ -45,6 +46,7 @@ P2PDVM_DECL void node::upkeep(time_point now) {
     check_somebody(now);
     next_check_ = now + jittered(check_interval_);
   }
+  if (next_exchange_ <= now) exchange(now);
   if (next_refresh_ <= now) refresh(now);
   if (next_store() <= now) store_again(now);
   if (table_.size() == 0 && next_rejoin_ <= now) rejoin(now);
@@ -68,6 +70,20 @@ P2PDVM_DECL void node::check_somebody(time_point now) {
   }
 }
 
+/// One sibling tells whom it knows near us, as in the leaf sets of Bamboo (Rhea et al., 2004):
+/// so the siblings come right in few rounds, also when two swarms meet. Often after a sibling
+/// appeared, half as often after each round.
+P2PDVM_DECL void node::exchange(time_point now) {
+  next_exchange_ = now + jittered(exchange_interval_);
+  exchange_interval_ = std::min(options_.exchange_interval_max, exchange_interval_ * 2);
+  if (table_.siblings().empty()) return;
+  const peer_entry& one = table_.siblings()[random_.below(table_.siblings().size())];
+  message q;
+  q.kind = message_kind::find_node;
+  q.target = self_;
+  ask(now, one.peer, std::move(q), 0);
+}
+
 /// Twice as often while lookups bring new peers, half as often while they do not.
 P2PDVM_DECL void node::refresh(time_point now) {
   const bool changing = met_ > met_at_refresh_;
@@ -77,12 +93,29 @@ P2PDVM_DECL void node::refresh(time_point now) {
                           : std::min(options_.refresh_interval_max, refresh_interval_ * 2);
   next_refresh_ = now + jittered(refresh_interval_);
   if (operations_.size() >= upkeep_operations_max || table_.size() == 0) return;
-  node_id target = self_;
-  if (!refresh_self_) target = table_.random_id_in(table_.stalest_bucket(), random_);
   refresh_self_ = !refresh_self_;
-  start(now, make_operation(now, goal::nodes, target,
-                            table_.closest(target, options_.lookups.width,
-                                           routing_table::include::all)));
+  if (refresh_self_ && !explored_.empty()) {
+    // From peers that the table need not know: a lookup for ourselves that starts from our own
+    // neighbours would never leave our half of two swarms that have only partly met.
+    const std::vector<contact> seeds = std::exchange(explored_, {});
+    return start(now, make_operation(now, goal::nodes, self_, seeds));
+  }
+  const node_id target = table_.random_id_in(table_.stalest_bucket(), random_);
+  const std::size_t width = options_.lookups.width;
+  operation op = make_operation(now, goal::nodes, target,
+                                table_.closest(target, width, routing_table::include::all));
+  op.on_lookup = [this](const lookup_result& r) { explore(r.nearest); };
+  start(now, std::move(op));
+}
+
+/// Keeps some peers of a lookup's end, at random, as the start of the next one for ourselves.
+P2PDVM_DECL void node::explore(std::vector<contact> found) {
+  explored_.clear();
+  while (!found.empty() && explored_.size() < options_.lookups.parallelism) {
+    const std::size_t i = random_.below(found.size());
+    explored_.push_back(found[i]);
+    found.erase(found.begin() + static_cast<std::ptrdiff_t>(i));
+  }
 }
 
 /// Stores again what is due: our own records first, then one kept for others, if we are still
