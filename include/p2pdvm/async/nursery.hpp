@@ -1,6 +1,8 @@
 /// A scope for concurrent coroutines: all of them end before it does.
 #pragma once
 
+#include <p2pdvm/base/config.hpp>
+
 #include <p2pdvm/async/task.hpp>
 #include <p2pdvm/base/assert.hpp>
 

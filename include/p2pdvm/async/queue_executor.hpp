@@ -1,6 +1,8 @@
 /// An Asio executor that runs functions on a `ready_queue`.
 #pragma once
 
+#include <p2pdvm/base/config.hpp>
+
 #include <p2pdvm/async/ready_queue.hpp>
 
 #include <asio/execution.hpp>

@@ -1,6 +1,8 @@
 /// Suspends one coroutine until somebody else releases it through a `ready_queue`.
 #pragma once
 
+#include <p2pdvm/base/config.hpp>
+
 #include <p2pdvm/async/ready_queue.hpp>
 #include <p2pdvm/async/task.hpp>
 

@@ -1,6 +1,8 @@
 /// The one coroutine type of p2pdvm.
 #pragma once
 
+#include <p2pdvm/base/config.hpp>
+
 #include <asio/any_io_executor.hpp>
 #include <asio/awaitable.hpp>
 #include <asio/this_coro.hpp>

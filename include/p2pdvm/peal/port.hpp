@@ -45,9 +45,9 @@ class message {
 /// outlive its rank's body.
 class operation {
  public:
-  operation() = default;
-  operation(operation&&) noexcept = default;
-  operation& operator=(operation&&) noexcept = default;
+  operation();
+  operation(operation&&) noexcept;
+  operation& operator=(operation&&) noexcept;
   ~operation();
 
   /// Whether `wait` would return at once. Throws when the rank was cancelled.
@@ -109,5 +109,5 @@ class port {
 }  // namespace p2pdvm::peal
 
 #if defined(P2PDVM_HEADER_ONLY)
-#include <p2pdvm/peal/impl/port.ipp>
+#include <p2pdvm/peal/rank.hpp>
 #endif

@@ -25,6 +25,9 @@ class operation::posted {
 };
 
 P2PDVM_DECL operation::operation(std::unique_ptr<posted> state) : state_(std::move(state)) {}
+P2PDVM_DECL operation::operation() = default;
+P2PDVM_DECL operation::operation(operation&&) noexcept = default;
+P2PDVM_DECL operation& operation::operator=(operation&&) noexcept = default;
 P2PDVM_DECL operation::~operation() = default;
 
 P2PDVM_DECL bool operation::test() {

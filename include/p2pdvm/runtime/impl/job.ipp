@@ -201,6 +201,9 @@ P2PDVM_DECL void job::maintain_keepers() {
 }
 
 P2PDVM_DECL void job::on_no_majority(const std::vector<node_id>& silent) {
+  for (const checkpoint::member& m : record().members) {
+    if (m.live() && m.node != self()) record_is_old(m.node);  // keepers may have been replaced
+  }
   if (std::exchange(no_majority_, true)) return;
   event e;
   e.text = std::to_string(silent.size()) + " of " + std::to_string(record().keepers.size()) +
@@ -263,10 +266,13 @@ P2PDVM_DECL void job::follow_placement() {
     if (const auto* host = record().host(rank)) e.node = host->node;
     tell(event_kind::moved, std::move(e));
   }
-  for (const rank_number rank : mine) {
-    if (!runners_.contains(rank) && !wanted_.contains(rank)) want_rank(rank);
-  }
-  start_ranks();
+  // A program may talk to the others before its restore(), or in a collective right after it;
+  // so ranks that come here begin again together with all others, at the checkpoint that was
+  // committed for the move.
+  const bool arrives = std::any_of(mine.begin(), mine.end(), [&](rank_number rank) {
+    return !runners_.contains(rank) && !wanted_.contains(rank);
+  });
+  if (arrives) roll_back_own();
 }
 
 P2PDVM_DECL void job::want_rank(rank_number rank) {

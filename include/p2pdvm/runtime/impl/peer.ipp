@@ -62,8 +62,11 @@ P2PDVM_DECL peer::~peer() {
 
 P2PDVM_DECL result<> peer::open() {
   if (auto r = open_identity(); !r.ok()) return r;
-  auto log = store::segment_log::open(machine_.disk(), "store", store::segment_log::options());
+  store::segment_log::options how;
+  how.salt = machine_.entropy().next();
+  auto log = store::segment_log::open(machine_.disk(), "store", how);
   if (!log.ok()) return log.error();
+  (*log)->drop_unpinned();
   log_ = std::move(*log);
   if (setting_.listen) {
     if (auto r = open_network(); !r.ok()) return r;
