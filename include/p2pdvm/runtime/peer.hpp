@@ -10,6 +10,7 @@
 #include <p2pdvm/runtime/job.hpp>
 #include <p2pdvm/runtime/peer_context.hpp>
 #include <p2pdvm/runtime/ticket.hpp>
+#include <p2pdvm/store/segment_log.hpp>
 
 #include <functional>
 #include <map>
@@ -114,6 +115,7 @@ class peer final : private messaging::exchange_handler,
   void publish_job();
   void remember_contacts();
   void arm_node();
+  void compact_later();
   void check_may_go();
   void finish(const result<job_results>& results);
 
@@ -124,7 +126,7 @@ class peer final : private messaging::exchange_handler,
   queue_context& ranks_;
   driver_token& token_;
   std::optional<crypto::identity> identity_;
-  std::unique_ptr<store::chunk_log> log_;
+  std::unique_ptr<store::segment_log> log_;
   std::unique_ptr<messaging::exchange> exchange_;
   std::unique_ptr<overlay::node> node_;
   std::optional<peer_context> context_;
@@ -139,7 +141,7 @@ class peer final : private messaging::exchange_handler,
     std::string last_trouble;
   };
   std::optional<joining> joining_;
-  host::timer join_timer_, node_timer_, linger_timer_, publish_timer_;
+  host::timer join_timer_, node_timer_, linger_timer_, publish_timer_, compact_timer_;
   std::uint64_t published_ = 0;
   bool ended_ = false, going_ = false;
   std::optional<epoch_number> stop_at_;  ///< the committed epoch when `stop` was called

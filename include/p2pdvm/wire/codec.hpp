@@ -129,7 +129,11 @@ struct is_variant<std::variant<T...>> : std::true_type {};
 template <class T>
 struct is_array : std::false_type {};
 template <class T, std::size_t N>
-struct is_array<std::array<T, N>> : std::true_type {};
+struct is_array<std::array<T, N>> : std::true_type {
+  /// Elements whose bytes in memory are their encoding.
+  static constexpr bool raw =
+      std::is_same_v<T, std::byte> || (std::is_arithmetic_v<T> && !std::is_same_v<T, bool>);
+};
 template <class T>
 inline constexpr bool unsupported = false;
 
@@ -164,7 +168,11 @@ void writer::operator()(const T& value) {
     size(value.size());
     for (const auto& element : value) (*this)(element);
   } else if constexpr (detail::is_array<T>::value) {
-    for (const auto& element : value) (*this)(element);
+    if constexpr (detail::is_array<T>::raw) {
+      raw(bytes_of(value));
+    } else {
+      for (const auto& element : value) (*this)(element);
+    }
   } else if constexpr (detail::is_optional<T>::value) {
     (*this)(value.has_value());
     if (value) (*this)(*value);
@@ -227,7 +235,13 @@ void reader::operator()(T& value) {
       if (ok_ && !value.insert(std::move(key)).second) fail();
     }
   } else if constexpr (detail::is_array<T>::value) {
-    for (auto& element : value) (*this)(element);
+    if constexpr (detail::is_array<T>::raw) {
+      const byte_view b = raw(sizeof(T));
+      value = T{};
+      if (ok_) std::memcpy(value.data(), b.data(), sizeof(T));
+    } else {
+      for (auto& element : value) (*this)(element);
+    }
   } else if constexpr (detail::is_optional<T>::value) {
     bool present = false;
     (*this)(present);

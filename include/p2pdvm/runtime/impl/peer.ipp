@@ -51,7 +51,8 @@ P2PDVM_DECL peer::peer(host::machine& machine, queue_context& ranks, driver_toke
       join_timer_(machine.clock()),
       node_timer_(machine.clock()),
       linger_timer_(machine.clock()),
-      publish_timer_(machine.clock()) {}
+      publish_timer_(machine.clock()),
+      compact_timer_(machine.clock()) {}
 
 P2PDVM_DECL peer::~peer() {
   *alive_ = false;
@@ -68,6 +69,7 @@ P2PDVM_DECL result<> peer::open() {
   if (!log.ok()) return log.error();
   (*log)->drop_unpinned();
   log_ = std::move(*log);
+  compact_later();
   if (setting_.listen) {
     if (auto r = open_network(); !r.ok()) return r;
   }
@@ -577,6 +579,16 @@ P2PDVM_DECL void peer::send_detector(const node_id& to, byte_view datagram) {
   byte_vector bytes{datagram_kind::detector};
   append(bytes, datagram);
   exchange_->send_datagram(who->key, who->addresses.front(), bytes);
+}
+
+/// Gives the space of collected chunks back, little by little.
+P2PDVM_DECL void peer::compact_later() {
+  constexpr auto pause = std::chrono::seconds(2);
+  constexpr std::size_t bytes_per_turn = 4 * 1024 * 1024;
+  compact_timer_.after(pause, [this] {
+    if (log_->compact(bytes_per_turn) > 0) log_->sync([](const result<>&) {});
+    compact_later();
+  });
 }
 
 P2PDVM_DECL void peer::arm_node() {

@@ -93,7 +93,9 @@ P2PDVM_DECL void reporter::on_event(const event& e, int peer) {
 
 P2PDVM_DECL std::optional<std::string> reporter::sentence(const event& e, int peer) {
   switch (e.kind) {
-    case event_kind::ticket: return fmt::format("ticket: {}", e.text);
+    case event_kind::ticket:
+      if (options_.number_peers) return std::nullopt;  // these peers have it already
+      return fmt::format("ticket: {}", e.text);
     case event_kind::waiting_peers: return fmt::format("waiting for peers: {} of {}", e.count, e.text);
     case event_kind::started: return fmt::format("the job of {} ranks has started", e.count);
     case event_kind::committed: {
