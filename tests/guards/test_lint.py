@@ -97,6 +97,29 @@ class Coroutines(unittest.TestCase):
                      [("tools/x.cpp", 2, "co-await-temporary")])
     self.assertEqual(findings({**types, **in_coroutine("co_await g(bare());")}), [])
 
+  def test_tells_an_aggregate_from_members_and_names_of_other_scopes(self):
+    types = {"include/p2pdvm/checkpoint/t.hpp":
+             "/// Actions.\nnamespace p2pdvm::checkpoint::cut_action {\n"
+             "struct send { std::string to; };\n}\n"}
+    for call in ("port.send(p)", "world->send(p)", "std::send(p)", "mpi::send(p)", "send(p)"):
+      self.assertEqual(findings({**types, **in_coroutine("co_await g(%s);" % call)}), [], call)
+    bad = in_coroutine("co_await g(cut_action::send(p));")
+    self.assertEqual(findings({**types, **bad}), [("tools/x.cpp", 2, "co-await-temporary")])
+    for use in ("using namespace p2pdvm::checkpoint::cut_action;",
+                "using p2pdvm::checkpoint::cut_action::send;"):
+      found = findings({**types, **in_coroutine(use, "co_await g(send(p));")})
+      self.assertEqual(found, [("tools/x.cpp", 3, "co-await-temporary")], use)
+    inner = {"include/p2pdvm/peal/t.hpp": "/// X.\nclass farm {\n  struct job { std::string a; };\n"
+                                          "  task<> f() { co_await g(job(p)); }\n};\n"}
+    self.assertEqual(findings(inner), [("include/p2pdvm/peal/t.hpp", 4, "co-await-temporary")])
+
+  def test_leaves_aggregates_of_numbers_alone(self):
+    types = {"tests/peal/t.hpp": "struct point { double x = 0; int id = 0; };\n"
+                                 "struct named { double x = 0; std::string name; };\n"}
+    self.assertEqual(findings({**types, **in_coroutine("co_await g(point{1.0, 2});")}), [])
+    self.assertEqual(findings({**types, **in_coroutine("co_await g(named{1.0, p});")}),
+                     [("tools/x.cpp", 2, "co-await-temporary")])
+
   def test_finds_braced_default_arguments_of_awaitable_functions(self):
     text = ("/// X.\ntask<int> one(int a, options o = {});\n"
             "result<int> two(options o = {});\ntask<> three(options o = options());\n"
@@ -157,6 +180,7 @@ class Layers(unittest.TestCase):
 
   def test_a_source_file_may_list_the_bodies_of_its_library(self):
     self.assertEqual(self.include("src/host.cpp", "p2pdvm/host/native/impl/src.hpp"), [])
+    self.assertEqual(self.include("src/main.cpp", "p2pdvm/runtime/impl/main_src.hpp"), [])
 
   def test_asio_cereal_and_libsodium_stay_in_their_layers(self):
     for name, rule, good, bad in (

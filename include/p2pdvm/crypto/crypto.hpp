@@ -55,6 +55,21 @@ class hasher {
   alignas(64) std::array<std::byte, 384> state_;
 };
 
+/// Incremental BLAKE2b-512, for protocols that ask for the longer form, as Noise does.
+class hasher512 {
+ public:
+  using digest = std::array<std::byte, 64>;
+  hasher512();
+  hasher512& add(byte_view bytes);
+  [[nodiscard]] digest finish();
+
+ private:
+  alignas(64) std::array<std::byte, 384> state_;
+};
+
+/// Overwrites secret bytes in a way that the compiler does not optimise away.
+void wipe(byte_span secret) noexcept;
+
 /// An Ed25519 key pair; the node id is the hash of its public key.
 class identity {
  public:

@@ -68,6 +68,29 @@ P2PDVM_DECL digest256 hasher::finish() {
   return digest;
 }
 
+P2PDVM_DECL hasher512::hasher512() {
+  static_assert(sizeof(crypto_generichash_state) <= sizeof state_);
+  ::crypto_generichash_init(reinterpret_cast<crypto_generichash_state*>(state_.data()), nullptr, 0,
+                            64);
+}
+
+P2PDVM_DECL hasher512& hasher512::add(byte_view bytes) {
+  ::crypto_generichash_update(reinterpret_cast<crypto_generichash_state*>(state_.data()),
+                              detail::in(bytes), bytes.size());
+  return *this;
+}
+
+P2PDVM_DECL hasher512::digest hasher512::finish() {
+  digest bytes;
+  ::crypto_generichash_final(reinterpret_cast<crypto_generichash_state*>(state_.data()),
+                             detail::out(bytes), bytes.size());
+  return bytes;
+}
+
+P2PDVM_DECL void wipe(byte_span secret) noexcept {
+  ::sodium_memzero(secret.data(), secret.size());
+}
+
 P2PDVM_DECL identity::identity(const secret_key& seed) : seed_(seed) {
   detail::initialise();
   ::crypto_sign_seed_keypair(detail::out(public_.mutable_bytes()),

@@ -2,8 +2,6 @@
 
 #include <p2pdvm/link/noise.hpp>
 
-#include <sodium.h>
-
 #include <algorithm>
 #include <cstring>
 #include <initializer_list>
@@ -15,16 +13,9 @@ namespace detail {
 inline constexpr std::size_t noise_block_bytes = 128;
 
 inline noise::hash_value noise_hash(std::initializer_list<byte_view> parts) {
-  noise::hash_value digest;
-  crypto_generichash_state state;
-  ::crypto_generichash_init(&state, nullptr, 0, digest.size());
-  for (const byte_view part : parts) {
-    ::crypto_generichash_update(&state, reinterpret_cast<const unsigned char*>(part.data()),
-                                part.size());
-  }
-  ::crypto_generichash_final(&state, reinterpret_cast<unsigned char*>(digest.data()),
-                             digest.size());
-  return digest;
+  crypto::hasher512 h;
+  for (const byte_view part : parts) h.add(part);
+  return h.finish();
 }
 
 /// HMAC (RFC 2104) over BLAKE2b-512; `key` is at most a block.
@@ -39,9 +30,9 @@ inline noise::hash_value noise_hmac(byte_view key, std::initializer_list<byte_vi
   for (const byte_view part : parts) append(text, part);
   const noise::hash_value first = noise_hash({text});
   const noise::hash_value digest = noise_hash({outer, first});
-  ::sodium_memzero(inner.data(), inner.size());
-  ::sodium_memzero(outer.data(), outer.size());
-  ::sodium_memzero(text.data(), text.size());
+  crypto::wipe(inner);
+  crypto::wipe(outer);
+  crypto::wipe(text);
   return digest;
 }
 
@@ -127,7 +118,7 @@ P2PDVM_DECL void cipher_state::rekey() {
   std::array<std::byte, crypto::secret_key::size + crypto::tag_bytes> out{};
   seal(~std::uint64_t{0}, {}, zeros, out);
   key_ = crypto::secret_key(byte_view(out).first(crypto::secret_key::size));
-  ::sodium_memzero(out.data(), out.size());
+  crypto::wipe(out);
 }
 
 P2PDVM_DECL symmetric_state::symmetric_state(std::string_view name, cipher kind)
@@ -140,7 +131,7 @@ P2PDVM_DECL symmetric_state::symmetric_state(std::string_view name, cipher kind)
   ck_ = h_;
 }
 
-P2PDVM_DECL symmetric_state::~symmetric_state() { ::sodium_memzero(ck_.data(), ck_.size()); }
+P2PDVM_DECL symmetric_state::~symmetric_state() { crypto::wipe(ck_); }
 
 P2PDVM_DECL void symmetric_state::mix_key(byte_view input) {
   const auto [ck, key] = detail::noise_hkdf(ck_, input);

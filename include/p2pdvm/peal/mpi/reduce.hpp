@@ -137,7 +137,7 @@ class reductions : public broadcasts {
   /// Of the ranks below this one; rank 0 gets `identity`.
   template <class T, class Op = plus>
   task<std::remove_cvref_t<T>> exscan(
-      T&& value, Op op = Op(), std::remove_cvref_t<T> identity = {},
+      T&& value, Op op = Op(), std::remove_cvref_t<T> identity = std::remove_cvref_t<T>(),
       std::source_location where = std::source_location::current()) {
     return scanned_below<std::remove_cvref_t<T>>(
         value, op, std::move(identity), prepared<T, Op>(detail::operation::exscan, where));

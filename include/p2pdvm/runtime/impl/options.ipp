@@ -6,13 +6,68 @@
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <memory>
+#include <sstream>
 #include <string_view>
 
 namespace p2pdvm::runtime {
 
 namespace detail {
+
+/// Names, meanings and defaults, wrapped; without the library's remarks on types and exclusions.
+class help_format final : public CLI::Formatter {
+ public:
+  help_format() { column_width(left); }
+  std::string make_usage(const CLI::App*, std::string name) const override {
+    return "Usage: " + name + " [OPTIONS] [-- OPTIONS OF THE PROGRAM]\n";
+  }
+  std::string make_option_opts(const CLI::Option* o) const override {
+    return o->get_type_size() == 0 ? std::string() : " " + o->get_type_name();
+  }
+  std::string make_option_desc(const CLI::Option* o) const override {
+    const std::string usual = o->get_default_str();
+    return wrapped(o->get_description() + (usual.empty() ? "" : " [" + usual + "]"));
+  }
+  static std::string wrapped(const std::string& text) {
+    std::string lines, word;
+    std::size_t column = 0;
+    std::istringstream words(text);
+    while (words >> word) {
+      const bool fits = column + 1 + word.size() <= width - left;
+      if (column > 0) lines += fits ? ' ' : '\n';
+      column = column > 0 && fits ? column + 1 + word.size() : word.size();
+      lines += word;
+    }
+    return lines;
+  }
+  static constexpr std::size_t left = 30, width = 100;
+};
+
+/// Whole numbers of a range; the sentence says which.
+inline CLI::Validator between(std::uint32_t low, std::uint32_t high) {
+  return CLI::Validator(
+      [low, high](std::string& text) -> std::string {
+        std::uint32_t n = 0;
+        const char* end = text.data() + text.size();
+        const auto [stop, ec] = std::from_chars(text.data(), end, n);
+        if (ec == std::errc() && stop == end && n >= low && n <= high) return {};
+        return "write a number from " + std::to_string(low) + " to " + std::to_string(high) +
+               ", not '" + text + "'";
+      },
+      "");
+}
+
+/// A number of seconds that is not negative.
+inline std::string check_seconds(const std::string& text) {
+  double seconds = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, ec] = std::from_chars(text.data(), end, seconds);
+  if (ec == std::errc() && stop == end && seconds >= 0) return {};
+  return "write a number of seconds, not '" + text + "'";
+}
 
 /// "auto", "off" or seconds.
 inline std::string check_interval(const std::string& text) {
@@ -23,71 +78,122 @@ inline std::string check_interval(const std::string& text) {
   return "write auto, off or a number of seconds, not '" + text + "'";
 }
 
-inline void add_peer_options(CLI::App& app, command_line& out) {
-  app.add_option("--ranks", out.ranks, "virtual processors of the job")
-      ->check(CLI::Range(1u, limits::ranks_max))
-      ->capture_default_str();
+inline void add_place_options(CLI::App& app, command_line& out) {
+  constexpr const char* group = "Where the job runs";
+  app.add_option("--ranks", out.ranks, "virtual processors of the job, however many peers run it")
+      ->check(between(1, limits::ranks_max))
+      ->type_name("N")
+      ->capture_default_str()
+      ->group(group);
   auto* local = app.add_option("--local", out.local,
-                               "run N peer processes on this machine that talk as strangers would")
-                    ->check(CLI::Range(1u, 256u))
-                    ->type_name("N");
-  auto* host = app.add_flag("--host", out.host, "make a job for several machines: prints a ticket");
-  app.add_option("--peers", out.peers, "with --host: start when N peers are there, this one included")
-      ->check(CLI::Range(1u, static_cast<std::uint32_t>(limits::members_max)))
-      ->type_name("N");
-  auto* join = app.add_option("--join", out.join, "join the job of this ticket; needs nothing else")
-                   ->type_name("TICKET");
-  auto* simulate =
-      app.add_option("--simulate", out.simulate,
-                     "run in the simulator, in virtual time, over a network of this profile: "
-                     "loopback, lan, planetlab, residential or intercontinental")
-          ->type_name("PROFILE");
-  local->excludes(host)->excludes(join)->excludes(simulate);
-  host->excludes(join)->excludes(simulate);
-  join->excludes(simulate);
-  app.add_option("--seed", out.seed, "with --simulate: the same seed gives the same run")
-      ->capture_default_str();
-  app.add_option("--churn", out.churn,
-                 "with --simulate: peers die after this many seconds on average")
-      ->check(CLI::NonNegativeNumber)
-      ->type_name("SECONDS");
-  app.add_option("--latency-matrix", out.latency_matrix,
-                 "with --simulate: round trips from a square matrix (milliseconds) instead of the profile")
-      ->type_name("FILE");
-  app.add_flag("--matrix-in-seconds", out.matrix_in_seconds, "the numbers of --latency-matrix are seconds");
-}
-
-inline void add_run_options(CLI::App& app, command_line& out) {
-  app.add_option("--listen", out.listen, "address and port for other peers; default: any, chosen")
+                               "on this machine, as N peer processes that talk over sockets as "
+                               "separate machines would; kill any of them")
+                    ->check(between(1, 256))
+                    ->type_name("N")
+                    ->group(group);
+  auto* host = app.add_flag("--host", out.host,
+                            "on several machines: make the job and print a ticket for the others")
+                   ->group(group);
+  app.add_option("--peers", out.peers,
+                 "with --host: begin when N peers are there, this one included; with --simulate: "
+                 "how many to simulate")
+      ->check(between(1, static_cast<std::uint32_t>(limits::members_max)))
+      ->type_name("N")
+      ->group(group);
+  auto* join = app.add_option("--join", out.join,
+                              "take part in the job of this ticket; its ranks, options and inputs "
+                              "come with the job")
+                   ->type_name("TICKET")
+                   ->group(group);
+  app.add_option("--listen", out.listen,
+                 "with --host or --join: where other peers reach this one; default: a free port on "
+                 "every address of this machine")
       ->type_name("ADDR:PORT")
+      ->group(group)
       ->check([](const std::string& text) {
         const auto parsed = address::parse(text);
         return parsed.ok() ? std::string() : parsed.error().message();
       });
-  app.add_option("--data", out.data,
-                 "folder for identity, snapshots and known peers; default: below "
-                 "$XDG_STATE_HOME/p2pdvm")
-      ->type_name("DIR");
-  app.add_option("--checkpoint-every", out.checkpoint_every,
-                 "auto (from failures seen and costs measured), a number of seconds, or off")
-      ->check(check_interval)
-      ->type_name("auto|SECONDS|off")
-      ->capture_default_str();
-  app.add_option("--replicas", out.replicas, "copies of each piece of a checkpoint")
-      ->check(CLI::Range(1u, 16u))
-      ->type_name("N")
-      ->capture_default_str();
-  app.add_flag("--resume", out.resume, "continue the job kept in --data from its last checkpoint");
   app.add_option("--threads", out.threads, "threads that run ranks in this process")
-      ->check(CLI::Range(1u, 256u))
+      ->check(between(1, 256))
       ->type_name("N")
-      ->capture_default_str();
-  app.add_flag("--quiet", out.quiet, "print results and errors only");
-  app.add_flag("--json", out.json, "print one JSON object a line instead of sentences");
-  app.add_option("--trace", out.trace, "write every event to this file, one JSON object a line")
-      ->type_name("FILE");
+      ->capture_default_str()
+      ->group(group);
+  local->excludes(host)->excludes(join);
+  host->excludes(join);
+}
+
+inline void add_simulator_options(CLI::App& app, command_line& out) {
+  constexpr const char* group = "In the simulator";
+  auto* simulate =
+      app.add_option("--simulate", out.simulate,
+                     "run all peers in this process and in virtual time, over a simulated network: "
+                     "loopback, lan, planetlab, residential or intercontinental")
+          ->type_name("PROFILE")
+          ->group(group);
+  for (const char* other : {"--local", "--host", "--join"}) simulate->excludes(app.get_option(other));
+  app.add_option("--seed", out.seed, "the same seed gives the same run, event by event")
+      ->type_name("N")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--churn", out.churn, "peers die, each after this long on average; 0: none does")
+      ->check(check_seconds)
+      ->type_name("SECONDS")
+      ->group(group);
+  app.add_option("--latency-matrix", out.latency_matrix,
+                 "round trips between peers from a file that holds a square matrix [ms], instead of "
+                 "a profile's")
+      ->type_name("FILE")
+      ->group(group);
+  app.add_flag("--matrix-in-seconds", out.matrix_in_seconds, "that matrix is in seconds")
+      ->group(group);
+}
+
+inline void add_data_options(CLI::App& app, command_line& out) {
+  constexpr const char* group = "Checkpoints and data";
+  app.add_option("--data", out.data,
+                 "folder for this peer's identity, checkpoints and known peers; default: "
+                 "$XDG_STATE_HOME/p2pdvm/" + app.get_name())
+      ->type_name("DIR")
+      ->group(group);
+  app.add_flag("--resume", out.resume, "continue the job kept in that folder from its last checkpoint")
+      ->group(group);
+  app.add_option("--checkpoint-every", out.checkpoint_every,
+                 "auto (from the losses seen and the costs measured), a number of seconds, or off")
+      ->check(check_interval)
+      ->type_name("WHEN")
+      ->capture_default_str()
+      ->group(group);
+  app.add_option("--replicas", out.replicas, "peers that keep a copy of each piece of a checkpoint")
+      ->check(between(1, 16))
+      ->type_name("N")
+      ->capture_default_str()
+      ->group(group);
+}
+
+inline void add_output_options(CLI::App& app, command_line& out) {
+  constexpr const char* group = "Output";
+  app.add_flag("--quiet", out.quiet, "print results and errors only")->group(group);
+  app.add_flag("--json", out.json, "print one JSON object a line instead of sentences")->group(group);
+  app.add_option("--trace", out.trace, "append every event to this file, one JSON object a line")
+      ->type_name("FILE")
+      ->group(group);
+  app.set_help_flag("-h,--help", "print this text")->group(group);
   app.add_option("--local-index", out.local_index)->group("");
   app.add_option("--event-fd", out.event_fd)->group("");
+}
+
+/// What is wrong with words that are no options, `own` being whether they stand before `--`.
+inline std::string describe_extras(const CLI::App& app, const peal::program& program, bool own) {
+  std::string word;
+  for (const std::string& extra : app.remaining()) {
+    if (word.empty() || (extra.starts_with("-") && !word.starts_with("-"))) word = extra;
+  }
+  for (const auto& o : program.options()) {
+    if (own && (word == "--" + o.name || word.starts_with("--" + o.name + "=")))
+      return "'--" + o.name + "' is the program's own option: write it after '--'";
+  }
+  return (word.starts_with("-") ? "there is no option '" : "there is nothing to do with '") + word + "'";
 }
 
 /// The part after `--`.
@@ -104,11 +210,16 @@ inline std::optional<parse_exit> parse_program_options(std::vector<std::string> 
                                                        : out.outputs;
     std::string& value = map[o.name];
     value = o.fallback;
-    app.add_option("--" + o.name, value, o.help);
+    app.add_option("--" + o.name, value, o.help)
+        ->type_name(o.kind == peal::program::kind::option ? "VALUE" : "FILE");
   }
   std::reverse(words.begin(), words.end());  // CLI11 takes them from the back
   try {
     app.parse(words);
+  } catch (const CLI::ExtrasError&) {
+    return parse_exit{2, program.name() + ": after '--': " + describe_extras(app, program, false) +
+                             (out.join.empty() ? "" : " (a joiner gives output options only)") +
+                             "; see " + program.name() + " --help\n"};
   } catch (const CLI::ParseError& e) {
     return parse_exit{2, program.name() + ": after '--': " + e.what() +
                              (out.join.empty() ? "" : " (a joiner gives output options only)") +
@@ -125,15 +236,23 @@ inline std::string program_help(const peal::program& program) {
   for (const auto& o : program.options()) {
     const bool file = o.kind != peal::program::kind::option;
     std::string head = "  --" + o.name + (file ? " FILE" : " VALUE");
-    head.resize(std::max<std::size_t>(head.size() + 2, 30), ' ');
+    head.resize(std::max<std::size_t>(head.size() + 2, help_format::left), ' ');
     text += head + o.help + (o.fallback.empty() ? "" : " [" + o.fallback + "]") + "\n";
   }
-  return text + "\nExamples:\n"
-         "  " + program.name() + " --ranks 8                       all ranks in this process\n"
-         "  " + program.name() + " --ranks 8 --local 4             four peer processes on this machine\n"
-         "  " + program.name() + " --ranks 8 --peers 4 --host      print a ticket, wait for three more machines\n"
-         "  " + program.name() + " --join TICKET                   on each of them\n"
-         "  " + program.name() + " --ranks 64 --simulate planetlab the same program in the simulator\n";
+  text += std::string(text.empty() ? "" : "\n") + "Examples:\n";
+  const auto example = [&](std::string_view arguments, std::string_view meaning) {
+    std::string line = "  " + program.name();
+    (line += ' ') += arguments;
+    line.resize(std::max(line.size() + 2, program.name().size() + 36), ' ');
+    ((text += line) += meaning) += '\n';
+  };
+  example("--ranks 8", "all ranks in this process");
+  example("--ranks 8 --local 4", "four peer processes on this machine");
+  example("--ranks 8 --peers 4 --host", "print a ticket, wait for three more machines");
+  example("--join TICKET", "on each of them");
+  example("--ranks 64 --simulate planetlab", "the same program in the simulator");
+  text.pop_back();
+  return text;
 }
 
 }  // namespace detail
@@ -159,10 +278,16 @@ P2PDVM_DECL std::optional<parse_exit> parse_command_line(int argc, const char* c
     }
   }
   CLI::App app(program.description(), program.name());
+  app.formatter(std::make_shared<detail::help_format>());
   app.footer(detail::program_help(program));
-  app.set_version_flag("--version", program.name() + " on p2pdvm " P2PDVM_VERSION_STRING);
-  detail::add_peer_options(app, out);
-  detail::add_run_options(app, out);
+  app.set_help_flag();  // the groups of the help stand in the order of their first options
+  detail::add_place_options(app, out);
+  detail::add_simulator_options(app, out);
+  detail::add_data_options(app, out);
+  detail::add_output_options(app, out);
+  app.set_version_flag("--version", program.name() + " on p2pdvm " P2PDVM_VERSION_STRING,
+                       "print which p2pdvm this program is built with")
+      ->group("Output");
   std::reverse(own.begin(), own.end());
   try {
     app.parse(own);
@@ -170,6 +295,9 @@ P2PDVM_DECL std::optional<parse_exit> parse_command_line(int argc, const char* c
     return parse_exit{0, app.help()};
   } catch (const CLI::CallForVersion&) {
     return parse_exit{0, program.name() + " on p2pdvm " P2PDVM_VERSION_STRING "\n"};
+  } catch (const CLI::ExtrasError&) {
+    return parse_exit{2, program.name() + ": " + detail::describe_extras(app, program, true) +
+                             "; see " + program.name() + " --help\n"};
   } catch (const CLI::ParseError& e) {
     return parse_exit{2, program.name() + ": " + e.what() + "; see " + program.name() +
                              " --help\n"};

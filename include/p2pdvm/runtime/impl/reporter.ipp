@@ -79,7 +79,8 @@ P2PDVM_DECL void reporter::on_event(const event& e, int peer) {
     differ_ |= digest_ != e.text;
   }
   if (options_.json) {
-    if (!options_.quiet) fmt::print("{}\n", to_json(e, peer));
+    const bool matters = e.kind == event_kind::done || e.kind == event_kind::failed;
+    if (!options_.quiet || matters) fmt::print("{}\n", to_json(e, peer));
     std::fflush(stdout);
     return;
   }
@@ -97,13 +98,13 @@ P2PDVM_DECL std::optional<std::string> reporter::sentence(const event& e, int pe
       if (options_.number_peers) return std::nullopt;  // these peers have it already
       return fmt::format("ticket: {}", e.text);
     case event_kind::waiting_peers: return fmt::format("waiting for peers: {} of {}", e.count, e.text);
-    case event_kind::started: return fmt::format("the job of {} ranks has started", e.count);
+    case event_kind::started: return fmt::format("the job of {} rank{} has started", e.count, e.count == 1 ? "" : "s");
     case event_kind::committed: {
       const double at = to_seconds(e.at.time_since_epoch());
       // In an undisturbed run one line in five seconds is enough.
       if (last_committed_at_ >= 0 && at - last_committed_at_ < 5) return std::nullopt;
       last_committed_at_ = at;
-      return fmt::format("checkpoint {} committed, {} after its cut, {} cop{} of each piece",
+      return fmt::format("checkpoint {} committed {} after it was taken, {} cop{} of each piece",
                          e.epoch.value(), detail::human_time(e.seconds), e.count, e.count == 1 ? "y" : "ies");
     }
     case event_kind::abandoned:
@@ -121,7 +122,7 @@ P2PDVM_DECL std::optional<std::string> reporter::sentence(const event& e, int pe
                          options_.number_peers ? fmt::format("peer {}", peer) : std::string("this peer"),
                          e.epoch == epoch_number() ? std::string("the beginning") : fmt::format("checkpoint {}", e.epoch.value()));
     case event_kind::recovered:
-      return fmt::format("recovered: all ranks run again, {} after the decision", detail::human_time(e.seconds));
+      return fmt::format("recovered: all ranks run again, {} after the decision to go back", detail::human_time(e.seconds));
     case event_kind::moved: return fmt::format("  rank {} moves to {}", e.rank->value(), name(e.node));
     case event_kind::leaving: return std::string("leaving: ranks are handed over at a last checkpoint");
     case event_kind::left: return fmt::format("{} has left", name(e.node));

@@ -24,9 +24,8 @@ class churn {
 
  private:
   void next() {
-    std::size_t alive = 0;
-    for (std::size_t i = 0; i < cluster_.size(); ++i) alive += cluster_.alive(i) ? 1 : 0;
-    const double rate = static_cast<double>(std::max<std::size_t>(alive, 1)) / mean_;
+    // As if all peers lived; `strike` leaves out those that do not, at the time of the strike.
+    const double rate = static_cast<double>(cluster_.size()) / mean_;
     const double wait = -std::log(1 - random_.unit()) / rate;
     cluster_.network().call_at(cluster_.network().now() + from_seconds(wait), [this] {
       strike();
@@ -38,7 +37,7 @@ class churn {
     for (std::size_t i = 0; i < cluster_.size(); ++i) {
       if (cluster_.alive(i)) alive.push_back(i);
     }
-    if (alive.size() < 3) return;
+    if (random_.below(cluster_.size()) >= alive.size() || alive.size() < 3) return;
     job* j = cluster_.at(alive[0]).current_job();
     if (j == nullptr || j->record().state != checkpoint::job_state::running ||
         j->record().live_count() != alive.size() || j->now().ranks_ready < j->record().ranks)
@@ -102,8 +101,8 @@ P2PDVM_DECL int run_simulated(const peal::program& program, const command_line& 
       return fail(written.error().message());
     break;
   }
-  report.say(fmt::format("{:.3f} s of virtual time, {} events, {} deaths; replay with --seed {}", seconds,
-                         cluster.network().events(), deaths.deaths(), how.seed));
+  report.say(fmt::format("{:.3f} s of virtual time, {} events, {} death{}; replay with --seed {}", seconds,
+                         cluster.network().events(), deaths.deaths(), deaths.deaths() == 1 ? "" : "s", how.seed));
   if (!how.json && !report.digest().empty()) fmt::print("digest: {}\n", report.digest());
   return 0;
 }
