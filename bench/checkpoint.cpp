@@ -147,7 +147,7 @@ void measure_cuts(const settings& how, report& out) {
 
 void measure_overhead(const settings& how, report& out) {
   peal::program program("heat", heat::body);
-  const std::string size = how.quick ? "16" : "512", steps = how.quick ? "20" : "2000";
+  const std::string size = how.quick ? "16" : "512", steps = how.quick ? "20" : "8000";
   program.option("size", size, "cells on each side").option("steps", steps, "to compute");
   program.input("input", "none").output("output", "unused");
   const duration interval = std::chrono::milliseconds(how.quick ? 20 : 500);

@@ -150,7 +150,8 @@ run_cost job_cost(const sim::options& how, std::uint32_t peers, int steps) {
     runtime::simulated_cluster cluster(program, std::move(o));
     if (!cluster.run(std::chrono::hours(24)))
       throw std::runtime_error("a simulated job of " + std::to_string(peers) +
-                               " peers has not ended after a day of virtual time");
+                               " peers, seed " + std::to_string(how.seed) +
+                               ", has not ended after a day of virtual time");
     cost.virtual_seconds = to_seconds(cluster.network().now().time_since_epoch());
     cost.events = cluster.network().events();
   });
