@@ -1,0 +1,280 @@
+/// checkpoint: what a cut costs the program, how soon it is safe, and how soon a lost rank runs again.
+#include "runs.hpp"
+#include "suites.hpp"
+
+#include "../examples/applications/heat.hpp"
+
+#include <p2pdvm/peal/mpi.hpp>
+#include <p2pdvm/peal/rank.hpp>
+
+#include <signal.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace p2pdvm::bench {
+
+namespace {
+
+using runtime::event_kind;
+
+measurement made(const char* metric, const char* system, std::string_view unit, double value,
+                 parameter_map parameters) {
+  measurement m;
+  m.benchmark = "checkpoint";
+  m.system = system;
+  m.profile = "native";
+  m.parameters = std::move(parameters);
+  m.metric = metric;
+  m.unit = unit;
+  m.value = value;
+  return m;
+}
+
+// --- cuts on demand ---
+
+/// Shared by the ranks of one embedded run and the watcher of its events. A program's body is a
+/// plain function, which finds it in `cuts_now`.
+struct cut_series {
+  std::size_t bytes = 0;  ///< of each rank
+  double dirty = 1;       ///< fraction of chunks that change between cuts
+  int wanted = 1;         ///< checkpoints, after one that warms up
+  embedded_run* run = nullptr;
+  std::atomic<std::uint64_t> cuts{0}, settled{0}, commits{0};
+  std::vector<double> pauses, copies, commit_latencies;
+};
+cut_series* cuts_now = nullptr;
+
+void make_dirty(std::vector<std::byte>& region, double fraction) {
+  constexpr std::size_t chunk = 64 << 10;
+  const double end = static_cast<double>(region.size()) * fraction;
+  for (std::size_t at = 0; static_cast<double>(at) < end; at += chunk)
+    region[at] = static_cast<std::byte>(std::to_integer<unsigned>(region[at]) + 1);
+}
+
+/// Wishes for checkpoints one after another and times the safe points that take them.
+task<> cut_body(peal::rank& rank) {
+  cut_series& series = *cuts_now;
+  mpi::communicator world(rank);
+  std::vector<std::byte> region(series.bytes);
+  for (std::size_t i = 0; i < region.size(); ++i) region[i] = static_cast<std::byte>(rank.random()());
+  std::vector<std::byte> target(region);
+  rank.region("region", region);
+  co_await rank.restore();
+  const bool first = rank.id() == 0;
+  std::uint64_t asked = 0;
+  for (int taken = 0; taken <= series.wanted;) {
+    if (asked <= series.settled) {  // nothing is outstanding
+      make_dirty(region, series.dirty);
+      asked = series.settled + 1;
+      if (first) {
+        const double begin = rank.now();
+        std::memcpy(target.data(), region.data(), region.size());
+        series.copies.push_back(rank.now() - begin);
+        series.run->wish();
+      }
+    }
+    const std::uint64_t before = series.cuts;
+    const double begin = rank.now();
+    co_await rank.safe_point();
+    if (first && series.cuts != before) series.pauses.push_back(rank.now() - begin);
+    // Lets the driver work, as waiting for messages would.
+    co_await rank.sleep(std::chrono::microseconds(200));
+    taken = co_await world.allreduce(static_cast<int>(series.commits), mpi::minimum());
+  }
+}
+
+void run_cuts(cut_series& series, std::uint32_t ranks) {
+  const peal::program program("cuts", cut_body);
+  embedded_run::options how;
+  how.ranks = ranks;
+  how.checkpoint_interval = duration::zero();
+  embedded_run run(program, how, [&series](const runtime::event& e) {
+    if (e.kind == event_kind::cut) ++series.cuts;
+    if (e.kind == event_kind::abandoned) ++series.settled;
+    if (e.kind != event_kind::committed) return;
+    ++series.settled;
+    ++series.commits;
+    series.commit_latencies.push_back(e.seconds);
+  });
+  series.run = &run;
+  cuts_now = &series;
+  (void)run.run();
+  cuts_now = nullptr;
+  for (auto* figures : {&series.pauses, &series.copies, &series.commit_latencies}) {
+    if (figures->size() > 1) figures->erase(figures->begin());  // memory was touched first there
+  }
+}
+
+void measure_cuts(const settings& how, report& out) {
+  struct sizes {
+    std::uint32_t ranks;
+    std::size_t bytes;
+    double dirty;
+  };
+  const std::vector<sizes> cases =
+      how.quick ? std::vector<sizes>{{1, 64 << 10, 1}}
+                : std::vector<sizes>{{1, 1 << 20, 1}, {1, 16 << 20, 1}, {1, 16 << 20, 0.02},
+                                     {1, 64 << 20, 0.02}, {64, 1 << 20, 0.02}};
+  for (const sizes& s : cases) {
+    cut_series series;
+    series.bytes = s.bytes;
+    series.dirty = s.dirty;
+    series.wanted = how.quick ? 2 : 15;
+    run_cuts(series, s.ranks);
+    parameter_map p;
+    p["path"] = "process";
+    p["bytes"] = s.bytes;  // of each rank
+    p["dirty"] = s.dirty;
+    p["ranks"] = s.ranks;
+    p["processes"] = 1;
+    if (s.ranks == 1) {  // with more, a rank's pause holds the others' work too
+      const double pause = median(series.pauses), copy = median(series.copies);
+      out.add(made("pause", "p2pdvm", seconds_unit, pause, p));
+      out.add(made("pause", "memcpy", seconds_unit, copy, p));
+      out.add(made("pause_ratio", "p2pdvm", fraction_unit, pause / copy, p));
+    }
+    out.add(made("commit_latency", "p2pdvm", seconds_unit, median(series.commit_latencies), p));
+  }
+}
+
+// --- overhead ---
+
+void measure_overhead(const settings& how, report& out) {
+  peal::program program("heat", heat::body);
+  const std::string size = how.quick ? "16" : "512", steps = how.quick ? "20" : "8000";
+  program.option("size", size, "cells on each side").option("steps", steps, "to compute");
+  program.input("input", "none").output("output", "unused");
+  const duration interval = std::chrono::milliseconds(how.quick ? 20 : 500);
+  std::vector<double> with, without;
+  int commits = 0;
+  const int repetitions = how.quick ? 1 : 5;
+  for (int r = 0; r < repetitions; ++r) {
+    for (const bool checkpoints : {false, true}) {
+      embedded_run::options o;
+      o.ranks = 4;
+      o.checkpoint_interval = checkpoints ? interval : duration::zero();
+      o.program_options = {{"size", size}, {"steps", steps}};
+      embedded_run run(program, o, [&](const runtime::event& e) {
+        commits += checkpoints && e.kind == event_kind::committed ? 1 : 0;
+      });
+      (void)run.run();
+      (checkpoints ? with : without).push_back(run.seconds());
+    }
+  }
+  parameter_map p;
+  p["path"] = "process";
+  p["bytes"] = std::stoul(size) * std::stoul(size) * sizeof(double);
+  p["ranks"] = 4;
+  p["processes"] = 1;
+  p["interval"] = to_seconds(interval);
+  p["commits"] = commits / repetitions;
+  out.add(made("run_time", "p2pdvm", seconds_unit, median(with), p));
+  out.add(made("checkpoint_overhead", "p2pdvm", fraction_unit, median(with) / median(without) - 1, p));
+}
+
+// --- a lost rank ---
+
+/// Goes on until it was restored once, then ends soon.
+task<> replacement_body(peal::rank& rank) {
+  mpi::communicator world(rank);
+  std::vector<std::byte> region(static_cast<std::size_t>(rank.option<int>("bytes")));
+  std::uint64_t step = 0;
+  rank.region("region", region);
+  rank.state("step", step);
+  const bool again = co_await rank.restore();
+  if (!again) {
+    for (std::size_t i = 0; i < region.size(); ++i) region[i] = static_cast<std::byte>(rank.random()());
+  }
+  const std::uint64_t end = again ? step + 20 : std::uint64_t{1} << 40;
+  while (step < end) {
+    make_dirty(region, 0.02);
+    co_await rank.sleep(std::chrono::milliseconds(5));
+    ++step;
+    co_await rank.safe_point();
+  }
+}
+
+struct replacement {
+  double detection = 0;    ///< kill to the first event "lost"
+  double restoration = 0;  ///< from there until every rank runs again
+};
+
+/// Four peers with a rank each; one is killed once two checkpoints are committed.
+replacement replace_one(std::size_t bytes) {
+  const peal::program program = replacement_program();
+  const temporary_folder folder;
+  const std::string trace = folder.path() + "/trace";
+  process peers(program.name(), {"--ranks", "4", "--local", "4", "--data", folder.path() + "/data",
+                                 "--checkpoint-every", "0.5", "--trace", trace, "--", "--bytes",
+                                 std::to_string(bytes)});
+  int victim = -1;
+  double killed_at = 0;
+  const auto line = [&](std::string_view text) {
+    int peer = 0, pid = 0;
+    if (std::sscanf(std::string(text).c_str(), "peer %d pid %d", &peer, &pid) == 2 && peer == 2)
+      victim = pid;
+  };
+  const auto tick = [&] {
+    if (killed_at > 0 || victim < 0) return;
+    std::uint64_t newest = 0;
+    for (const std::string& l : lines_of(trace)) {
+      const auto e = nlohmann::json::parse(l, nullptr, false);
+      if (!e.is_discarded() && e.value("event", "") == "committed") newest = e.value("epoch", 0u);
+    }
+    if (newest < 2) return;
+    killed_at = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    ::kill(victim, SIGKILL);
+  };
+  const auto status = peers.wait(std::chrono::seconds(60), line, tick);
+  if (!status || *status != 0)
+    throw std::runtime_error("four peers, one of them killed, did not end well" +
+                             std::string(status ? "" : " within 60 s"));
+  double lost = 0, recovered = 0;
+  for (const std::string& l : lines_of(trace)) {
+    const auto e = nlohmann::json::parse(l);
+    const double at = e.at("time");
+    if (lost == 0 && at > killed_at && e.at("event") == "lost") lost = at;
+    if (recovered == 0 && lost > 0 && e.at("event") == "recovered") recovered = at;
+  }
+  if (recovered == 0) throw std::runtime_error("a peer was killed and nobody told of the recovery");
+  return {lost - killed_at, recovered - lost};
+}
+
+void measure_replacement(const settings& how, report& out) {
+  const std::size_t bytes = how.quick ? 64 << 10 : 16 << 20;
+  std::vector<double> detections, restorations;
+  for (int r = 0; r < (how.quick ? 1 : 5); ++r) {
+    const replacement one = replace_one(bytes);
+    detections.push_back(one.detection);
+    restorations.push_back(one.restoration);
+  }
+  parameter_map p;
+  p["path"] = "tcp";
+  p["bytes"] = bytes;  // of each rank
+  p["ranks"] = 4;
+  p["processes"] = 4;
+  out.add(made("detection_time", "p2pdvm", seconds_unit, median(detections), p));
+  out.add(made("rank_replacement_time", "p2pdvm", seconds_unit, median(restorations), p));
+}
+
+}  // namespace
+
+peal::program replacement_program() {
+  peal::program p("p2pdvm-bench-replacement", replacement_body);
+  p.option("bytes", "65536", "of each rank's region");
+  return p;
+}
+
+void run_checkpoint(const settings& how, report& out) {
+  measure_cuts(how, out);
+  measure_overhead(how, out);
+  measure_replacement(how, out);
+}
+
+}  // namespace p2pdvm::bench

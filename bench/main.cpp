@@ -1,0 +1,65 @@
+/// p2pdvm-bench: measures this machine; docs/performance.md says what the figures mean.
+///
+///     p2pdvm-bench messaging --json
+#include "suites.hpp"
+
+#include <p2pdvm/runtime/main.hpp>
+
+#include <CLI/CLI.hpp>
+
+#include <exception>
+#include <string>
+
+namespace {
+
+using namespace p2pdvm::bench;
+
+struct suite {
+  const char* name;
+  void (*run)(const settings&, report&);
+};
+constexpr suite suites[] = {{"messaging", run_messaging},
+                            {"checkpoint", run_checkpoint},
+                            {"store", run_store},
+                            {"simulator", run_simulator}};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  // Suites start this program again as peers of a job, under the name of the job's program.
+  for (const auto& program : {messaging_program(), replacement_program()}) {
+    if (program.name() == argv[0]) return p2pdvm::main(argc, argv, program);
+  }
+  CLI::App app("Measures p2pdvm on this machine.\n"
+               "  messaging   latency, bandwidth and rate between two ranks\n"
+               "  checkpoint  what a checkpoint costs, and how soon a lost rank runs again\n"
+               "  store       chunks to disk, and their names\n"
+               "  simulator   events per second, for swarms and whole jobs\n"
+               "  all         one after another",
+               "p2pdvm-bench");
+  std::string wanted;
+  bool json = false;
+  settings how;
+  app.add_option("suite", wanted, "which to run")
+      ->required()
+      ->check(CLI::IsMember({"messaging", "checkpoint", "store", "simulator", "all"}));
+  app.add_flag("--json", json, "one JSON object a line: benchmark, system, profile, parameters, "
+                               "metric, unit, value");
+  app.add_option("--latency-matrix", how.latency_matrix,
+                 "simulator: also with round trips from this square matrix (milliseconds)");
+  app.add_flag("--matrix-in-seconds", how.matrix_in_seconds, "its numbers are seconds");
+  app.add_flag("--quick", how.quick, "tiny counts: shows that it works, measures nothing");
+  CLI11_PARSE(app, argc, argv);
+  report out(json);
+  int failures = 0;
+  for (const suite& s : suites) {
+    if (wanted != s.name && wanted != "all") continue;
+    try {
+      s.run(how, out);
+    } catch (const std::exception& e) {
+      fmt::print(stderr, "p2pdvm-bench: {}: {}\n", s.name, e.what());
+      ++failures;
+    }
+  }
+  return failures == 0 ? 0 : 1;
+}

@@ -1,0 +1,37 @@
+"""Runs one suite of p2pdvm-bench with tiny counts and checks the form of its JSON lines."""
+import json
+import math
+import subprocess
+import sys
+
+KEYS = ["benchmark", "system", "profile", "parameters", "metric", "unit", "value"]
+UNITS = {"seconds", "bytes", "per second", "bytes per second", "fraction"}
+METRICS = {
+    "messaging": {"half_rtt", "message_rate", "bandwidth"},
+    "checkpoint": {"pause", "pause_ratio", "commit_latency", "run_time", "checkpoint_overhead",
+                   "detection_time", "rank_replacement_time"},
+    "store": {"chunk_id_rate", "chunk_id_ratio", "seal_rate", "ingest", "ingest_ratio"},
+    "simulator": {"event_rate", "speedup"},
+}
+
+
+def main():
+  program, suite = sys.argv[1:]
+  run = subprocess.run([program, suite, "--json", "--quick"], stdout=subprocess.PIPE, text=True)
+  if run.returncode != 0:
+    sys.exit("p2pdvm-bench %s ended with status %d" % (suite, run.returncode))
+  seen, paths = set(), set()
+  for line in run.stdout.splitlines():
+    m = json.loads(line)
+    assert list(m) == KEYS, line
+    assert m["benchmark"] == suite and m["unit"] in UNITS, line
+    assert isinstance(m["parameters"], dict) and m["parameters"]["processes"] >= 1, line
+    assert math.isfinite(m["value"]), line
+    seen.add(m["metric"])
+    paths.add(m["parameters"].get("path"))
+  assert seen == METRICS[suite], "metrics %s" % sorted(seen ^ METRICS[suite])
+  assert suite != "messaging" or paths == {"process", "tcp"}, paths
+
+
+if __name__ == "__main__":
+  main()

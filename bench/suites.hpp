@@ -1,0 +1,29 @@
+/// The suites of p2pdvm-bench.
+#pragma once
+
+#include "measurement.hpp"
+
+#include <p2pdvm/peal/program.hpp>
+
+#include <string>
+
+namespace p2pdvm::bench {
+
+struct settings {
+  std::string latency_matrix;  ///< a file; empty: the built-in profiles only
+  bool matrix_in_seconds = false;
+  /// Counts so small that the figures mean nothing: shows that everything works.
+  bool quick = false;
+};
+
+/// Each throws `std::runtime_error` with a sentence when something could not be measured.
+void run_messaging(const settings& how, report& out);
+void run_checkpoint(const settings& how, report& out);
+void run_store(const settings& how, report& out);
+void run_simulator(const settings& how, report& out);
+
+/// What peer processes that a suite starts run.
+[[nodiscard]] peal::program messaging_program();
+[[nodiscard]] peal::program replacement_program();
+
+}  // namespace p2pdvm::bench
