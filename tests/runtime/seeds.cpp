@@ -37,6 +37,7 @@ struct plan {
     std::uint64_t steps;     ///< … and so many events of the simulation later
     bool actor;              ///< whoever told of it; else anybody
     bool maker;              ///< the job's maker, if it may die
+    bool during_recovery;    ///< from the kill before
     sim::crash_mode mode;
   };
   std::vector<kill> kills;
@@ -71,6 +72,16 @@ plan plan_of(std::uint64_t seed) {
     k.steps = draw(4) == 0 ? draw(400) : draw(6);
     k.actor = draw(2) == 0;
     k.maker = draw(4) == 0;
+    // States of a recovery come once in a kill's wake; the others often.
+    if (i > 0 && draw(2) == 0) {
+      constexpr std::array states = {event_kind::recovering, event_kind::fetched,
+                                     event_kind::rank_started, event_kind::recovered};
+      k.during_recovery = true;
+      k.at = states[draw(states.size())];
+      k.nth = 1 + draw(2);
+      k.steps = draw(3);
+      k.actor = draw(4) != 0;
+    }
     k.mode = draw(2) == 0 ? sim::crash_mode::reset : sim::crash_mode::silent;
     p.kills.push_back(k);
   }
@@ -120,18 +131,34 @@ class run {
 
   void on_event(std::size_t peer, const runtime::event& e) {
     if (world_.crashed.contains(peer)) return;
-    if (is_state(e.kind)) last_[peer] = e.kind;
+    note_state(peer, e);
+    if (e.kind == event_kind::recovering) recovering_since_kill_ = true;
     if (e.kind == event_kind::no_majority && !world_.crashed.empty()) waits_ = true;
-    if (e.kind == event_kind::committed) commits_since_kill_ = true;
-    if (next_ == plan_.kills.size() || fuse_ || !may_kill_again_) return;
+    if (e.kind == event_kind::committed) newest_epoch_ = std::max(newest_epoch_, e.epoch);
+    if (next_ == plan_.kills.size() || fuse_ || !may_kill_again()) return;
     const plan::kill& k = plan_.kills[next_];
     if (e.kind != k.at || ++seen_ < k.nth) return;
     fuse_ = k.steps;
     teller_ = peer;
   }
 
+  /// A peer tells of a rank's drain and seal at once: it is drained while not all its ranks are.
+  void note_state(std::size_t peer, const runtime::event& e) {
+    if (!is_state(e.kind)) return;
+    last_[peer] = e.kind;
+    auto& open = open_cuts_[peer];
+    if (e.kind == event_kind::cut) open.insert(e.rank->value());
+    if (e.kind == event_kind::recovering) open.clear();
+    if (e.kind != event_kind::sealed) return;
+    open.erase(e.rank->value());
+    if (!open.empty()) last_[peer] = event_kind::drained;
+  }
+
   void before_step() {
-    if (!may_kill_again_) may_kill_again_ = settled();
+    if (!over_last_kill_ && settled()) {
+      over_last_kill_ = true;
+      epoch_then_ = newest_epoch_;
+    }
     if (!fuse_) return;
     if (*fuse_ > 0) {
       --*fuse_;
@@ -156,7 +183,8 @@ class run {
     ++table_[last_[victim]];
     if (world_.print) fmt::print("killed: peer {} after {}\n", victim, runtime::name_of(last_[victim]));
     world_.crash(victim, mode);
-    may_kill_again_ = commits_since_kill_ = false;
+    over_last_kill_ = false;
+    recovering_since_kill_ = false;
   }
 
   void kill_majority(const plan::kill& k) {
@@ -174,8 +202,7 @@ class run {
     stop_at_ = world_->network().now() + std::chrono::seconds(60);
   }
 
-  /// The job has got over the last kill: the record is without the dead, its keepers are as they
-  /// should be, and what it goes back to has as many replicas as it can have.
+  /// The record is without the dead, and its keepers are as they should be.
   bool settled() {
     const auto* record = world_.record();
     if (record == nullptr || record->needs_upkeep() || !record->previous_keepers.empty())
@@ -185,10 +212,15 @@ class run {
         if (m.live() && world_->index_of(m.node) == dead) return false;
       }
     }
-    if (record->committed.epoch == epoch_number()) return true;
-    // Repair of replicas is not a part of this: a later kill may wait for the next commit.
-    return kills() < 2 || commits_since_kill_ || plan_.kills[next_ - 1].at == event_kind::recovering ||
-           plan_.kills[next_ - 1].at == event_kind::fetched;
+    return true;
+  }
+
+  /// With three replicas the second kill may come while the job recovers from the first; any
+  /// later one waits for a checkpoint that was stored by the living alone.
+  bool may_kill_again() const {
+    if (kills() == 0) return true;
+    if (kills() == 1 && plan_.kills[next_].during_recovery) return recovering_since_kill_;
+    return over_last_kill_ && newest_epoch_ > epoch_then_;
   }
 
   bool survivable(std::size_t victim) {
@@ -217,7 +249,9 @@ class run {
   std::uint64_t seen_ = 0;
   std::optional<std::uint64_t> fuse_;
   std::size_t teller_ = 0;
-  bool may_kill_again_ = true, commits_since_kill_ = false, waits_ = false;
+  bool over_last_kill_ = true, recovering_since_kill_ = false, waits_ = false;
+  epoch_number newest_epoch_, epoch_then_;
+  std::map<std::size_t, std::set<std::uint32_t>> open_cuts_;  ///< ranks cut and not yet sealed
   time_point stop_at_ = time_point_never;
   kill_table table_;
 };
