@@ -299,8 +299,13 @@ P2PDVM_DECL int run_peer(const peal::program& program, const command_line& how) 
     return 130;
   }
   if (!outcome->ok()) return fail(outcome->error().message());
-  if (auto written = write_outputs(how.outputs, **outcome); !written.ok())
-    return fail(written.error().message());
+  if (auto written = write_outputs(how.outputs, **outcome); !written.ok()) {
+    event e;
+    e.kind = event_kind::failed;
+    e.text = written.error().message();
+    pipe.write(e);
+    return fail(e.text);
+  }
   if (!child && !how.json && !report.digest().empty()) fmt::print("digest: {}\n", report.digest());
   return 0;
 }
