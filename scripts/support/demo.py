@@ -105,14 +105,14 @@ def tell_recovery(job, victim, ranks, killed_at):
     raise Trouble("the job ended before it noticed the loss" + job.report())
   incarnation = max(e["incarnation"] for e in recovering)
 
-  def at(kind, choose=min):
+  def first(kind):
     times = [e["time"] for e in job.of_kind(kind)
-             if e["time"] >= killed_at and e.get("incarnation", incarnation) in (incarnation, incarnation - 1)]
-    return choose(times) if times else None
+             if e["time"] >= killed_at]
+    return min(times) if times else None
 
   decided = min(e["time"] for e in recovering)
   epoch = recovering[-1]["epoch"]
-  suspected, lost = at("suspected"), at("lost")
+  suspected, lost = first("suspected"), first("lost")
   notes = []
   if suspected:
     notes.append("suspected after %s" % duration(suspected - killed_at))
@@ -129,7 +129,7 @@ def tell_recovery(job, victim, ranks, killed_at):
   say("    " + "; ".join("%s now on peer %s" % (plural("rank", r), p)
                          for p, r in sorted(to.items(), key=lambda i: str(i[0]))))
   fetched = [e for e in job.of_kind("fetched") if e.get("incarnation") == incarnation
-             and e.get("rank") in ranks]
+             and e.get("epoch") == epoch and e.get("rank") in ranks]
   for e in fetched:
     say("    peer %d fetched %d kB of rank %d from holders, %s after the decision" % (
         e["peer"], round(e.get("count", 0) / 1000), e["rank"], duration(e["time"] - decided)))

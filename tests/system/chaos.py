@@ -204,7 +204,7 @@ class Resume(unittest.TestCase):
 def arguments(parser):
   parser.add_argument("--runs", type=int, default=3, help="random runs of each program")
   parser.add_argument("--seed", type=int, default=1, help="of the first run")
-  parser.add_argument("--steps", type=int, default=6000, help="of heat")
+  parser.add_argument("--steps", type=int, default=12000, help="of heat")
   parser.add_argument("--iterations", type=int, default=1500, help="of pagerank")
 
 
