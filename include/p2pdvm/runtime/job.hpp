@@ -39,6 +39,8 @@ class job_owner {
   virtual void on_end(const result<std::map<std::string, byte_vector>>& results) = 0;
   /// A member has seen the end too, or is gone.
   virtual void on_end_seen(const node_id& member) = 0;
+  /// The others have taken this peer for lost and go on without it; it may ask to come back.
+  virtual void on_evicted() = 0;
   /// This peer has handed over everything and may go.
   virtual void on_left() = 0;
 

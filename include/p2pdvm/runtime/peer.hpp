@@ -92,6 +92,7 @@ class peer final : private messaging::exchange_handler,
                   const checkpoint::job_record& now) override;
   void on_end(const result<job_results>& results) override;
   void on_end_seen(const node_id& member) override;
+  void on_evicted() override;
   void on_left() override;
 
   result<> open_identity();

@@ -158,9 +158,13 @@ P2PDVM_DECL void exchange::service(peer& p) {
     return;
   }
   const time_point now = machine_.clock().now();
-  while (!blocked(p) && p.s.fill(now, p.live->sender()))
-    p.live->finish_record();
-  p.live->flush();
+  bool more = false;
+  do {
+    more = false;
+    for (; !blocked(p) && p.s.fill(now, p.live->sender()); more = true) p.live->finish_record();
+    p.live->flush();
+    // A host that took everything at once will not call `on_drained`: go on until it does not.
+  } while (more && !blocked(p));
   arm(p);
 }
 

@@ -150,7 +150,7 @@ P2PDVM_DECL void job::note_members(const checkpoint::job_record& previous) {
   store_.set_members(holders(), who_.spec.replicas);
   restorer_.set_members(holders());
   if (context_.exchange != nullptr) {
-    detector_.set_members(now, live);
+    detector_.set_members(now, is_member() ? live : std::vector<node_id>());
     arm_detector();
   }
 }
@@ -161,6 +161,13 @@ P2PDVM_DECL void job::on_record(const checkpoint::job_record& previous) {
   owner_.on_members(previous, now);
   note_members(previous);
   traffic_.on_record(now);
+  const checkpoint::member* const me = now.find(self());
+  if (previous.is_live(self()) && me != nullptr && (me->flags & checkpoint::member::evicted) != 0) {
+    event e;
+    e.text = "the other peers took this one for lost; it asks to come back";
+    tell(event_kind::warning, std::move(e));
+    owner_.on_evicted();
+  }
   if (now.state == checkpoint::job_state::running) {
     if (!barrier_) {
       begin_running();

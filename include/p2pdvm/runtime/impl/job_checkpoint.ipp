@@ -215,7 +215,7 @@ P2PDVM_DECL void job::send_store(const node_id& to, const store::store_message& 
 // --- wishes ---
 
 P2PDVM_DECL void job::wish() {
-  if (!barrier_ || record().state != checkpoint::job_state::running) return;
+  if (!barrier_ || record().state != checkpoint::job_state::running || !is_member()) return;
   barrier_->wish();
   pump_barrier();
 }
@@ -234,7 +234,7 @@ P2PDVM_DECL checkpoint::observation job::observe() const {
 }
 
 P2PDVM_DECL void job::arm_policy() {
-  if (record().state != checkpoint::job_state::running) return policy_timer_.cancel();
+  if (record().state != checkpoint::job_state::running || !is_member()) return policy_timer_.cancel();
   const duration pause = policy_->next(observe());
   if (pause == duration::max()) return policy_timer_.cancel();
   policy_timer_.at(std::max(cut_at_ + pause, clock_now()), [this] { wish(); });

@@ -375,7 +375,7 @@ P2PDVM_DECL void peer::ask_to_join() {
   j.asked = j.contacts[j.next++ % j.contacts.size()];
   join_request request;
   request.job = j.with.job;
-  request.ticket = j.with;
+  if (!j.with.contacts.empty()) request.ticket = j.with;
   request.executable = setting_.executable;
   request.platform = setting_.platform;
   request.failure_domain = setting_.failure_domain;
@@ -384,6 +384,20 @@ P2PDVM_DECL void peer::ask_to_join() {
   request.has_inputs = job_ != nullptr;
   send(*j.asked, std::move(request));
   join_timer_.after(std::chrono::seconds(2), [this] { ask_to_join(); });
+}
+
+/// The others took this peer for lost. What it knows of the job is good, its ranks run elsewhere.
+P2PDVM_DECL void peer::on_evicted() {
+  joining_.emplace();
+  joining_->with.job = job_->spec().id;
+  joining_->deadline = time_point_never;
+  for (const auto& m : job_->record().members) {
+    if (!m.live()) continue;
+    joining_->contacts.push_back(m.node);
+    exchange_->trust(m.node);
+  }
+  if (joining_->contacts.empty()) return joining_.reset();
+  join_timer_.after(std::chrono::milliseconds(500), [this] { ask_to_join(); });
 }
 
 P2PDVM_DECL void peer::join_failed(const error& why) {
@@ -463,6 +477,7 @@ P2PDVM_DECL void peer::on_welcome(const node_id& from, welcome message) {
   known.proof = message.newest.proof;
   known.record = std::make_shared<const checkpoint::job_record>(record);
   begin({std::move(message.spec), message.secret}, std::move(known), std::nullopt);
+  job_->begin();
   job_->fetch_inputs(from, [this, alive = alive_](const result<>& fetched) {
     if (!*alive) return;
     if (!fetched.ok()) return join_failed(fetched.error());
