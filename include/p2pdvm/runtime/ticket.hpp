@@ -4,6 +4,7 @@
 #include <p2pdvm/base/address.hpp>
 #include <p2pdvm/base/ids.hpp>
 #include <p2pdvm/base/result.hpp>
+#include <p2pdvm/base/time.hpp>
 #include <p2pdvm/crypto/crypto.hpp>
 #include <p2pdvm/wire/codec.hpp>
 
