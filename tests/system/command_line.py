@@ -126,7 +126,7 @@ class BadInput(CommandLineTest):
     self.refused(["--checkpoint-every", "soon"], "--checkpoint-every", "soon")
     self.refused(["--listen", "nowhere"], "--listen", "nowhere")
     self.refused(["--local"], "--local", 3, "--host")
-    self.refused(["--simulate"], "--simulate", "moon", "--ranks", 2)
+    self.refused(["moon", "planetlab"], "--simulate", "moon", "--ranks", 2)
     self.refused(["--steps", "abc"], "--", "--steps", "abc")
     self.refused(["--size"], "--", "--size", 0)
 
@@ -144,8 +144,8 @@ class BadInput(CommandLineTest):
         refuse(["PGM"], "--input", nonsense, data="nonsense")
         refuse(["--output", "No such file"], "--steps", 2, "--output",
                self.path("no/where.pgm"), data="output")
-        for text, words in (("a b\nc\n", ["line 2", "two names"]),
-                            ("a b c\n", ["line 1", "two names"]),
+        for text, words in (("a b\nc\n", ["line 2", "one name"]),
+                            ("a b c\n", ["line 1", "more than two names"]),
                             ("a \x01\n", ["line 1", "not text"]),
                             ("a " + "b" * 300 + "\n", ["line 1", "300 bytes"])):
           refuse(words, "--input", temporary_file(self, "edges", text), name="pagerank",
@@ -182,7 +182,7 @@ class BadInput(CommandLineTest):
       taken.bind(("127.0.0.1", 0))
       taken.listen()
       where = "127.0.0.1:%d" % taken.getsockname()[1]
-      self.refused([where, "in use"], "--host", "--peers", 2, "--listen", where)
+      self.refused([where, "another program uses this port"], "--host", "--peers", 2, "--listen", where)
 
   def test_an_exception_in_the_program_ends_the_job_everywhere(self):
     words = ["rank 1", "the data make no sense"]
@@ -341,7 +341,7 @@ class Leaving(CommandLineTest):
         self.assertEqual(again.digest, done.stdout.split()[-1])
 
 
-PREAMBLE_MAGIC = b"P2DV"
+PREAMBLE_MAGIC = b"p2pd"
 
 if __name__ == "__main__":
   support.main(__doc__)
