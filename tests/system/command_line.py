@@ -308,9 +308,10 @@ class Strangers(CommandLineTest):
 
 
 class Leaving(CommandLineTest):
-  def test_ctrl_c_on_one_joined_peer_hands_its_ranks_over(self):
-    job, ticket = self.host(3)
-    leaver, other = self.join(ticket), self.join(ticket)
+  def hands_over(self, machines):
+    """Three peers, each with the words of `machines` before its command; one leaves."""
+    job, ticket = self.host(3, prefix=machines[0])
+    leaver, other = [self.join(ticket, prefix=m) for m in machines[1:]]
     leaver.wait_for("rank_started", PATIENCE)
     job.wait_for_commits(2, PATIENCE)
     leaver.process.send_signal(signal.SIGINT)
@@ -324,11 +325,23 @@ class Leaving(CommandLineTest):
     done = self.run_program("heat", "--ranks", 2, "--", *SOME_SECONDS, data="reference")
     self.assertEqual({job.digest, other.digest}, {done.stdout.split()[-1]})
 
+  def test_ctrl_c_on_one_joined_peer_hands_its_ranks_over(self):
+    refused = support.machines_permitted()
+    if refused:
+      self.skipTest("no machines of their own here: " + refused)
+    self.hands_over([support.machine("machine-%d" % m, self.folder) for m in range(3)])
+
+  def test_ctrl_c_on_one_of_several_peers_on_a_machine_hands_its_ranks_over(self):
+    self.hands_over([(), (), ()])
+
   def test_ctrl_c_stops_a_whole_job_which_can_be_resumed(self):
-    for n, mode in enumerate((["--ranks", 4], ["--ranks", 4, "--local", 3])):
+    # Ranks of one process need no network, so they are much faster.
+    for n, (mode, steps) in enumerate(((["--ranks", 4], 60000),
+                                       (["--ranks", 4, "--local", 3], 8000))):
       with self.subTest(mode=mode):
         data = self.path("data%d" % n)
-        job = self.start("heat", *mode, "--checkpoint-every", 0.2, "--", *SOME_SECONDS, data=data)
+        length = ["--size", 64, "--steps", steps]
+        job = self.start("heat", *mode, "--checkpoint-every", 0.2, "--", *length, data=data)
         newest = job.wait_for_commits(2, PATIENCE)
         job.process.send_signal(signal.SIGINT)
         self.assertEqual(job.wait_for_exit(PATIENCE), 130, job.report())
@@ -337,7 +350,7 @@ class Leaving(CommandLineTest):
         self.assertEqual(again.wait_for_exit(PATIENCE), 0, again.report())
         self.assertGreaterEqual(
             min(e.get("epoch", 0) for e in again.of_kind("rank_started")), newest)
-        done = self.run_program("heat", "--ranks", 2, "--", *SOME_SECONDS, data="ref%d" % n)
+        done = self.run_program("heat", "--ranks", 2, "--", *length, data="ref%d" % n)
         self.assertEqual(again.digest, done.stdout.split()[-1])
 
 

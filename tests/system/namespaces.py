@@ -3,6 +3,7 @@
 ticket; one is cut off in mid-run and reconnected later. Needs root; skips where that is refused."""
 import os
 import subprocess
+import tempfile
 import unittest
 
 import support
@@ -58,8 +59,9 @@ class Network:
     """Pulls the plug of a host ("down") or puts it back ("up")."""
     ip("-n", self.switch, "link", "set", "port%d" % host, state)
 
-  def inside(self, host):
-    return ["ip", "netns", "exec", self.name(host)]
+  def inside(self, host, folder):
+    """Words that run a command on a host."""
+    return ["ip", "netns", "exec", self.name(host), *support.machine("host-%d" % host, folder)]
 
 
 class Namespaces(unittest.TestCase):
@@ -69,6 +71,9 @@ class Namespaces(unittest.TestCase):
   def setUpClass(cls):
     cls.network = Network(HOSTS)
     try:
+      refused = support.machines_permitted()
+      if refused:
+        raise OSError(refused)
       cls.network.make()
     except OSError as refused:
       cls.network.remove()
@@ -80,9 +85,14 @@ class Namespaces(unittest.TestCase):
   def tearDownClass(cls):
     cls.network.remove()
 
+  def setUp(self):
+    folder = tempfile.TemporaryDirectory(prefix="p2pdvm-")
+    self.addCleanup(folder.cleanup)
+    self.folder = folder.name
+
   def start(self, host, *arguments):
     job = Job(program("heat"), [*arguments[:-1], "--checkpoint-every", 0.3, *arguments[-1]],
-              prefix=self.network.inside(host))
+              prefix=self.network.inside(host, self.folder))
     self.addCleanup(job.close)
     return job
 

@@ -1,7 +1,9 @@
 """What the system tests share: where the programs are, inputs, reference digests."""
 import argparse
+import hashlib
 import os
 import random
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -27,6 +29,27 @@ def main(description, extra=lambda parser: None):
   extra(parser)
   _, rest = parser.parse_known_args(namespace=options)
   unittest.main(argv=[sys.argv[0], *rest], verbosity=2)
+
+
+def machine(name, folder):
+  """Words before a command that give it a machine id and a host name of its own: another failure
+  domain, as on another computer. Needs the right to make namespaces."""
+  with open(os.path.join(folder, name), "w", encoding="ascii") as f:
+    f.write(hashlib.md5(name.encode()).hexdigest() + "\n")
+  script = ('hostname "$1"; [ ! -e /etc/machine-id ] || mount --bind "$0" /etc/machine-id; '
+            'shift; exec "$@"')
+  return ["unshare", "--mount", "--uts", "sh", "-ec", script, f.name, name]
+
+
+def machines_permitted():
+  """None, or why `machine` cannot work here."""
+  with tempfile.TemporaryDirectory(prefix="p2pdvm-") as folder:
+    try:
+      done = subprocess.run([*machine("probe", folder), "true"], capture_output=True, text=True,
+                            check=False)
+    except OSError as missing:
+      return str(missing)
+    return None if done.returncode == 0 else done.stderr.strip()
 
 
 def edges(vertices, count, seed):
