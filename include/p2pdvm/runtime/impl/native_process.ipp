@@ -76,14 +76,17 @@ class folder_lock {
 };
 
 /// SIGKILL to this very process at the n-th event of a kind, for tests of recovery: the value of
-/// P2PDVM_DIE_AT is EVENT:N. It dies as if by kill -9 from outside, at a place that a test chose.
+/// P2PDVM_DIE_AT is EVENT:N, or EVENT:N:PEER for one child of `--local` alone, since all of them
+/// inherit it. It dies as if by kill -9 from outside, at a place that a test chose.
 class death_wish {
  public:
-  death_wish() {
+  explicit death_wish(int local_index) {
     const char* text = std::getenv("P2PDVM_DIE_AT");
     if (text == nullptr) return;
     const std::string value(text);
     const auto colon = value.find(':');
+    const auto second = colon == std::string::npos ? colon : value.find(':', colon + 1);
+    if (second != std::string::npos && std::atoi(value.c_str() + second + 1) != local_index) return;
     name_ = value.substr(0, colon);
     left_ = colon == std::string::npos ? 1 : std::atoi(value.c_str() + colon + 1);
   }
@@ -201,7 +204,7 @@ P2PDVM_DECL int run_peer(const peal::program& program, const command_line& how) 
     return 1;
   };
   detail::event_pipe pipe(how.event_fd);
-  detail::death_wish death;
+  detail::death_wish death(how.local_index);
   peer_setting setting = detail::setting_of(how);
   auto executable = executable_digest();
   if (!executable.ok()) return fail(executable.error().message());
@@ -296,8 +299,13 @@ P2PDVM_DECL int run_peer(const peal::program& program, const command_line& how) 
     return 130;
   }
   if (!outcome->ok()) return fail(outcome->error().message());
-  if (auto written = write_outputs(how.outputs, **outcome); !written.ok())
-    return fail(written.error().message());
+  if (auto written = write_outputs(how.outputs, **outcome); !written.ok()) {
+    event e;
+    e.kind = event_kind::failed;
+    e.text = written.error().message();
+    pipe.write(e);
+    return fail(e.text);
+  }
   if (!child && !how.json && !report.digest().empty()) fmt::print("digest: {}\n", report.digest());
   return 0;
 }

@@ -1,0 +1,360 @@
+#!/usr/bin/env python3
+"""What programs say to bad input and to strangers: one clear sentence, a non-zero exit, no hang."""
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import unittest
+
+import support
+from support import Job, check_recoveries, program, temporary_file
+
+PATIENCE = 60   # seconds
+LONG_RUN = ["--size", 64, "--steps", 10 ** 9]
+SOME_SECONDS = ["--size", 64, "--steps", 8000]
+
+
+class CommandLineTest(unittest.TestCase):
+  def setUp(self):
+    folder = tempfile.TemporaryDirectory(prefix="p2pdvm-")
+    self.addCleanup(folder.cleanup)
+    self.folder = folder.name
+
+  def path(self, name):
+    return os.path.join(self.folder, name)
+
+  def run_program(self, name, *arguments, data="data"):
+    words = [str(a) for a in arguments]
+    if data is not None:
+      words = ["--data", self.path(data), *words]
+    return subprocess.run([program(name), *words], stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=PATIENCE, check=False)
+
+  def start(self, name, *arguments, **how):
+    job = Job(program(name), arguments, **how)
+    self.addCleanup(job.close)
+    return job
+
+  def assert_one_sentence(self, errors, words, of="heat"):
+    """`errors` is one line that begins with the program's name and holds each of `words`."""
+    self.assertEqual(len(errors.splitlines()), 1, errors)
+    self.assertTrue(errors.startswith(of + ": "), errors)
+    for word in words:
+      self.assertIn(word, errors)
+    for never in ("terminate called", "Assertion", "what():", "std::", ".ipp", ".cpp", "0x"):
+      self.assertNotIn(never, errors)
+
+  def refused(self, words, *arguments, name="heat", **how):
+    done = self.run_program(name, *arguments, **how)
+    self.assertGreater(done.returncode, 0, done.stdout + done.stderr)
+    self.assert_one_sentence(done.stderr, words, name)
+    return done
+
+  def job_refused(self, job, words, of="heat"):
+    self.assertGreater(job.wait_for_exit(PATIENCE), 0, job.report())
+    self.assert_one_sentence(job.errors, words, of)
+
+  def host(self, peers, *after, **how):
+    """A job on this machine's loopback that waits for peers, and its ticket."""
+    job = self.start("heat", "--host", "--peers", peers, "--ranks", 6, "--listen", "127.0.0.1:0",
+                     "--checkpoint-every", 0.2, "--", *(after or SOME_SECONDS), **how)
+    return job, job.wait_for("ticket", PATIENCE)["text"]
+
+  def join(self, ticket, name="heat", **how):
+    return self.start(name, "--join", ticket, "--listen", "127.0.0.1:0",
+                      "--checkpoint-every", 0.2, **how)
+
+
+class Answers(CommandLineTest):
+  def test_help_is_for_a_newcomer(self):
+    done = self.run_program("heat", "--help", data=None)
+    self.assertEqual((done.returncode, done.stderr), (0, ""))
+    for word in ("--ranks", "--local", "--host", "--join", "--simulate", "--resume", "--size",
+                 "--steps", "Examples:", "heat --join TICKET"):
+      self.assertIn(word, done.stdout)
+    for hidden in ("--local-index", "--event-fd"):
+      self.assertNotIn(hidden, done.stdout)
+
+  def test_version(self):
+    done = self.run_program("heat", "--version", data=None)
+    self.assertEqual((done.returncode, done.stderr), (0, ""))
+    self.assertRegex(done.stdout, r"^heat on p2pdvm \d+\.\d+\.\d+\n$")
+
+  def test_json_is_one_object_a_line(self):
+    for mode in ([], ["--local", 3]):
+      with self.subTest(mode=mode):
+        done = self.run_program("heat", "--json", "--ranks", 4, *mode, "--", "--steps", 20,
+                                data="json%d" % len(mode))
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        events = [json.loads(line) for line in done.stdout.splitlines()]
+        for e in events:
+          self.assertLessEqual({"event", "time", "peer"}, e.keys())
+        digests = {e["digest"] for e in events if e["event"] == "done"}
+        self.assertEqual(len(digests), 1)
+
+  def test_quiet_prints_the_result_only(self):
+    for mode in ([], ["--local", 3]):
+      with self.subTest(mode=mode):
+        done = self.run_program("heat", "--quiet", "--ranks", 4, *mode, "--", "--steps", 20,
+                                data="quiet%d" % len(mode))
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertRegex(done.stdout, r"^digest: [0-9a-f]{64}\n$")
+
+  def test_one_output_file_with_local_peers(self):
+    out = self.path("out.pgm")
+    done = self.run_program("heat", "--ranks", 4, "--local", 3, "--", "--steps", 5, "--size", 16,
+                            "--output", out)
+    self.assertEqual(done.returncode, 0, done.stderr)
+    with open(out, "rb") as f:
+      self.assertEqual(len(f.read()), len(b"P5\n16 16\n255\n") + 256)
+    self.assertEqual([n for n in os.listdir(self.folder) if n.startswith("out")], ["out.pgm"])
+
+
+class BadInput(CommandLineTest):
+  def test_options(self):
+    self.refused(["--bogus", "--help"], "--bogus")
+    self.refused(["--bogus", "--help"], "--", "--bogus", "1")
+    self.refused(["extra"], "extra")
+    self.refused(["--ranks"], "--ranks", 0)
+    self.refused(["--ranks"], "--ranks", "many")
+    self.refused(["--local"], "--local", 0)
+    self.refused(["--checkpoint-every", "soon"], "--checkpoint-every", "soon")
+    self.refused(["--listen", "nowhere"], "--listen", "nowhere")
+    self.refused(["--local"], "--local", 3, "--host")
+    self.refused(["moon", "planetlab"], "--simulate", "moon", "--ranks", 2)
+    self.refused(["--steps", "abc"], "--", "--steps", "abc")
+    self.refused(["--size"], "--", "--size", 0)
+
+  def test_unreadable_and_broken_files(self):
+    truncated = temporary_file(self, "truncated.pgm", b"P5\n8 8\n255\nabc")
+    nonsense = temporary_file(self, "nonsense.pgm", b"\x00\x01 no picture")
+    for n, mode in enumerate(([], ["--ranks", 3, "--local", 3])):
+      def refuse(words, *after, name="heat", data):
+        self.refused(words, *mode, "--", *after, name=name, data="%s%d" % (data, n))
+      with self.subTest(mode=mode):
+        missing = self.path("missing.pgm")
+        refuse(["--input", missing, "No such file"], "--input", missing, data="missing")
+        refuse(["--input", "folder"], "--input", self.folder, data="folder")
+        refuse(["PGM", "3 bytes"], "--input", truncated, data="truncated")
+        refuse(["PGM"], "--input", nonsense, data="nonsense")
+        refuse(["--output", "No such file"], "--steps", 2, "--output",
+               self.path("no/where.pgm"), data="output")
+        for text, words in (("a b\nc\n", ["line 2", "one name"]),
+                            ("a b c\n", ["line 1", "more than two names"]),
+                            ("a \x01\n", ["line 1", "not text"]),
+                            ("a " + "b" * 300 + "\n", ["line 1", "300 bytes"])):
+          refuse(words, "--input", temporary_file(self, "edges", text), name="pagerank",
+                 data="edges%d" % len(text))
+        refuse(["--input"], name="pagerank", data="none")
+
+  def test_folders(self):
+    self.refused(["holds no job to resume"], "--resume")
+    file = temporary_file(self, "file", "")
+    self.refused([file], "--data", file, data=None)
+    self.refused(["identity", "damaged"], data=self.damaged_identity())
+    self.refused(["trace"], "--trace", self.path("no/trace"), data="traced")
+
+  def damaged_identity(self):
+    os.makedirs(self.path("damaged"))
+    with open(self.path("damaged/identity"), "wb") as f:
+      f.write(b"short")
+    return "damaged"
+
+  def test_a_folder_with_another_job(self):
+    data = self.path("data")
+    with Job(program("heat"), ["--checkpoint-every", 0.1, "--ranks", 2, "--", *LONG_RUN],
+             data=data) as job:
+      job.wait_for_commits(1, PATIENCE)
+      self.refused(["used by another process", "--data"])
+      job.kill_all()
+    self.refused(["unfinished job", "--resume", "--data"], "--", "--steps", 3)
+    graph = temporary_file(self, "edges", "a b\n")
+    self.refused(["unfinished job", "--resume"], "--", "--input", graph, name="pagerank")
+    self.refused(["'heat'", "'pagerank'"], "--resume", name="pagerank")
+
+  def test_a_port_in_use(self):
+    with socket.socket() as taken:
+      taken.bind(("127.0.0.1", 0))
+      taken.listen()
+      where = "127.0.0.1:%d" % taken.getsockname()[1]
+      self.refused([where, "another program uses this port"], "--host", "--peers", 2, "--listen", where)
+
+  def test_an_exception_in_the_program_ends_the_job_everywhere(self):
+    words = ["rank 1", "the data make no sense"]
+    self.refused(words, "--ranks", 4, "--", "--thrower", 1, name="faulty", data="alone")
+    self.refused(words, "--ranks", 4, "--local", 3, "--", "--thrower", 1, name="faulty")
+    first = self.start("faulty", "--host", "--peers", 3, "--ranks", 4, "--listen", "127.0.0.1:0",
+                       "--", "--thrower", 1)
+    ticket = first.wait_for("ticket", PATIENCE)["text"]
+    for job in (first, self.join(ticket, "faulty"), self.join(ticket, "faulty")):
+      self.job_refused(job, words, "faulty")
+
+
+class Tickets(CommandLineTest):
+  def spoilt(self, how, ticket, *more):
+    done = subprocess.run([program("spoil_ticket"), how, *more, ticket], capture_output=True,
+                          text=True, timeout=PATIENCE, check=True)
+    return done.stdout.strip()
+
+  def test_no_ticket_at_all(self):
+    for text in ("nonsense", "p2pdvm1-", "p2pdvm1-aaaa", "p2pdvm1-" + "a" * 5000):
+      self.refused(["ticket"], "--join", text)
+    self.refused(["another version"], "--join", "p2pdvm9-" + "a" * 50)
+
+  def test_spoilt_tickets(self):
+    job, ticket = self.host(2, *LONG_RUN)
+    middle = len(ticket) // 2
+    mistyped = ticket[:middle] + ("a" if ticket[middle] != "a" else "b") + ticket[middle + 1:]
+    self.refused(["not a whole ticket"], "--join", mistyped)
+    self.refused(["not a whole ticket"], "--join", ticket[:-9])
+    self.refused(["altered"], "--join", self.spoilt("altered", ticket))
+    self.refused(["expired"], "--join", self.spoilt("expired", ticket))
+    self.refused(["not one of this job's maker"], "--join", self.spoilt("forged", ticket))
+    self.assertIsNone(job.process.poll(), job.report())
+
+  def test_nobody_answers(self):
+    job, ticket = self.host(2, *LONG_RUN)
+    job.kill_all()
+    self.refused(["127.0.0.1", "reachable"], "--join", ticket)
+
+  def test_another_build_and_another_program(self):
+    _, ticket = self.host(2, *LONG_RUN)
+    other = self.path("heat")
+    shutil.copy(program("heat"), other)
+    with open(other, "ab") as f:
+      f.write(b"\0")
+    joiner = self.start(other, "--join", ticket)
+    self.job_refused(joiner, ["another build"])
+    joiner = self.join(ticket, "pagerank")
+    self.assertGreater(joiner.wait_for_exit(PATIENCE), 0)
+    self.assert_one_sentence(joiner.errors, [], "pagerank")
+
+  def test_options_of_the_program_are_not_the_joiners(self):
+    _, ticket = self.host(2, *LONG_RUN)
+    self.refused(["--steps", "joiner"], "--join", ticket, "--", "--steps", 3)
+
+
+class Strangers(CommandLineTest):
+  def address_of(self, job):
+    host, port = job.wait_for("listening", PATIENCE)["text"].rsplit(":", 1)
+    return host, int(port)
+
+  def answer_to(self, where, noise):
+    """What the peer says to these bytes before it closes the connection."""
+    with socket.create_connection(where, timeout=PATIENCE) as stranger:
+      answer = b""
+      try:
+        stranger.sendall(noise)
+        while part := stranger.recv(4096):
+          answer += part
+      except (ConnectionError, BrokenPipeError):
+        pass
+      return answer
+
+  def finishes(self, job, joiner):
+    digests = set()
+    for j in (job, joiner):
+      self.assertEqual(j.wait_for_exit(PATIENCE), 0, j.report())
+      digests.add(j.digest)
+    done = self.run_program("heat", "--ranks", 2, "--", *SOME_SECONDS, data="reference")
+    self.assertEqual(digests, {done.stdout.split()[-1]})
+
+  def test_noise_changes_nothing(self):
+    job, ticket = self.host(2)
+    where = self.address_of(job)
+    draw = random.Random(1)
+    self.answer_to(where, b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+    silent = socket.create_connection(where, timeout=PATIENCE)
+    self.addCleanup(silent.close)
+    joiner = self.join(ticket)
+    job.wait_for("started", PATIENCE)
+    for size in (1, 7, 100, 70000):
+      self.answer_to(where, draw.randbytes(size) + b"\0" * 600)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+      for size in (0, 1, 50, 1200):
+        sender.sendto(draw.randbytes(size), where)
+    self.finishes(job, joiner)
+
+  def test_an_unknown_protocol_version_is_answered_and_refused(self):
+    job, ticket = self.host(2)
+    where = self.address_of(job)
+    preamble = PREAMBLE_MAGIC + (99).to_bytes(2, "little") + b"\0"
+    answer = self.answer_to(where, preamble + b"\0" * 600)
+    self.assertEqual(answer[:4], PREAMBLE_MAGIC)
+    self.finishes(job, self.join(ticket))
+
+  def test_a_joiner_meets_an_unknown_protocol_version(self):
+    _, ticket = self.host(2, *LONG_RUN)
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+      def answer():
+        while True:
+          try:
+            connection = stranger.accept()[0]
+          except OSError:
+            return
+          with connection:
+            connection.sendall(PREAMBLE_MAGIC + (99).to_bytes(2, "little") + b"\0")
+      threading.Thread(target=answer, daemon=True).start()
+      where = "127.0.0.1:%d" % stranger.getsockname()[1]
+      spoilt = subprocess.run([program("spoil_ticket"), "at", where, ticket], capture_output=True,
+                              text=True, timeout=PATIENCE, check=True).stdout.strip()
+      self.refused(["version 99", where], "--join", spoilt)
+      stranger.shutdown(socket.SHUT_RDWR)
+
+
+class Leaving(CommandLineTest):
+  def hands_over(self, machines):
+    """Three peers, each with the words of `machines` before its command; one leaves."""
+    job, ticket = self.host(3, prefix=machines[0])
+    leaver, other = [self.join(ticket, prefix=m) for m in machines[1:]]
+    leaver.wait_for("rank_started", PATIENCE)
+    job.wait_for_commits(2, PATIENCE)
+    leaver.process.send_signal(signal.SIGINT)
+    self.assertGreater(leaver.wait_for_exit(PATIENCE), 0, leaver.report())
+    self.assertTrue(leaver.of_kind("leaving"), leaver.report())
+    self.assertEqual(leaver.errors, "")
+    self.assertEqual(job.wait_for_exit(PATIENCE), 0, job.report())
+    self.assertEqual(other.wait_for_exit(PATIENCE), 0, other.report())
+    self.assertTrue(job.of_kind("left"), job.report())
+    self.assertIsNone(check_recoveries(job), job.report())
+    done = self.run_program("heat", "--ranks", 2, "--", *SOME_SECONDS, data="reference")
+    self.assertEqual({job.digest, other.digest}, {done.stdout.split()[-1]})
+
+  def test_ctrl_c_on_one_joined_peer_hands_its_ranks_over(self):
+    refused = support.machines_permitted()
+    if refused:
+      self.skipTest("no machines of their own here: " + refused)
+    self.hands_over([support.machine("machine-%d" % m, self.folder) for m in range(3)])
+
+  def test_ctrl_c_on_one_of_several_peers_on_a_machine_hands_its_ranks_over(self):
+    self.hands_over([(), (), ()])
+
+  def test_ctrl_c_stops_a_whole_job_which_can_be_resumed(self):
+    # Ranks of one process need no network, so they are much faster.
+    for n, (mode, steps) in enumerate(((["--ranks", 4], 60000),
+                                       (["--ranks", 4, "--local", 3], 8000))):
+      with self.subTest(mode=mode):
+        data = self.path("data%d" % n)
+        length = ["--size", 64, "--steps", steps]
+        job = self.start("heat", *mode, "--checkpoint-every", 0.2, "--", *length, data=data)
+        newest = job.wait_for_commits(2, PATIENCE)
+        job.process.send_signal(signal.SIGINT)
+        self.assertEqual(job.wait_for_exit(PATIENCE), 130, job.report())
+        self.assertIn("--resume", job.lines[-1])
+        again = self.start("heat", *mode, "--resume", data=data)
+        self.assertEqual(again.wait_for_exit(PATIENCE), 0, again.report())
+        self.assertGreaterEqual(
+            min(e.get("epoch", 0) for e in again.of_kind("rank_started")), newest)
+        done = self.run_program("heat", "--ranks", 2, "--", *length, data="ref%d" % n)
+        self.assertEqual(again.digest, done.stdout.split()[-1])
+
+
+PREAMBLE_MAGIC = b"p2pd"
+
+if __name__ == "__main__":
+  support.main(__doc__)

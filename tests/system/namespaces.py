@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""Four hosts that are really apart: network namespaces with addresses of their own, joined by
+ticket; one is cut off in mid-run and reconnected later. Needs root; skips where that is refused."""
+import os
+import subprocess
+import tempfile
+import unittest
+
+import support
+from support import Job, check_recoveries, options, program
+
+HOSTS = 4
+RANKS = 8
+PATIENCE = 120  # seconds
+
+
+def ip(*arguments):
+  done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
+  if done.returncode != 0:
+    raise OSError("ip %s: %s" % (" ".join(arguments), done.stderr.strip()))
+
+
+class Network:
+  """Namespaces around a bridge in a namespace of its own: nothing outside of them changes."""
+
+  def __init__(self, hosts):
+    self.hosts = hosts
+    self.made = []
+    self.switch = "p2pdvm-%d" % os.getpid()
+
+  def name(self, host):
+    return "%s-%d" % (self.switch, host)
+
+  def address(self, host):
+    return "10.77.0.%d" % (host + 1)
+
+  def make(self):
+    self.make_namespace(self.switch)
+    ip("-n", self.switch, "link", "add", "bridge", "type", "bridge")
+    ip("-n", self.switch, "link", "set", "bridge", "up")
+    for host in range(self.hosts):
+      self.make_namespace(self.name(host))
+      ip("-n", self.switch, "link", "add", "port%d" % host, "type", "veth",
+         "peer", "name", "eth0", "netns", self.name(host))
+      ip("-n", self.switch, "link", "set", "port%d" % host, "master", "bridge", "up")
+      ip("-n", self.name(host), "address", "add", self.address(host) + "/24", "dev", "eth0")
+      ip("-n", self.name(host), "link", "set", "eth0", "up")
+      ip("-n", self.name(host), "link", "set", "lo", "up")
+
+  def make_namespace(self, name):
+    ip("netns", "add", name)
+    self.made.append(name)
+
+  def remove(self):
+    while self.made:
+      ip("netns", "delete", self.made.pop())
+
+  def set_link(self, host, state):
+    """Pulls the plug of a host ("down") or puts it back ("up")."""
+    ip("-n", self.switch, "link", "set", "port%d" % host, state)
+
+  def inside(self, host, folder):
+    """Words that run a command on a host."""
+    return ["ip", "netns", "exec", self.name(host), *support.machine("host-%d" % host, folder)]
+
+
+class Namespaces(unittest.TestCase):
+  network = None
+
+  @classmethod
+  def setUpClass(cls):
+    cls.network = Network(HOSTS)
+    try:
+      refused = support.machines_permitted()
+      if refused:
+        raise OSError(refused)
+      cls.network.make()
+    except OSError as refused:
+      cls.network.remove()
+      reason = "network namespaces are not permitted here: %s" % refused
+      print("skipped: " + reason, flush=True)
+      raise unittest.SkipTest(reason) from refused
+
+  @classmethod
+  def tearDownClass(cls):
+    cls.network.remove()
+
+  def setUp(self):
+    folder = tempfile.TemporaryDirectory(prefix="p2pdvm-")
+    self.addCleanup(folder.cleanup)
+    self.folder = folder.name
+
+  def start(self, host, *arguments):
+    job = Job(program("heat"), [*arguments[:-1], "--checkpoint-every", 0.3, *arguments[-1]],
+              prefix=self.network.inside(host, self.folder))
+    self.addCleanup(job.close)
+    return job
+
+  def start_all(self):
+    """The job's maker in namespace 0 and its joiners in the others."""
+    program_options = ["--", "--size", 64, "--steps", options.steps]
+    maker = self.start(0, "--host", "--peers", HOSTS, "--ranks", RANKS, program_options)
+    ticket = maker.wait_for("ticket", PATIENCE)["text"]
+    return [maker] + [self.start(h, "--join", ticket, []) for h in range(1, HOSTS)]
+
+  def reference(self):
+    with Job(program("heat"), ["--ranks", RANKS, "--checkpoint-every", "off", "--", "--size", 64,
+                               "--steps", options.steps]) as job:
+      self.assertEqual(job.wait_for_exit(PATIENCE), 0, job.report())
+      return job.digest
+
+  def cut_off(self, host):
+    jobs = self.start_all()
+    self.addCleanup(self.network.set_link, host, "up")
+    lonely = jobs[host]
+    rest = [j for h, j in enumerate(jobs) if h != host]
+    rest[0].wait_for_commits(2, PATIENCE)
+    self.network.set_link(host, "down")
+
+    # The majority goes on without it.
+    recovered = rest[0].wait_for("recovered", PATIENCE)
+    rest[0].wait_for_commits(2, PATIENCE, beyond=recovered["epoch"])
+    # It waits, says so, and commits nothing of its own.
+    waits = lonely.wait_for("no_majority", PATIENCE)
+    own = [e for e in lonely.of_kind("committed") if e["time"] > waits["time"]]
+    self.assertEqual(own, [], lonely.report())
+    self.assertIsNone(lonely.process.poll(), lonely.report())
+
+    self.network.set_link(host, "up")
+    digests = set()
+    for job in [*rest, lonely]:
+      self.assertEqual(job.wait_for_exit(PATIENCE), 0, job.report())
+      digests.add(job.digest)
+    self.assertEqual(digests, {self.reference()})
+    for job in rest:
+      self.assertIsNone(check_recoveries(job), job.report())
+
+  def test_a_joined_peer_is_cut_off_and_reconnected(self):
+    self.cut_off(HOSTS - 1)
+
+  def test_the_maker_is_cut_off_and_reconnected(self):
+    self.cut_off(0)
+
+  def test_an_undisturbed_job_over_four_hosts(self):
+    jobs = self.start_all()
+    for job in jobs:
+      self.assertEqual(job.wait_for_exit(PATIENCE), 0, job.report())
+    self.assertEqual({job.digest for job in jobs}, {self.reference()})
+
+
+def arguments(parser):
+  parser.add_argument("--steps", type=int, default=30000, help="of heat")
+
+
+if __name__ == "__main__":
+  support.main(__doc__, arguments)
