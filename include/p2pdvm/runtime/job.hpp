@@ -228,7 +228,7 @@ class job final : private record_owner,
   std::set<node_id> readers_;
   std::optional<node_id> awaiting_inputs_;  ///< from this member
   std::set<node_id> end_seen_;
-  bool leaving_ = false, no_majority_ = false, members_noted_ = false, finishing_ = false, ended_ = false;
+  bool leaving_ = false, no_majority_ = false, finishing_ = false, ended_ = false;
   epoch_number leaving_epoch_;
   std::map<rank_number, std::shared_ptr<const peal::snapshot>> results_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -158,11 +158,8 @@ P2PDVM_DECL void job::note_members(const checkpoint::job_record& previous) {
 P2PDVM_DECL void job::on_record(const checkpoint::job_record& previous) {
   const checkpoint::job_record& now = record();
   if (std::exchange(no_majority_, false)) tell(event_kind::majority_again);
-  // A joiner gets its first record with the welcome, before it takes part: to it all are new.
-  const checkpoint::job_record nothing;
-  const checkpoint::job_record& noted = std::exchange(members_noted_, true) ? previous : nothing;
-  owner_.on_members(noted, now);
-  note_members(noted);
+  owner_.on_members(previous, now);
+  note_members(previous);
   traffic_.on_record(now);
   const checkpoint::member* const me = now.find(self());
   if (previous.is_live(self()) && me != nullptr && (me->flags & checkpoint::member::evicted) != 0) {
