@@ -93,6 +93,8 @@ class job final : private record_owner,
 
   /// Hands this peer's ranks over at a last checkpoint, then `on_left`.
   void leave();
+  /// All peers are being stopped: that they go is no loss.
+  void hold_still();
   /// A checkpoint now.
   void wish();
   /// Everything that a progress line needs.
@@ -219,6 +221,7 @@ class job final : private record_owner,
   epoch_number wish_told_;
   incarnation_number lost_incarnation_;  ///< whose ranks died with an earlier process
   bool recovering_ = false;
+  time_point patient_until_{};  ///< nobody is evicted before
   host::timer policy_timer_, commit_timer_, detector_timer_, eviction_timer_, sweep_timer_;
   std::set<node_id> lost_;      ///< agreed to be dead, not yet evicted
   std::set<node_id> told_old_;  ///< outsiders that were sent the newest record

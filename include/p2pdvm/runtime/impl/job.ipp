@@ -90,10 +90,17 @@ P2PDVM_DECL void job::tell(event_kind kind, event e) {
   context_.tell(std::move(e));
 }
 
+/// Copies lie in different failure domains. Where there are fewer domains than copies wanted
+/// (several peers on one computer), every peer counts as one: better than fewer copies.
 P2PDVM_DECL std::vector<store::member> job::holders() const {
+  std::set<std::string> domains;
+  for (const checkpoint::member& m : record().members) {
+    if (m.live()) domains.insert(m.failure_domain);
+  }
+  const bool apart = domains.size() >= std::min<std::size_t>(who_.spec.replicas, record().live_count());
   std::vector<store::member> list;
   for (const checkpoint::member& m : record().members) {
-    if (m.live()) list.push_back({m.node, m.key, m.failure_domain, 1});
+    if (m.live()) list.push_back({m.node, m.key, apart ? m.failure_domain : m.node.hex(), 1});
   }
   return list;
 }
@@ -107,6 +114,8 @@ P2PDVM_DECL void job::begin() {
 
 P2PDVM_DECL void job::begin_resumed() {
   lost_incarnation_ = record().incarnation;
+  // The others are being started too: nobody is lost before they had time to.
+  patient_until_ = clock_now() + std::chrono::seconds(10);
   begin();
   roll_back_own();
 }
@@ -537,7 +546,7 @@ P2PDVM_DECL void job::on_detector_datagram(const node_id& from, byte_view bytes)
 
 P2PDVM_DECL void job::on_connection_lost(const node_id& node) {
   if (ended_) return owner_.on_end_seen(node);
-  if (!record().is_live(node)) return;
+  if (!record().is_live(node) || clock_now() < patient_until_) return;
   detector_.hint(clock_now(), node);
   arm_detector();
 }
@@ -574,7 +583,7 @@ P2PDVM_DECL void job::agreed_dead(const node_id& who, const std::vector<node_id>
     if (m.live() && !lost_.contains(m.node)) delay += std::chrono::milliseconds(150);
   }
   if (eviction_timer_.armed()) return;
-  eviction_timer_.after(delay, [this] { evict_lost(); });
+  eviction_timer_.at(std::max(clock_now() + delay, patient_until_), [this] { evict_lost(); });
 }
 
 P2PDVM_DECL void job::evict_lost() {
@@ -588,6 +597,11 @@ P2PDVM_DECL void job::evict_lost() {
         e.text = written.error().message();
         tell(event_kind::warning, std::move(e));
       });
+}
+
+P2PDVM_DECL void job::hold_still() {
+  patient_until_ = time_point_never;
+  eviction_timer_.cancel();
 }
 
 P2PDVM_DECL job::status job::now() const {

@@ -669,6 +669,7 @@ P2PDVM_DECL void peer::leave() {
 P2PDVM_DECL void peer::stop() {
   if (!job_ || ended_ || job_->record().state != checkpoint::job_state::running) return on_left();
   stop_at_ = job_->record().committed.epoch;
+  job_->hold_still();
   job_->wish();
   linger_timer_.after(std::chrono::seconds(5), [this] { call_.may_go(); });
 }
