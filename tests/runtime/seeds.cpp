@@ -142,9 +142,11 @@ class run {
     teller_ = peer;
   }
 
-  /// A peer tells of a rank's drain and seal at once: it is drained while not all its ranks are.
+  /// A peer tells of a rank's drain and seal at once: it is drained while not all its ranks are;
+  /// and it has fetched when it starts a rank with what it fetched.
   void note_state(std::size_t peer, const runtime::event& e) {
     if (!is_state(e.kind)) return;
+    if (e.kind == event_kind::rank_started && last_[peer] == event_kind::fetched) return;
     last_[peer] = e.kind;
     auto& open = open_cuts_[peer];
     if (e.kind == event_kind::cut) open.insert(e.rank->value());
