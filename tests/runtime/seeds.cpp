@@ -68,6 +68,10 @@ plan plan_of(std::uint64_t seed) {
   for (std::uint64_t i = 0; i < kills; ++i) {
     plan::kill k{};
     k.at = protocol_states[draw(protocol_states.size())];
+    // Nothing recovers before the first kill.
+    if (i == 0 && k.at == event_kind::recovering) k.at = event_kind::cut;
+    if (i == 0 && k.at == event_kind::fetched) k.at = event_kind::drained;
+    if (i == 0 && k.at == event_kind::recovered) k.at = event_kind::committed;
     k.nth = 1 + draw(i == 0 ? 8 : 3);
     k.steps = draw(4) == 0 ? draw(400) : draw(6);
     k.actor = draw(2) == 0;
