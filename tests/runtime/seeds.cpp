@@ -68,6 +68,10 @@ plan plan_of(std::uint64_t seed) {
   for (std::uint64_t i = 0; i < kills; ++i) {
     plan::kill k{};
     k.at = protocol_states[draw(protocol_states.size())];
+    // Nothing recovers before the first kill.
+    if (i == 0 && k.at == event_kind::recovering) k.at = event_kind::cut;
+    if (i == 0 && k.at == event_kind::fetched) k.at = event_kind::drained;
+    if (i == 0 && k.at == event_kind::recovered) k.at = event_kind::committed;
     k.nth = 1 + draw(i == 0 ? 8 : 3);
     k.steps = draw(4) == 0 ? draw(400) : draw(6);
     k.actor = draw(2) == 0;
@@ -142,9 +146,11 @@ class run {
     teller_ = peer;
   }
 
-  /// A peer tells of a rank's drain and seal at once: it is drained while not all its ranks are.
+  /// A peer tells of a rank's drain and seal at once: it is drained while not all its ranks are;
+  /// and it has fetched when it starts a rank with what it fetched.
   void note_state(std::size_t peer, const runtime::event& e) {
     if (!is_state(e.kind)) return;
+    if (e.kind == event_kind::rank_started && last_[peer] == event_kind::fetched) return;
     last_[peer] = e.kind;
     auto& open = open_cuts_[peer];
     if (e.kind == event_kind::cut) open.insert(e.rank->value());
