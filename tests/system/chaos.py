@@ -193,7 +193,7 @@ class Resume(unittest.TestCase):
   def test_one_process(self):
     for name, workload in WORKLOADS.items():
       with self.subTest(program=name):
-        self.resumed(workload, lambda w=workload, **how: w.embedded(every=0.2, **how))
+        self.resumed(workload, lambda w=workload, **how: w.embedded(every=0.03, **how))
 
   def test_all_local_peers(self):
     for name, workload in WORKLOADS.items():
