@@ -545,7 +545,10 @@ P2PDVM_DECL void job::on_detector_datagram(const node_id& from, byte_view bytes)
 }
 
 P2PDVM_DECL void job::on_connection_lost(const node_id& node) {
-  if (ended_) return owner_.on_end_seen(node);
+  if (ended_) {
+    end_seen_.insert(node);
+    return owner_.on_end_seen(node);
+  }
   if (!record().is_live(node) || clock_now() < patient_until_) return;
   detector_.hint(clock_now(), node);
   arm_detector();

@@ -347,9 +347,6 @@ P2PDVM_DECL void job::results_complete() {
     }
   }
   end(std::move(joined));
-  for (const checkpoint::member& m : record().members) {
-    if (m.live() && m.node != self()) owner_.send(m.node, end_seen());
-  }
 }
 
 P2PDVM_DECL void job::end(result<std::map<std::string, byte_vector>> results) {
@@ -360,6 +357,11 @@ P2PDVM_DECL void job::end(result<std::map<std::string, byte_vector>> results) {
   for (const auto& [rank, runner] : runners_) old.push_back(rank);
   for (const rank_number rank : old) retire(rank);
   owner_.on_end(results);
+  // Who ends first waits for the others to have heard of it: they could not ask anybody later.
+  if (!is_member()) return;
+  for (const checkpoint::member& m : record().members) {
+    if (m.live() && m.node != self()) owner_.send(m.node, end_seen());
+  }
 }
 
 }  // namespace p2pdvm::runtime

@@ -709,10 +709,11 @@ P2PDVM_DECL void peer::on_end_seen(const node_id&) {
 P2PDVM_DECL void peer::check_may_go() {
   if (!going_) return;
   if (exchange_ && job_ && job_->is_member()) {
-    const bool done = job_->record().state == checkpoint::job_state::done;
+    const auto state = job_->record().state;
+    const bool over = state == checkpoint::job_state::done || state == checkpoint::job_state::failed;
     for (const auto& m : job_->record().members) {
       if (!m.live() || m.node == identity_->id()) continue;
-      if (done && !job_->end_seen_by().contains(m.node)) return;
+      if (over && !job_->end_seen_by().contains(m.node)) return;
     }
   }
   // What is still queued for others must go out first.
