@@ -26,6 +26,16 @@ using job_results = std::map<std::string, byte_vector>;
 /// BLAKE2b-256 over names and contents, in the order of names.
 [[nodiscard]] digest256 digest_of(const job_results& results);
 
+/// An attempt to enter a job.
+struct joining {
+  runtime::ticket with;
+  std::vector<node_id> contacts;
+  std::size_t next = 0;
+  std::optional<node_id> asked;
+  time_point deadline{};
+  std::string last_trouble;
+};
+
 class peer final : private messaging::exchange_handler,
                    private overlay::overlay_transport,
                    private job_owner {
@@ -132,14 +142,6 @@ class peer final : private messaging::exchange_handler,
   std::optional<peer_context> context_;
   std::unique_ptr<job> job_;
 
-  struct joining {
-    runtime::ticket with;
-    std::vector<node_id> contacts;
-    std::size_t next = 0;
-    std::optional<node_id> asked;
-    time_point deadline{};
-    std::string last_trouble;
-  };
   std::optional<joining> joining_;
   host::timer join_timer_, node_timer_, linger_timer_, publish_timer_, compact_timer_;
   std::uint64_t published_ = 0;

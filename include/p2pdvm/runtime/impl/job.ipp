@@ -175,6 +175,7 @@ P2PDVM_DECL void job::on_record(const checkpoint::job_record& previous) {
     event e;
     e.text = "the other peers took this one for lost; it asks to come back";
     tell(event_kind::warning, std::move(e));
+    lost_.clear();
     owner_.on_evicted();
   }
   if (now.state == checkpoint::job_state::running) {
@@ -591,10 +592,15 @@ P2PDVM_DECL void job::agreed_dead(const node_id& who, const std::vector<node_id>
 
 P2PDVM_DECL void job::evict_lost() {
   std::erase_if(lost_, [this](const node_id& n) { return !record().is_live(n); });
-  if (lost_.empty() || !is_member()) return;
+  if (lost_.empty() || !is_member() || std::exchange(evicting_, true)) return;
   keeper_.propose(
-      [gone = lost_](const checkpoint::job_record& r) { return checkpoint::evict(r, gone); },
+      [this, alive = alive_](const checkpoint::job_record& r) -> result<checkpoint::job_record> {
+        // A peer that was cut off may write this only after it is back, and they with it.
+        if (!*alive || lost_.empty()) return error(errc::conflict, "the lost peers are back");
+        return checkpoint::evict(r, lost_);
+      },
       [this](const result<>& written) {
+        evicting_ = false;
         if (written.ok() || written.error().code() == errc::conflict) return;
         event e;
         e.text = written.error().message();
