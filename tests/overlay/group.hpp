@@ -33,7 +33,7 @@ class group {
           id(name),
           detector(name, owner.settings_.options,
                    random_generator(owner.settings_.seed * 1000 + number), *this) {}
-    void send(const node_id& to, byte_view bytes) override { in.carry(*this, to, bytes); }
+    void send(const node_id& to, byte_view datagram) override { in.carry(*this, to, datagram); }
     void suspected(const node_id& who, const std::vector<node_id>&) override {
       ++suspicions[in.index_of(who)];
     }
