@@ -15,6 +15,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 namespace p2pdvm::test {
@@ -71,18 +72,17 @@ class observed_cluster {
     const std::size_t before = count(kind);
     return cluster_->run_until([&, this] { return count(kind) >= before + times; }, limit);
   }
-  /// The newest record that a living peer has.
-  [[nodiscard]] const checkpoint::job_record* record() {
+  /// The newest record that a living peer, other than `except`, has.
+  [[nodiscard]] const checkpoint::job_record* record(std::optional<std::size_t> except = {}) {
+    const auto age = [](const checkpoint::job_record& r) {
+      return std::tuple(r.incarnation, r.roster, r.keeper_version, r.committed.epoch);
+    };
     const checkpoint::job_record* newest = nullptr;
     for (std::size_t i = 0; i < cluster_->size(); ++i) {
-      if (!cluster_->alive(i)) continue;
+      if (!cluster_->alive(i) || i == except) continue;
       const runtime::job* job = cluster_->at(i).current_job();
       if (job == nullptr) continue;
-      const auto& r = job->record();
-      if (newest == nullptr || r.incarnation > newest->incarnation ||
-          (r.incarnation == newest->incarnation && (r.roster > newest->roster ||
-           (r.roster == newest->roster && r.committed.epoch > newest->committed.epoch))))
-        newest = &r;
+      if (newest == nullptr || age(job->record()) > age(*newest)) newest = &job->record();
     }
     return newest;
   }

@@ -234,16 +234,22 @@ class run {
     const auto* record = world_.record();
     if (record == nullptr || record->state != checkpoint::job_state::running) return false;
     if (record->live_count() <= 2) return false;
-    const auto majority_without = [&](const std::vector<node_id>& keepers) {
+    // What the others know counts too: a change of keepers that only the victim saw through
+    // needs, for them, the keepers of before.
+    const auto* known = world_.record(victim);
+    return known != nullptr && majority_without(victim, *record) && majority_without(victim, *known);
+  }
+
+  bool majority_without(std::size_t victim, const checkpoint::job_record& record) {
+    const auto remains = [&](const std::vector<node_id>& keepers) {
       std::size_t living = 0;
       for (const node_id& k : keepers) {
         const auto index = world_->index_of(k);
         living += index && *index != victim && world_->alive(*index) ? 1 : 0;
       }
-      return living > keepers.size() / 2;
+      return keepers.empty() || living > keepers.size() / 2;
     };
-    return majority_without(record->keepers) &&
-           (record->previous_keepers.empty() || majority_without(record->previous_keepers));
+    return remains(record.keepers) && remains(record.previous_keepers);
   }
 
   plan plan_;

@@ -90,27 +90,28 @@ class Namespaces(unittest.TestCase):
     self.addCleanup(folder.cleanup)
     self.folder = folder.name
 
-  def start(self, host, *arguments):
-    job = Job(program("heat"), [*arguments[:-1], "--checkpoint-every", 0.3, *arguments[-1]],
-              prefix=self.network.inside(host, self.folder))
-    self.addCleanup(job.close)
-    return job
-
-  def start_all(self):
+  def start_all(self, name, *program_options):
     """The job's maker in namespace 0 and its joiners in the others."""
-    program_options = ["--", "--size", 64, "--steps", options.steps]
-    maker = self.start(0, "--host", "--peers", HOSTS, "--ranks", RANKS, program_options)
-    ticket = maker.wait_for("ticket", PATIENCE)["text"]
-    return [maker] + [self.start(h, "--join", ticket, []) for h in range(1, HOSTS)]
+    def start(host, *arguments):
+      job = Job(program(name), ["--checkpoint-every", 0.3, *arguments],
+                prefix=self.network.inside(host, self.folder))
+      self.addCleanup(job.close)
+      return job
 
-  def reference(self):
-    with Job(program("heat"), ["--ranks", RANKS, "--checkpoint-every", "off", "--", "--size", 64,
-                               "--steps", options.steps]) as job:
+    maker = start(0, "--host", "--peers", HOSTS, "--ranks", RANKS, "--", *program_options)
+    ticket = maker.wait_for("ticket", PATIENCE)["text"]
+    return [maker] + [start(h, "--join", ticket) for h in range(1, HOSTS)]
+
+  def reference(self, name, *program_options):
+    with Job(program(name), ["--ranks", RANKS, "--checkpoint-every", "off",
+                             "--", *program_options]) as job:
       self.assertEqual(job.wait_for_exit(PATIENCE), 0, job.report())
       return job.digest
 
   def cut_off(self, host):
-    jobs = self.start_all()
+    # The job cannot end before this file exists, however fast the machine is.
+    gate = os.path.join(self.folder, "gate")
+    jobs = self.start_all("gated", "--steps", options.steps, "--gate", gate)
     self.addCleanup(self.network.set_link, host, "up")
     lonely = jobs[host]
     rest = [j for h, j in enumerate(jobs) if h != host]
@@ -126,12 +127,16 @@ class Namespaces(unittest.TestCase):
     self.assertEqual(own, [], lonely.report())
     self.assertIsNone(lonely.process.poll(), lonely.report())
 
+    # It comes back in mid-run, as a member again.
+    seen = len(rest[0].events)
     self.network.set_link(host, "up")
+    rest[0].wait_for("joined", PATIENCE, lambda e: e["node"] == identity(lonely), after=seen)
+    open(gate, "w", encoding="ascii").close()
     digests = set()
     for job in [*rest, lonely]:
       self.assertEqual(job.wait_for_exit(PATIENCE), 0, job.report())
       digests.add(job.digest)
-    self.assertEqual(digests, {self.reference()})
+    self.assertEqual(digests, {self.reference("gated", "--steps", options.steps, "--gate", "/")})
     for job in rest:
       self.assertIsNone(check_recoveries(job), job.report())
 
@@ -142,14 +147,20 @@ class Namespaces(unittest.TestCase):
     self.cut_off(0)
 
   def test_an_undisturbed_job_over_four_hosts(self):
-    jobs = self.start_all()
+    heat = ["heat", "--size", 64, "--steps", options.steps]
+    jobs = self.start_all(*heat)
     for job in jobs:
       self.assertEqual(job.wait_for_exit(PATIENCE), 0, job.report())
-    self.assertEqual({job.digest for job in jobs}, {self.reference()})
+    self.assertEqual({job.digest for job in jobs}, {self.reference(*heat)})
+
+
+def identity(job):
+  """The node id of a process."""
+  return job.of_kind("listening")[0]["node"]
 
 
 def arguments(parser):
-  parser.add_argument("--steps", type=int, default=30000, help="of heat")
+  parser.add_argument("--steps", type=int, default=5000, help="of each program")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ def main(description, extra=lambda parser: None):
                       help="folder of the programs")
   extra(parser)
   _, rest = parser.parse_known_args(namespace=options)
+  options.bin = os.path.abspath(options.bin)
   unittest.main(argv=[sys.argv[0], *rest], verbosity=2)
 
 
