@@ -9,6 +9,7 @@
 #include <p2pdvm/checkpoint/policy.hpp>
 #include <p2pdvm/checkpoint/transitions.hpp>
 #include <p2pdvm/overlay/failure_detector.hpp>
+#include <p2pdvm/runtime/job_folder.hpp>
 #include <p2pdvm/runtime/job_messages.hpp>
 #include <p2pdvm/runtime/peer_context.hpp>
 #include <p2pdvm/runtime/rank_runner.hpp>
@@ -55,12 +56,8 @@ class job final : private record_owner,
                   private restorer_owner,
                   private overlay::detector_owner {
  public:
-  struct identity {
-    job_spec spec;
-    crypto::secret_key secret;
-  };
   /// `known` is the founder's first record, an admitted member's newest, or one kept on disk.
-  job(job_owner& owner, peer_context& context, identity who, checkpoint::certified_record known,
+  job(job_owner& owner, peer_context& context, job_identity who, checkpoint::certified_record known,
       std::optional<checkpoint::acceptor> acceptor);
   ~job();
 
@@ -198,7 +195,7 @@ class job final : private record_owner,
 
   job_owner& owner_;
   peer_context& context_;
-  identity who_;
+  job_identity who_;
   record_keeper keeper_;
   rank_traffic traffic_;
   snapshot_store store_;

@@ -8,6 +8,8 @@
 
 #include <p2pdvm/overlay/node.hpp>
 #include <p2pdvm/runtime/job.hpp>
+#include <p2pdvm/runtime/job_folder.hpp>
+#include <p2pdvm/runtime/joiner.hpp>
 #include <p2pdvm/runtime/peer_context.hpp>
 #include <p2pdvm/runtime/ticket.hpp>
 #include <p2pdvm/store/segment_log.hpp>
@@ -26,18 +28,9 @@ using job_results = std::map<std::string, byte_vector>;
 /// BLAKE2b-256 over names and contents, in the order of names.
 [[nodiscard]] digest256 digest_of(const job_results& results);
 
-/// An attempt to enter a job.
-struct joining {
-  runtime::ticket with;
-  std::vector<node_id> contacts;
-  std::size_t next = 0;
-  std::optional<node_id> asked;
-  time_point deadline{};
-  std::string last_trouble;
-};
-
 class peer final : private messaging::exchange_handler,
                    private overlay::overlay_transport,
+                   private joiner_owner,
                    private job_owner {
  public:
   struct callbacks {
@@ -95,6 +88,9 @@ class peer final : private messaging::exchange_handler,
                    byte_view plain) override;
   // overlay::overlay_transport
   void send(const overlay::contact& to, byte_view datagram) override;
+  // joiner_owner
+  void ask_to_join(const node_id& whom, const std::optional<ticket>& with) override;
+  void join_failed(const error& why) override;
   // job_owner
   void send(const node_id& to, job_message message) override;
   void send_store(const node_id& to, const store::store_message& message) override;
@@ -109,18 +105,11 @@ class peer final : private messaging::exchange_handler,
   result<> open_identity();
   result<> open_network();
   result<> listen();
-  result<std::map<std::string, job_input>> store_inputs(
-      const std::map<std::string, byte_vector>& inputs, const job_id& id,
-      const crypto::secret_key& secret);
-  [[nodiscard]] result<> no_unfinished_job();
-  result<> remember(const job_spec& spec, const crypto::secret_key& secret);
-  void begin(job::identity who, checkpoint::certified_record known,
+  void begin(job_identity who, checkpoint::certified_record known,
              std::optional<checkpoint::acceptor> acceptor);
   void on_join_request(const node_id& from, const join_request& request);
   [[nodiscard]] std::string why_not(const node_id& from, const join_request& request) const;
   void on_welcome(const node_id& from, welcome message);
-  void ask_to_join();
-  void join_failed(const error& why);
   void maybe_start();
   void publish_job();
   void remember_contacts();
@@ -137,13 +126,14 @@ class peer final : private messaging::exchange_handler,
   driver_token& token_;
   std::optional<crypto::identity> identity_;
   std::unique_ptr<store::segment_log> log_;
+  std::optional<job_folder> folder_;
   std::unique_ptr<messaging::exchange> exchange_;
   std::unique_ptr<overlay::node> node_;
   std::optional<peer_context> context_;
   std::unique_ptr<job> job_;
 
-  std::optional<joining> joining_;
-  host::timer join_timer_, node_timer_, linger_timer_, publish_timer_, compact_timer_;
+  std::optional<joiner> joining_;
+  host::timer node_timer_, linger_timer_, publish_timer_, compact_timer_;
   std::uint64_t published_ = 0;
   bool ended_ = false, going_ = false;
   std::optional<epoch_number> stop_at_;  ///< the committed epoch when `stop` was called

@@ -38,7 +38,7 @@ inline std::uint64_t seed_of(const job_spec& spec) {
 
 }  // namespace detail
 
-P2PDVM_DECL job::job(job_owner& owner, peer_context& context, identity who,
+P2PDVM_DECL job::job(job_owner& owner, peer_context& context, job_identity who,
                      checkpoint::certified_record known,
                      std::optional<checkpoint::acceptor> acceptor)
     : owner_(owner),

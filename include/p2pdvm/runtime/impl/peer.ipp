@@ -10,23 +10,11 @@ namespace p2pdvm::runtime {
 
 namespace detail {
 
-inline constexpr std::string_view spec_name = "job/spec";
-inline constexpr std::string_view secret_name = "job/secret";
-inline constexpr std::string_view contacts_name = "contacts";
-inline constexpr std::string_view port_name = "port";
-inline constexpr auto join_patience = std::chrono::seconds(10);
-
 /// Where a swarm keeps the contacts of a job's members.
 inline node_id job_target(const job_id& job) {
   byte_vector bytes = to_vector(as_bytes("p2pdvm job "));
   append(bytes, job.bytes());
   return node_id(crypto::hash(bytes).bytes());
-}
-
-inline std::string join_text(const std::vector<std::string>& words) {
-  std::string text;
-  for (const std::string& w : words) text += (text.empty() ? "" : ", ") + w;
-  return text;
 }
 
 }  // namespace detail
@@ -48,7 +36,6 @@ P2PDVM_DECL peer::peer(host::machine& machine, queue_context& ranks, driver_toke
       program_(program),
       ranks_(ranks),
       token_(token),
-      join_timer_(machine.clock()),
       node_timer_(machine.clock()),
       linger_timer_(machine.clock()),
       publish_timer_(machine.clock()),
@@ -69,6 +56,7 @@ P2PDVM_DECL result<> peer::open() {
   if (!log.ok()) return log.error();
   (*log)->drop_unpinned();
   log_ = std::move(*log);
+  folder_.emplace(machine_.disk(), *log_);
   compact_later();
   if (setting_.listen) {
     if (auto r = open_network(); !r.ok()) return r;
@@ -111,15 +99,12 @@ P2PDVM_DECL result<> peer::open_network() {
   node_ = std::make_unique<overlay::node>(*identity_, overlay::node_options(),
                                           random_generator(machine_.entropy().next()), transport);
   node_->set_wall_clock(machine_.clock().now(), machine_.clock().wall());
-  auto saved = log_->get_value(detail::contacts_name);
-  if (!saved.ok()) return {};
-  auto contacts = wire::decode<std::vector<messaging::contact>>(*saved);
-  if (!contacts.ok()) return {};
   std::vector<overlay::contact> known;
-  for (const auto& c : *contacts) {
+  for (const auto& c : folder_->contacts()) {
     (void)exchange_->learn(c);
     for (const address& a : c.addresses) known.push_back({c.key, a});
   }
+  if (known.empty()) return {};
   node_->join(machine_.clock().now(), known);
   arm_node();
   return {};
@@ -127,15 +112,12 @@ P2PDVM_DECL result<> peer::open_network() {
 
 /// On the port of the last time, if the host may choose: others remember it.
 P2PDVM_DECL result<> peer::listen() {
-  std::uint16_t last = 0;
-  if (auto saved = log_->get_value(detail::port_name); saved.ok()) {
-    if (auto port = wire::decode<std::uint16_t>(*saved); port.ok()) last = *port;
-  }
+  const std::uint16_t last = folder_->port();
   const bool free_choice = setting_.listen->port() == 0;
   auto listening = exchange_->listen(free_choice ? setting_.listen->with_port(last) : *setting_.listen);
   if (!listening.ok() && free_choice && last != 0) listening = exchange_->listen(*setting_.listen);
   if (!listening.ok()) return listening;
-  return log_->put_value(detail::port_name, wire::encode(exchange_->local().port()));
+  return folder_->keep_port(exchange_->local().port());
 }
 
 P2PDVM_DECL messaging::contact peer::own_contact() const {
@@ -152,58 +134,10 @@ P2PDVM_DECL messaging::contact peer::own_contact() const {
   return own;
 }
 
-P2PDVM_DECL result<> peer::no_unfinished_job() {
-  auto saved = log_->get_value(record_keeper::record_name);
-  if (!saved.ok()) return {};
-  auto update = wire::decode<record_update>(*saved);
-  if (!update.ok() || update->record.state == checkpoint::job_state::done ||
-      update->record.state == checkpoint::job_state::failed)
-    return {};
-  return error(errc::wrong_job,
-               machine_.disk().describe("") + " holds an unfinished job (checkpoint " +
-                   std::to_string(update->record.committed.epoch.value()) +
-                   "); continue it with --resume, choose another folder with --data, or remove "
-                   "the folder to give that job up");
-}
-
-P2PDVM_DECL result<std::map<std::string, job_input>> peer::store_inputs(
-    const std::map<std::string, byte_vector>& inputs, const job_id& id,
-    const crypto::secret_key& secret) {
-  const store::chunk_codec codec(secret);
-  std::map<std::string, job_input> stored;
-  std::vector<chunk_id> all;
-  for (const auto& [name, bytes] : inputs) {
-    job_input& input = stored[name];
-    input.bytes = bytes.size();
-    for (std::size_t at = 0; at < bytes.size(); at += limits::chunk_bytes_large) {
-      const byte_view part = byte_view(bytes).subspan(
-          at, std::min(limits::chunk_bytes_large, bytes.size() - at));
-      const chunk_id chunk = codec.id(part);
-      input.chunks.push_back(chunk);
-      if (auto r = log_->put(chunk, codec.seal(chunk, part)); !r.ok()) return r.error();
-      all.push_back(chunk);
-    }
-  }
-  if (!all.empty()) {
-    if (auto r = log_->add_pin({id, incarnation_number(), epoch_number()}, all); !r.ok())
-      return r.error();
-  }
-  return stored;
-}
-
-P2PDVM_DECL result<> peer::remember(const job_spec& spec, const crypto::secret_key& secret) {
-  for (const store::pin& p : log_->pins()) {
-    if (p.job == spec.id) continue;
-    if (auto r = log_->drop_pin(p); !r.ok()) return r;
-  }
-  if (auto r = log_->put_value(detail::spec_name, wire::encode(spec)); !r.ok()) return r;
-  return log_->put_value(detail::secret_name, secret.bytes());
-}
-
 P2PDVM_DECL result<> peer::make_job(job_request request) {
   P2PDVM_ASSERT(job_ == nullptr);
-  if (auto r = no_unfinished_job(); !r.ok()) return r;
-  job::identity who;
+  if (auto r = folder_->vacant(); !r.ok()) return r;
+  job_identity who;
   machine_.entropy().fill(who.spec.id.mutable_bytes());
   machine_.entropy().fill(who.secret.mutable_bytes());
   who.spec.program = program_.name();
@@ -214,10 +148,10 @@ P2PDVM_DECL result<> peer::make_job(job_request request) {
   who.spec.replicas = request.replicas;
   who.spec.issuer = identity_->key();
   who.spec.options = std::move(request.options);
-  auto inputs = store_inputs(request.inputs, who.spec.id, who.secret);
+  auto inputs = folder_->keep_inputs(request.inputs, who);
   if (!inputs.ok()) return inputs.error();
   who.spec.inputs = std::move(*inputs);
-  if (auto r = remember(who.spec, who.secret); !r.ok()) return r;
+  if (auto r = folder_->keep(who); !r.ok()) return r;
 
   checkpoint::member founder;
   founder.node = identity_->id();
@@ -247,7 +181,7 @@ P2PDVM_DECL result<> peer::make_job(job_request request) {
   return {};
 }
 
-P2PDVM_DECL void peer::begin(job::identity who, checkpoint::certified_record known,
+P2PDVM_DECL void peer::begin(job_identity who, checkpoint::certified_record known,
                              std::optional<checkpoint::acceptor> acceptor) {
   job_owner& owner = *this;
   job_ = std::make_unique<job>(owner, *context_, std::move(who), std::move(known),
@@ -256,40 +190,9 @@ P2PDVM_DECL void peer::begin(job::identity who, checkpoint::certified_record kno
 
 P2PDVM_DECL result<> peer::resume() {
   P2PDVM_ASSERT(job_ == nullptr);
-  const std::string folder = machine_.disk().describe("");
-  auto spec_bytes = log_->get_value(detail::spec_name);
-  auto secret = log_->get_value(detail::secret_name);
-  auto saved = log_->get_value(record_keeper::record_name);
-  auto kept = log_->get_value(record_keeper::acceptor_name);
-  if (!spec_bytes.ok() || !secret.ok())
-    return error(errc::not_found, folder + " holds no job to resume; start one without --resume");
-  auto spec = wire::decode<job_spec>(*spec_bytes);
-  if (!spec.ok() || secret->size() != crypto::secret_key::size)
-    return error(errc::corrupted, folder + " holds a damaged job; its other peers can go on without "
-                                           "this one: remove the folder and join again");
-  if (spec->program != program_.name())
-    return error(errc::wrong_job, folder + " holds a job of the program '" + spec->program +
-                                      "', not of '" + program_.name() +
-                                      "'; choose another folder with --data");
-  std::optional<checkpoint::acceptor> acceptor;
-  if (kept.ok()) {
-    auto restored = checkpoint::acceptor::restore(spec->id, *identity_, *kept);
-    if (!restored.ok()) return restored.error();
-    acceptor = std::move(*restored);
-  }
-  checkpoint::certified_record known;
-  if (saved.ok()) {
-    auto update = wire::decode<record_update>(*saved);
-    if (!update.ok()) return update.error();
-    known.proof = update->proof;
-    known.record = std::make_shared<const checkpoint::job_record>(std::move(update->record));
-  } else {
-    return error(errc::not_found, folder + " holds a job that never began; start it again without "
-                                           "--resume after removing the folder");
-  }
-  if (known.record->state == checkpoint::job_state::failed)
-    return error(errc::misuse, "the job in " + folder + " has failed: " + known.record->failure);
-  begin({std::move(*spec), crypto::secret_key(*secret)}, std::move(known), std::move(acceptor));
+  auto kept = folder_->load(program_.name(), *identity_);
+  if (!kept.ok()) return kept.error();
+  begin(std::move(kept->who), std::move(kept->known), std::move(kept->acceptor));
   job_->begin_resumed();
   maybe_start();
   return {};
@@ -320,30 +223,21 @@ P2PDVM_DECL result<> peer::join(const ticket& with) {
   if (auto r = with.check(machine_.clock().wall()); !r.ok()) return r;
   if (!equal(with.swarm.bytes(), setting_.swarm.bytes()))
     return error(errc::wrong_job, "this ticket is for another swarm than this program's");
-  if (auto spec = log_->get_value(detail::spec_name); spec.ok()) {
-    const auto kept = wire::decode<job_spec>(*spec);
-    if (kept.ok() && kept->id != with.job) {
-      if (auto r = no_unfinished_job(); !r.ok()) return r;
-    } else if (kept.ok()) {
-      return resume();
-    }
+  if (const auto kept = folder_->job()) {
+    if (*kept == with.job) return resume();
+    if (auto r = folder_->vacant(); !r.ok()) return r;
   }
-  joining_.emplace();
-  joining_->with = with;
-  joining_->deadline = machine_.clock().now() + detail::join_patience;
+  joiner_owner& owner = *this;
+  joining_.emplace(owner, machine_.clock(), with);
   std::vector<overlay::contact> swarm;
   for (const auto& c : with.contacts) {
     auto node = exchange_->learn({c.key, c.addresses});
     if (!node.ok() || *node == identity_->id()) continue;
-    joining_->contacts.push_back(*node);
+    joining_->add(*node);
     for (const address& a : c.addresses) swarm.push_back({c.key, a});
   }
-  for (const auto& c : exchange_->contacts()) {
-    const node_id node = crypto::node_id_of(c.key);
-    auto& list = joining_->contacts;
-    if (std::find(list.begin(), list.end(), node) == list.end()) list.push_back(node);
-  }
-  if (joining_->contacts.empty())
+  for (const auto& c : exchange_->contacts()) joining_->add(crypto::node_id_of(c.key));
+  if (joining_->knows_nobody())
     return error(errc::unreachable, "this ticket names no peer but this one");
   node_->join(machine_.clock().now(), swarm);
   node_->find(machine_.clock().now(), detail::job_target(with.job), std::nullopt,
@@ -353,57 +247,41 @@ P2PDVM_DECL result<> peer::join(const ticket& with) {
                     wire::decode<std::vector<messaging::contact>>((*found).what.value);
                 if (!more.ok()) return;
                 for (const auto& c : *more) {
-                  if (auto node = exchange_->learn(c); node.ok()) joining_->contacts.push_back(*node);
+                  if (auto node = exchange_->learn(c); node.ok()) joining_->add(*node);
                 }
               });
   arm_node();
-  ask_to_join();
+  joining_->ask();
   return {};
 }
 
-P2PDVM_DECL void peer::ask_to_join() {
-  joining& j = *joining_;
-  const time_point now = machine_.clock().now();
-  if (now >= j.deadline) {
-    std::vector<std::string> places;
-    for (const auto& c : j.with.contacts) {
-      for (const address& a : c.addresses) places.push_back(a.text());
-    }
-    return join_failed(error(errc::unreachable,
-                             "no peer of this job answers at " + detail::join_text(places) +
-                                 (j.last_trouble.empty() ? "" : " (" + j.last_trouble + ")") +
-                                 "; is a peer of the job running there, and reachable from here?"));
-  }
-  j.asked = j.contacts[j.next++ % j.contacts.size()];
+P2PDVM_DECL void peer::ask_to_join(const node_id& whom, const std::optional<ticket>& with) {
   join_request request;
-  request.job = j.with.job;
-  if (!j.with.contacts.empty()) request.ticket = j.with;
+  request.job = with ? with->job : job_->spec().id;
+  request.ticket = with;
   request.executable = setting_.executable;
   request.platform = setting_.platform;
   request.failure_domain = setting_.failure_domain;
   request.addresses = own_contact().addresses;
   request.storage_only = setting_.storage_only;
   request.has_inputs = job_ != nullptr;
-  send(*j.asked, std::move(request));
-  join_timer_.after(std::chrono::seconds(2), [this] { ask_to_join(); });
+  send(whom, std::move(request));
 }
 
 /// The others took this peer for lost. What it knows of the job is good, its ranks run elsewhere.
 P2PDVM_DECL void peer::on_evicted() {
-  joining_.emplace();
-  joining_->with.job = job_->spec().id;
-  joining_->deadline = time_point_never;
+  joiner_owner& owner = *this;
+  joining_.emplace(owner, machine_.clock());
   for (const auto& m : job_->record().members) {
     if (!m.live()) continue;
-    joining_->contacts.push_back(m.node);
+    joining_->add(m.node);
     exchange_->trust(m.node);
   }
-  if (joining_->contacts.empty()) return joining_.reset();
-  join_timer_.after(std::chrono::milliseconds(500), [this] { ask_to_join(); });
+  if (joining_->knows_nobody()) return joining_.reset();
+  joining_->ask_after(std::chrono::milliseconds(500));
 }
 
 P2PDVM_DECL void peer::join_failed(const error& why) {
-  join_timer_.cancel();
   joining_.reset();
   finish(why);
 }
@@ -460,8 +338,7 @@ P2PDVM_DECL void peer::on_join_request(const node_id& from, const join_request& 
 }
 
 P2PDVM_DECL void peer::on_welcome(const node_id& from, welcome message) {
-  if (!joining_ || job_ || joining_->asked != from) return;
-  if (message.spec.id != joining_->with.job || message.spec.issuer != joining_->with.issuer) return;
+  if (job_ || !joining_ || !joining_->has_asked(from) || !joining_->is_meant(message.spec)) return;
   if (auto r = message.spec.validate(); !r.ok()) return join_failed(r.error());
   if (message.spec.program != program_.name())
     return join_failed(error(errc::incompatible, "the job runs the program '" +
@@ -471,20 +348,19 @@ P2PDVM_DECL void peer::on_welcome(const node_id& from, welcome message) {
   auto believed = record.validate();
   if (believed.ok()) believed = checkpoint::verify(record, message.newest.proof, record.keepers);
   if (!believed.ok()) return join_failed(believed.error());
-  if (auto r = remember(message.spec, message.secret); !r.ok()) return join_failed(r.error());
-  join_timer_.cancel();
-  joining_->deadline = time_point_never;
+  job_identity who{std::move(message.spec), message.secret};
+  if (auto r = folder_->keep(who); !r.ok()) return join_failed(r.error());
+  joining_->pause();
   exchange_->trust(from);
   checkpoint::certified_record known;
   known.proof = message.newest.proof;
   known.record = std::make_shared<const checkpoint::job_record>(record);
-  begin({std::move(message.spec), message.secret}, std::move(known), std::nullopt);
+  begin(std::move(who), std::move(known), std::nullopt);
   job_->begin();
   job_->fetch_inputs(from, [this, alive = alive_](const result<>& fetched) {
     if (!*alive) return;
     if (!fetched.ok()) return join_failed(fetched.error());
-    joining_->deadline = machine_.clock().now() + detail::join_patience;
-    ask_to_join();
+    joining_->ask();
   });
 }
 
@@ -523,7 +399,7 @@ P2PDVM_DECL void peer::on_message(const node_id& from, std::uint8_t channel, pay
   if (!decoded.ok()) return;
   if (auto* request = std::get_if<join_request>(&*decoded)) return on_join_request(from, *request);
   if (auto* refusal = std::get_if<join_refusal>(&*decoded)) {
-    if (joining_ && joining_->asked == from)
+    if (joining_ && joining_->has_asked(from))
       join_failed(error(errc::refused, "the job does not take this peer: " + refusal->reason));
     return;
   }
@@ -538,10 +414,7 @@ P2PDVM_DECL void peer::on_peer_reset(const node_id& node) {
 }
 
 P2PDVM_DECL void peer::on_connection_lost(const node_id& node, const error& why) {
-  if (joining_ && joining_->asked == node && joining_->deadline != time_point_never) {
-    joining_->last_trouble = why.message();
-    if (joining_->contacts.size() > 1) join_timer_.after(std::chrono::milliseconds(50), [this] { ask_to_join(); });
-  }
+  if (joining_) joining_->on_connection_lost(node, why);
   if (job_) job_->on_connection_lost(node);
 }
 
@@ -601,10 +474,7 @@ P2PDVM_DECL void peer::arm_node() {
 
 P2PDVM_DECL void peer::on_members(const checkpoint::job_record& previous,
                                   const checkpoint::job_record& now) {
-  if (joining_ && now.is_live(identity_->id())) {
-    joining_.reset();
-    join_timer_.cancel();
-  }
+  if (now.is_live(identity_->id())) joining_.reset();
   if (stop_at_ && now.committed.epoch > *stop_at_) on_left();
   if (!exchange_) return;
   bool changed = false;
@@ -631,7 +501,7 @@ P2PDVM_DECL void peer::remember_contacts() {
     if (m.live() && m.node != identity_->id() && list.size() < 64)
       list.push_back({m.key, m.addresses});
   }
-  (void)log_->put_value(detail::contacts_name, wire::encode(list));
+  folder_->keep_contacts(list);
 }
 
 P2PDVM_DECL void peer::publish_job() {

@@ -2,7 +2,9 @@
 
 #include <p2pdvm/runtime/impl/job.ipp>
 #include <p2pdvm/runtime/impl/job_checkpoint.ipp>
+#include <p2pdvm/runtime/impl/job_folder.ipp>
 #include <p2pdvm/runtime/impl/job_spec.ipp>
+#include <p2pdvm/runtime/impl/joiner.ipp>
 #include <p2pdvm/runtime/impl/peer.ipp>
 #include <p2pdvm/runtime/impl/rank_runner.ipp>
 #include <p2pdvm/runtime/impl/rank_traffic.ipp>

@@ -1,0 +1,132 @@
+#pragma once
+
+#include <p2pdvm/runtime/job_folder.hpp>
+#include <p2pdvm/runtime/record_keeper.hpp>
+#include <p2pdvm/store/chunk.hpp>
+
+#include <algorithm>
+
+namespace p2pdvm::runtime {
+
+namespace detail {
+
+inline constexpr std::string_view spec_name = "job/spec";
+inline constexpr std::string_view secret_name = "job/secret";
+inline constexpr std::string_view contacts_name = "contacts";
+inline constexpr std::string_view port_name = "port";
+
+/// Nothing when it is not there or does not decode.
+template <class T>
+std::optional<T> value_of(store::chunk_log& log, std::string_view name) {
+  auto bytes = log.get_value(name);
+  if (!bytes.ok()) return std::nullopt;
+  auto value = wire::decode<T>(*bytes);
+  if (!value.ok()) return std::nullopt;
+  return std::move(*value);
+}
+
+}  // namespace detail
+
+P2PDVM_DECL result<> job_folder::vacant() const {
+  const auto update = detail::value_of<record_update>(log_, record_keeper::record_name);
+  if (!update || update->record.state == checkpoint::job_state::done ||
+      update->record.state == checkpoint::job_state::failed)
+    return {};
+  return error(errc::wrong_job,
+               name() + " holds an unfinished job (checkpoint " +
+                   std::to_string(update->record.committed.epoch.value()) +
+                   "); continue it with --resume, choose another folder with --data, or remove "
+                   "the folder to give that job up");
+}
+
+P2PDVM_DECL std::optional<job_id> job_folder::job() const {
+  const auto spec = detail::value_of<job_spec>(log_, detail::spec_name);
+  if (!spec) return std::nullopt;
+  return spec->id;
+}
+
+P2PDVM_DECL result<job_folder::kept_job> job_folder::load(const std::string& program,
+                                                          const crypto::identity& self) const {
+  auto spec_bytes = log_.get_value(detail::spec_name);
+  auto secret = log_.get_value(detail::secret_name);
+  auto saved = log_.get_value(record_keeper::record_name);
+  auto promises = log_.get_value(record_keeper::acceptor_name);
+  if (!spec_bytes.ok() || !secret.ok())
+    return error(errc::not_found, name() + " holds no job to resume; start one without --resume");
+  auto spec = wire::decode<job_spec>(*spec_bytes);
+  if (!spec.ok() || secret->size() != crypto::secret_key::size)
+    return error(errc::corrupted, name() + " holds a damaged job; its other peers can go on without "
+                                           "this one: remove the folder and join again");
+  if (spec->program != program)
+    return error(errc::wrong_job, name() + " holds a job of the program '" + spec->program +
+                                      "', not of '" + program +
+                                      "'; choose another folder with --data");
+  if (!saved.ok())
+    return error(errc::not_found, name() + " holds a job that never began; start it again without "
+                                           "--resume after removing the folder");
+  kept_job kept;
+  if (promises.ok()) {
+    auto acceptor = checkpoint::acceptor::restore(spec->id, self, *promises);
+    if (!acceptor.ok()) return acceptor.error();
+    kept.acceptor = std::move(*acceptor);
+  }
+  auto update = wire::decode<record_update>(*saved);
+  if (!update.ok()) return update.error();
+  if (update->record.state == checkpoint::job_state::failed)
+    return error(errc::misuse, "the job in " + name() + " has failed: " + update->record.failure);
+  kept.known.proof = update->proof;
+  kept.known.record = std::make_shared<const checkpoint::job_record>(std::move(update->record));
+  kept.who = {std::move(*spec), crypto::secret_key(*secret)};
+  return kept;
+}
+
+P2PDVM_DECL result<> job_folder::keep(const job_identity& who) {
+  for (const store::pin& p : log_.pins()) {
+    if (p.job == who.spec.id) continue;
+    if (auto r = log_.drop_pin(p); !r.ok()) return r;
+  }
+  if (auto r = log_.put_value(detail::spec_name, wire::encode(who.spec)); !r.ok()) return r;
+  return log_.put_value(detail::secret_name, who.secret.bytes());
+}
+
+P2PDVM_DECL result<std::map<std::string, job_input>> job_folder::keep_inputs(
+    const std::map<std::string, byte_vector>& inputs, const job_identity& who) {
+  const store::chunk_codec codec(who.secret);
+  std::map<std::string, job_input> kept;
+  std::vector<chunk_id> all;
+  for (const auto& [name, bytes] : inputs) {
+    job_input& input = kept[name];
+    input.bytes = bytes.size();
+    for (std::size_t at = 0; at < bytes.size(); at += limits::chunk_bytes_large) {
+      const byte_view part = byte_view(bytes).subspan(
+          at, std::min(limits::chunk_bytes_large, bytes.size() - at));
+      const chunk_id chunk = codec.id(part);
+      input.chunks.push_back(chunk);
+      if (auto r = log_.put(chunk, codec.seal(chunk, part)); !r.ok()) return r.error();
+      all.push_back(chunk);
+    }
+  }
+  if (all.empty()) return kept;
+  if (auto r = log_.add_pin({who.spec.id, incarnation_number(), epoch_number()}, all); !r.ok())
+    return r.error();
+  return kept;
+}
+
+P2PDVM_DECL std::uint16_t job_folder::port() const {
+  return detail::value_of<std::uint16_t>(log_, detail::port_name).value_or(0);
+}
+
+P2PDVM_DECL result<> job_folder::keep_port(std::uint16_t port) {
+  return log_.put_value(detail::port_name, wire::encode(port));
+}
+
+P2PDVM_DECL std::vector<messaging::contact> job_folder::contacts() const {
+  using list = std::vector<messaging::contact>;
+  return detail::value_of<list>(log_, detail::contacts_name).value_or(list());
+}
+
+P2PDVM_DECL void job_folder::keep_contacts(const std::vector<messaging::contact>& list) {
+  (void)log_.put_value(detail::contacts_name, wire::encode(list));
+}
+
+}  // namespace p2pdvm::runtime

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <p2pdvm/runtime/joiner.hpp>
+
+#include <algorithm>
+#include <utility>
+
+namespace p2pdvm::runtime {
+
+namespace detail {
+
+inline constexpr auto join_patience = std::chrono::seconds(10);
+inline constexpr auto join_answer_time = std::chrono::seconds(2);
+
+}  // namespace detail
+
+P2PDVM_DECL joiner::joiner(joiner_owner& owner, host::clock& clock, ticket with)
+    : owner_(owner), clock_(clock), with_(std::move(with)), timer_(clock) {}
+
+P2PDVM_DECL joiner::joiner(joiner_owner& owner, host::clock& clock)
+    : owner_(owner), clock_(clock), timer_(clock) {}
+
+P2PDVM_DECL void joiner::add(const node_id& contact) {
+  if (std::find(contacts_.begin(), contacts_.end(), contact) == contacts_.end())
+    contacts_.push_back(contact);
+}
+
+P2PDVM_DECL void joiner::ask() {
+  if (with_) deadline_ = clock_.now() + detail::join_patience;
+  ask_next();
+}
+
+P2PDVM_DECL void joiner::ask_after(duration pause) {
+  timer_.after(pause, [this] { ask(); });
+}
+
+P2PDVM_DECL void joiner::pause() {
+  timer_.cancel();
+  deadline_ = time_point_never;
+}
+
+P2PDVM_DECL void joiner::ask_next() {
+  if (clock_.now() >= deadline_) return owner_.join_failed(nobody_answers());
+  asked_ = contacts_[next_++ % contacts_.size()];
+  timer_.after(detail::join_answer_time, [this] { ask_next(); });
+  owner_.ask_to_join(*asked_, with_);
+}
+
+P2PDVM_DECL error joiner::nobody_answers() const {
+  std::string places;
+  for (const auto& c : with_->contacts) {
+    for (const address& a : c.addresses) places += (places.empty() ? "" : ", ") + a.text();
+  }
+  return error(errc::unreachable,
+               "no peer of this job answers at " + places +
+                   (last_trouble_.empty() ? "" : " (" + last_trouble_ + ")") +
+                   "; is a peer of the job running there, and reachable from here?");
+}
+
+P2PDVM_DECL bool joiner::is_meant(const job_spec& spec) const noexcept {
+  return with_ && spec.id == with_->job && spec.issuer == with_->issuer;
+}
+
+P2PDVM_DECL void joiner::on_connection_lost(const node_id& node, const error& why) {
+  if (asked_ != node || deadline_ == time_point_never) return;
+  last_trouble_ = why.message();
+  if (contacts_.size() > 1) timer_.after(std::chrono::milliseconds(50), [this] { ask_next(); });
+}
+
+}  // namespace p2pdvm::runtime

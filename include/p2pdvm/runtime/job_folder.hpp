@@ -1,0 +1,66 @@
+/// What a peer keeps on its disk of its job, besides chunks: enough to go on after every process
+/// of the job was stopped.
+#pragma once
+
+#include <p2pdvm/checkpoint/acceptor.hpp>
+#include <p2pdvm/host/host.hpp>
+#include <p2pdvm/messaging/exchange.hpp>
+#include <p2pdvm/runtime/job_spec.hpp>
+#include <p2pdvm/store/chunk_log.hpp>
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace p2pdvm::runtime {
+
+/// Who a job is to its members.
+struct job_identity {
+  job_spec spec;
+  crypto::secret_key secret;
+};
+
+/// Errors are sentences that name the folder and say what to do.
+class job_folder {
+ public:
+  job_folder(host::disk& disk, store::chunk_log& log) : disk_(disk), log_(log) {}
+
+  struct kept_job {
+    job_identity who;
+    checkpoint::certified_record known;
+    std::optional<checkpoint::acceptor> acceptor;  ///< of a peer that ever was a keeper
+  };
+  /// `wrong_job` when it holds a job that has not ended.
+  [[nodiscard]] result<> vacant() const;
+  [[nodiscard]] std::optional<job_id> job() const;
+  /// The job to go on with. `not_found`, `corrupted`, `wrong_job` for another program's, `misuse`
+  /// when it has failed.
+  [[nodiscard]] result<kept_job> load(const std::string& program,
+                                      const crypto::identity& self) const;
+  /// In place of any earlier job, whose chunks nothing keeps any more.
+  result<> keep(const job_identity& who);
+  /// Seals and pins them; gives how they are found again.
+  result<std::map<std::string, job_input>> keep_inputs(
+      const std::map<std::string, byte_vector>& inputs, const job_identity& who);
+
+  /// The port that others remember; 0: none yet.
+  [[nodiscard]] std::uint16_t port() const;
+  result<> keep_port(std::uint16_t port);
+  [[nodiscard]] std::vector<messaging::contact> contacts() const;
+  void keep_contacts(const std::vector<messaging::contact>& list);
+
+ private:
+  [[nodiscard]] std::string name() const { return disk_.describe(""); }
+
+  host::disk& disk_;
+  store::chunk_log& log_;
+};
+
+}  // namespace p2pdvm::runtime
+
+#if defined(P2PDVM_HEADER_ONLY)
+#include <p2pdvm/runtime/impl/job_folder.ipp>
+#endif
