@@ -15,7 +15,8 @@ if(WAY STREQUAL find_package)
   file(RENAME ${WORK}/first ${WORK}/prefix)
   set(from -D "CMAKE_PREFIX_PATH=${WORK}/prefix")
 else()
-  set(from -D "P2PDVM_SOURCE=${SOURCE}")
+  # With the very flags of this build, so that a compiler cache has what is compiled again.
+  set(from -D "P2PDVM_SOURCE=${SOURCE}" -D P2PDVM_WARNINGS_AS_ERRORS=${WARNINGS_AS_ERRORS})
 endif()
 run(${CMAKE_COMMAND} -S ${CMAKE_CURRENT_LIST_DIR}/consumer -B ${WORK}/build -G ${GENERATOR}
   -D CMAKE_CXX_COMPILER=${COMPILER} -D "CMAKE_CXX_COMPILER_LAUNCHER=${LAUNCHER}"
