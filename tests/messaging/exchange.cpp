@@ -574,6 +574,103 @@ TEST_CASE("strangers' sessions are bounded, and old ones make room") {
     n.send(b, "hi");
     REQUIRE(w.run_until([&] { return b.messages.size() == i + 1; }));
   }
-  CHECK(b.x->statistics().strangers_refused == 0);
+  CHECK(b.x->statistics().strangers_refused == 20);
   CHECK(b.x->contacts().size() == strangers_max + 20);
+}
+
+TEST_CASE("a crowd of strangers from one place does not lock others out") {
+  fake::world w;
+  w.latency = 1ms;
+  node b(w, 2);
+  node early(w, 3);
+  early.knows(b);
+  early.send(b, "early");
+  REQUIRE(w.run_until([&] { return b.messages.size() == 1; }));
+  // All of them stay connected, on one machine.
+  std::vector<std::unique_ptr<exchange>> crowd;
+  std::vector<crypto::identity> selves;
+  for (std::size_t i = 0; i < strangers_max; ++i)
+    selves.push_back(identity_of("crowd " + std::to_string(i)));
+  fake::machine place(w, 66);
+  node ear(w, 67);
+  for (const crypto::identity& self : selves) {
+    crowd.push_back(std::make_unique<exchange>(place, self, options_of(), ear));
+    REQUIRE(crowd.back()->learn({b.self.key(), {b.machine.ip.with_port(4000)}}).ok());
+    crowd.back()->keep(b.self.id());
+    REQUIRE(w.run_until([&] { return crowd.back()->connected(b.self.id()); }));
+  }
+  const auto connected = [&] {
+    return static_cast<std::size_t>(std::count_if(crowd.begin(), crowd.end(), [&](const auto& x) {
+      return b.x->connected(x->self().id());
+    }));
+  };
+  CHECK(connected() == strangers_max - 1);
+  CHECK(b.connected(early));
+  node late(w, 4);
+  late.knows(b);
+  late.send(b, "late");
+  REQUIRE(w.run_until([&] { return b.messages.size() == 2; }));
+  CHECK(connected() == strangers_max - 2);
+  CHECK(b.connected(early));
+}
+
+TEST_CASE("a stranger that does not read its answers is dropped before they fill the memory") {
+  fake::world w;
+  node a(w, 1);
+  node b(w, 2);
+  a.knows(b);
+  a.send(b, "hello");
+  REQUIRE(w.run_until([&] { return b.messages.size() == 1; }));
+  std::size_t most = 0;
+  b.on_text = [&](const std::string&) {
+    b.x->send(a.self.id(), 3, {}, payload::copy_of(as_bytes(std::string(1000, 'x'))));
+    most = std::max(most, b.x->unacknowledged(a.self.id()));
+  };
+  w.stuck.insert(&b.machine);  // as when nothing of it is read
+  for (int i = 0; i < 10'000; ++i) a.send(b, "and?");
+  w.run_for(5s);
+  CHECK(most > stranger_unread_bytes_max);
+  CHECK(most < stranger_unread_bytes_max + 64 * 1024);
+  CHECK(b.lost_by(errc::too_large));
+}
+
+TEST_CASE("whom this side turned to may answer at length before it is trusted") {
+  fake::world w;
+  node a(w, 1);
+  node b(w, 2);
+  a.knows(b);
+  a.send(b, "what is there?");
+  REQUIRE(w.run_until([&] { return b.messages.size() == 1; }));
+  const std::string all(4 * stranger_message_bytes_max, 'x');
+  b.send(a, all);
+  w.run_for(1s);
+  CHECK((a.messages == std::vector<std::string>{all}));
+}
+
+TEST_CASE("handshakes from many places make room for one from another") {
+  struct mute final : host::stream_handler {
+    void on_data(byte_view) override {}
+    void on_closed(const error&) override {}
+  };
+  fake::world w;
+  node b(w, 2);
+  mute handler;
+  std::vector<std::unique_ptr<fake::machine>> places;
+  std::vector<std::unique_ptr<host::stream>> streams;
+  constexpr std::size_t count = limits::half_open_max / limits::half_open_per_source_max;
+  for (std::size_t p = 0; p < count; ++p) {
+    places.push_back(std::make_unique<fake::machine>(w, static_cast<std::uint8_t>(100 + p)));
+    for (std::size_t i = 0; i < limits::half_open_per_source_max; ++i) {
+      auto& host = static_cast<host::machine&>(*places.back());
+      streams.push_back(host.network().connect(b.machine.ip.with_port(4000)));
+      streams.back()->start(handler);
+    }
+  }
+  w.run_for(100ms);
+  REQUIRE(b.x->half_open() == limits::half_open_max);
+  node good(w, 3);
+  good.knows(b);
+  good.send(b, "served at once");
+  w.run_for(1s);
+  CHECK(b.messages.size() == 1);
 }

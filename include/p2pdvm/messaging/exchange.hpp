@@ -21,10 +21,14 @@
 
 namespace p2pdvm::messaging {
 
-/// A peer that is not yet trusted may send messages up to this size.
+/// A peer that came by itself and is not trusted may send messages up to this size, and leave
+/// so much unread of what it is sent before its session is dropped.
 inline constexpr std::size_t stranger_message_bytes_max = 64 * 1024;
-/// Sessions of peers that came by themselves and are not trusted; those without a connection
-/// make room for new ones.
+inline constexpr std::size_t stranger_unread_bytes_max = 256 * 1024;
+/// The same for one that this side turned to: a job's description and its whole record.
+inline constexpr std::size_t invited_message_bytes_max = 32 * 1024 * 1024;
+/// Sessions of peers that came by themselves and are not trusted. When there are more, the
+/// network that has most of them gives up the one that said nothing for longest.
 inline constexpr std::size_t strangers_max = 256;
 /// From so many sessions on, those that nobody needs are dropped; a peer that returns after
 /// that sees a reset.
@@ -168,8 +172,10 @@ class exchange final : private host::listen_handler,
                                         std::unique_ptr<host::stream> stream,
                                         const std::optional<public_key>& remote);
   [[nodiscard]] connection_pointer take_half_open(link::connection& from);
-  [[nodiscard]] bool admit(const link::handshake_result& remote);
-  [[nodiscard]] bool make_room_for_stranger();
+  [[nodiscard]] bool admit(const link::connection& from);
+  void make_room_for_stranger(const address& source);
+  void make_room_for_handshake();
+  [[nodiscard]] static std::size_t message_limit(const peer& p);
   [[nodiscard]] bool preferred(const peer& p, const link::connection& fresh) const;
   bool join(connection_pointer fresh);
   void receive(link::connection& from, byte_view record);

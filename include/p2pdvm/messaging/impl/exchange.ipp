@@ -3,6 +3,8 @@
 #include <p2pdvm/messaging/exchange.hpp>
 
 #include <algorithm>
+#include <limits>
+#include <tuple>
 #include <utility>
 
 namespace p2pdvm::messaging {
@@ -38,6 +40,8 @@ struct exchange::peer {
   bool was_congested = false;
   duration backoff = duration::zero();
   std::size_t next_address = 0;
+  address source;       ///< where it came from; of a stranger
+  time_point spoke_at;  ///< when a message of it was last delivered, or its session made
   time_point up_since = time_point_never;
   time_point armed_for = time_point_never;
   host::timer timer;
@@ -73,8 +77,14 @@ P2PDVM_DECL exchange::peer& exchange::peer_of(const node_id& node, bool invited)
   auto fresh = std::make_unique<peer>(node, detail::draw_number(machine_.entropy()),
                                       machine_.clock());
   fresh->invited = invited;
-  fresh->s.limit_messages(stranger_message_bytes_max);
+  fresh->spoke_at = machine_.clock().now();
+  fresh->s.limit_messages(message_limit(*fresh));
   return *peers_.emplace(node, std::move(fresh)).first->second;
+}
+
+P2PDVM_DECL std::size_t exchange::message_limit(const peer& p) {
+  if (p.trusted) return limits::session_message_bytes_max;
+  return p.invited ? invited_message_bytes_max : stranger_message_bytes_max;
 }
 
 P2PDVM_DECL result<node_id> exchange::learn(const contact& who) {
@@ -100,7 +110,7 @@ P2PDVM_DECL void exchange::keep(const node_id& node, bool kept) {
 P2PDVM_DECL void exchange::trust(const node_id& node) {
   peer& p = peer_of(node);
   p.trusted = true;
-  p.s.limit_messages(limits::session_message_bytes_max);
+  p.s.limit_messages(message_limit(p));
 }
 
 P2PDVM_DECL void exchange::forget(const node_id& node) {
@@ -272,7 +282,7 @@ P2PDVM_DECL void exchange::lose(peer& p, const error& why, bool broken) {
   p.timer.cancel();
   if (broken) {
     p.s = session(detail::draw_number(machine_.entropy()));
-    if (!p.trusted) p.s.limit_messages(stranger_message_bytes_max);
+    p.s.limit_messages(message_limit(p));
   }
   if (stable) {
     p.backoff = duration::zero();

@@ -6,11 +6,23 @@ namespace p2pdvm::messaging {
 
 namespace detail {
 
-/// Whether two remotes count as one source: the same IPv4 address, or the same IPv6 /64.
+/// Whether two remotes count as one source: the same IPv4 address, or the same IPv6 /48, which
+/// is what one customer gets.
 inline bool same_source(const address& a, const address& b) {
-  const std::size_t size = a.is_v4() ? 16 : 8;
+  const std::size_t size = a.is_v4() ? 16 : 6;
   return std::equal(a.ip().begin(), a.ip().begin() + static_cast<std::ptrdiff_t>(size),
                     b.ip().begin());
+}
+
+/// How many of these come from the same source as each of them.
+inline std::vector<std::size_t> crowds(const std::vector<address>& sources) {
+  std::vector<std::size_t> counts;
+  for (const address& a : sources) {
+    counts.push_back(static_cast<std::size_t>(
+        std::count_if(sources.begin(), sources.end(),
+                      [&](const address& b) { return same_source(a, b); })));
+  }
+  return counts;
 }
 
 inline error listen_error(const address& local, const error& why) {
@@ -65,13 +77,12 @@ P2PDVM_DECL void exchange::on_accept(std::unique_ptr<host::stream> stream) {
   const auto from_source = std::count_if(half_open_.begin(), half_open_.end(), [&](const auto& c) {
     return detail::same_source(c->remote_address(), source);
   });
-  const bool crowded =
-      !source.is_loopback() &&
-      static_cast<std::size_t>(from_source) >= limits::half_open_per_source_max;
-  if (crowded || half_open_.size() >= limits::half_open_max) {
+  if (!source.is_loopback() &&
+      static_cast<std::size_t>(from_source) >= limits::half_open_per_source_max) {
     ++statistics_.half_open_refused;
     return;
   }
+  if (half_open_.size() >= limits::half_open_max) make_room_for_handshake();
   half_open_.push_back(open(link::noise::role::responder, std::move(stream), std::nullopt));
   half_open_.back()->start();
 }
@@ -95,28 +106,51 @@ P2PDVM_DECL bool exchange::meet(const address& where) {
   return true;
 }
 
-P2PDVM_DECL bool exchange::make_room_for_stranger() {
-  auto strangers = static_cast<std::size_t>(std::count_if(
-      peers_.begin(), peers_.end(), [](const auto& entry) { return entry.second->stranger(); }));
-  for (auto at = peers_.begin(); strangers >= strangers_max && at != peers_.end();) {
-    const peer& p = *at->second;
-    if (p.stranger() && !p.live && !p.dial) {
-      at = peers_.erase(at);
-      --strangers;
-    } else {
-      ++at;
-    }
-  }
-  return strangers < strangers_max;
+/// The oldest handshake of the source that has most of them makes room.
+P2PDVM_DECL void exchange::make_room_for_handshake() {
+  std::vector<address> sources;
+  for (const auto& c : half_open_) sources.push_back(c->remote_address());
+  const std::vector<std::size_t> counts = detail::crowds(sources);
+  const auto victim = half_open_.begin() + (std::max_element(counts.begin(), counts.end()) - counts.begin());
+  ++statistics_.half_open_refused;
+  (*victim)->close();
+  half_open_.erase(victim);
 }
 
-P2PDVM_DECL bool exchange::admit(const link::handshake_result& remote) {
+P2PDVM_DECL void exchange::make_room_for_stranger(const address& source) {
+  std::vector<peer*> strangers;
+  std::vector<address> sources;
+  for (const auto& [node, p] : peers_) {
+    if (!p->stranger()) continue;
+    strangers.push_back(p.get());
+    sources.push_back(p->source);
+  }
+  if (strangers.size() < strangers_max) return;
+  sources.push_back(source);  // the newcomer counts
+  const std::vector<std::size_t> counts = detail::crowds(sources);
+  std::size_t victim = 0;
+  for (std::size_t i = 1; i < strangers.size(); ++i) {
+    const auto merit = [&](std::size_t k) {
+      return std::tuple(strangers[k]->live != nullptr, std::numeric_limits<std::size_t>::max() - counts[k],
+                        strangers[k]->spoke_at);
+    };
+    if (merit(i) < merit(victim)) victim = i;
+  }
+  ++statistics_.strangers_refused;
+  const node_id node = strangers[victim]->id;
+  forget(node);
+}
+
+P2PDVM_DECL bool exchange::admit(const link::connection& from) {
+  const link::handshake_result& remote = from.remote();
   const peer* known = find_peer(remote.id);
   if (known != nullptr && !known->stranger()) return true;
-  const bool welcome = handler_.accept(remote.id, remote.key) &&
-                       (find_peer(remote.id) != nullptr || make_room_for_stranger());
-  if (!welcome) ++statistics_.strangers_refused;
-  return welcome;
+  if (!handler_.accept(remote.id, remote.key)) {
+    ++statistics_.strangers_refused;
+    return false;
+  }
+  if (known == nullptr) make_room_for_stranger(from.remote_address());
+  return true;
 }
 
 // --- connections ---
@@ -140,6 +174,7 @@ P2PDVM_DECL bool exchange::join(connection_pointer fresh) {
     return false;
   }
   if (p.live) p.live->close();
+  p.source = fresh->remote_address();
   p.live = std::move(fresh);
   p.s.attach();
   return true;
@@ -160,7 +195,7 @@ P2PDVM_DECL void exchange::on_authenticated(link::connection& from) {
 
 P2PDVM_DECL void exchange::on_record(link::connection& from, byte_view plain) {
   if (const connection_pointer fresh = from.confirmed() ? nullptr : take_half_open(from)) {
-    if (!admit(from.remote())) return fresh->close();
+    if (!admit(from)) return fresh->close();
     if (!join(fresh)) return;
   }
   receive(from, plain);
@@ -175,6 +210,10 @@ P2PDVM_DECL void exchange::receive(link::connection& from, byte_view record) {
   while (!record.empty()) {
     peer* p = current();
     if (p == nullptr) return;
+    if (p->stranger() && p->s.unacknowledged() > stranger_unread_bytes_max) {
+      from.close();
+      return lose(*p, error(errc::too_large, "a stranger does not read what it is sent"), true);
+    }
     auto event = p->s.receive(machine_.clock().now(), record);
     if (!event) {
       from.close();
@@ -194,6 +233,7 @@ P2PDVM_DECL void exchange::on_event(const node_id& node, session_event event) {
   using kind = session_event::kind;
   if (event.what == kind::message) {
     ++statistics_.messages_received;
+    find_peer(node)->spoke_at = machine_.clock().now();
     return handler_.on_message(node, event.channel, std::move(event.message));
   }
   on_established(*find_peer(node));
