@@ -1,9 +1,11 @@
 #include "runtime/programs.hpp"
 #include "support/test.hpp"
 
+#include <p2pdvm/runtime/job_folder.hpp>
 #include <p2pdvm/runtime/peer.hpp>
 #include <p2pdvm/runtime/ticket.hpp>
 #include <p2pdvm/sim/simulation.hpp>
+#include <p2pdvm/store/segment_log.hpp>
 
 #include <functional>
 #include <memory>
@@ -86,9 +88,11 @@ TEST_CASE("a ticket of another version names the one that is read") {
 class lone_peer {
  public:
   lone_peer(sim::simulation& net, const peal::program& program,
-            const std::function<void(runtime::peer_setting&)>& change = nullptr)
+            const std::function<void(runtime::peer_setting&)>& change = nullptr,
+            const std::function<void(host::machine&)>& before = nullptr)
       : machine_(net.add_machine()) {
     const std::lock_guard lock(token_);
+    if (before) before(machine_);
     runtime::peer_setting setting;
     setting.listen = machine_.address().with_port(4000);
     setting.failure_domain = machine_.name();
@@ -111,6 +115,10 @@ class lone_peer {
     return f(*peer_);
   }
   [[nodiscard]] bool opened() const { return opened_; }
+  [[nodiscard]] bool is_member() {
+    return locked([](runtime::peer& p) { return p.current_job() && p.current_job()->is_member(); });
+  }
+  void crash() { machine_.crash(); }
   [[nodiscard]] std::string refusal() const {
     return outcome && !outcome->ok() ? outcome->error().message() : std::string();
   }
@@ -213,6 +221,106 @@ TEST_CASE("a joiner whom nobody answers says where it asked") {
   nowhere.sign(identity_of(9));
   lone_peer joiner(job.net, job.program);
   CHECK(job.join(joiner, nowhere).find("10.99.99.99:4000") != std::string::npos);
+}
+
+TEST_CASE("a job whose ticket names only the dead is found through a peer remembered on disk") {
+  forming_job job;
+  const ticket with = job.pass();
+  std::vector<std::unique_ptr<lone_peer>> members;
+  for (int i = 0; i < 3; ++i) {
+    members.push_back(std::make_unique<lone_peer>(job.net, job.program));
+    REQUIRE(job.join(*members.back(), with).empty());
+  }
+  job.maker.crash();
+  job.net.run_for(std::chrono::seconds(30));
+  const messaging::contact friend_of_old = members[2]->locked([](runtime::peer& p) { return p.own_contact(); });
+  lone_peer joiner(job.net, job.program, nullptr, [&](host::machine& machine) {
+    auto log = store::segment_log::open(machine.disk(), "store", {});
+    REQUIRE(log.ok());
+    runtime::job_folder(machine.disk(), **log).keep_contacts({friend_of_old});
+    (*log)->sync([](const result<>&) {});
+    job.net.run_for(std::chrono::seconds(1));
+  });
+  CHECK(job.join(joiner, with).empty());
+  CHECK(joiner.is_member());
+  CHECK(members[0]->is_member());
+
+  lone_peer lonely(job.net, job.program);
+  CHECK(job.join(lonely, with).find("no peer of this job answers") != std::string::npos);
+}
+
+/// Answers whoever asks to be let in with a welcome of its own making.
+class false_host final : public messaging::exchange_handler {
+ public:
+  /// Gets a good welcome and a record of the same job with more ranks.
+  using falsification = void (*)(runtime::welcome&, const runtime::record_update&);
+  false_host(sim::simulation& net, falsification falsify)
+      : machine_(net.add_machine()), self_(identity_of(66)), exchange_(machine_, self_, {}, *this) {
+    REQUIRE(exchange_.listen(machine_.address().with_port(4000)).ok());
+    runtime::job_spec& spec = answer_.spec;
+    spec.program = small_program(0).name();
+    spec.issuer = self_.key();
+    spec.options = {{"steps", "1"}, {"cells", "4"}};
+    spec.id = spec.derived_id();
+    checkpoint::member founder;
+    founder.node = self_.id();
+    founder.key = self_.key();
+    founder.addresses = {machine_.address().with_port(4000)};
+    const auto found = [&](std::uint32_t ranks) {
+      auto first = checkpoint::found_job(spec.id, crypto::hash(wire::encode(spec)), ranks, 3, founder);
+      checkpoint::acceptor keeper(spec.id, self_);
+      byte_vector persist;
+      const auto known = keeper.found(std::move(*first), persist);
+      return runtime::record_update{*known.record, known.proof, {}};
+    };
+    answer_.newest = found(spec.ranks);
+    falsify(answer_, found(spec.ranks + 1));
+  }
+  ticket pass() {
+    ticket t;
+    t.job = answer_.spec.id;
+    t.expiry = machine_.clock().wall() + 1000;
+    t.contacts = {{self_.key(), {machine_.address().with_port(4000)}}};
+    t.sign(self_);
+    return t;
+  }
+  void on_message(const node_id& from, std::uint8_t channel, payload message) override {
+    auto decoded = wire::decode<runtime::job_message>(message.view());
+    if (channel != runtime::channel::job || !decoded.ok()) return;
+    const auto* request = std::get_if<runtime::join_request>(&*decoded);
+    if (request == nullptr || request->has_inputs) return;
+    ++asked;
+    exchange_.send(from, runtime::channel::job, wire::encode(runtime::job_message(answer_)));
+  }
+  int asked = 0;
+
+ private:
+  sim::machine& machine_;
+  crypto::identity self_;
+  runtime::welcome answer_;
+  messaging::exchange exchange_;
+};
+
+TEST_CASE("a welcome that does not fit its ticket or its own record is refused") {
+  const peal::program program = small_program(0);
+  const auto outcome = [&](false_host::falsification falsify) {
+    sim::simulation net(forming_job::options());
+    false_host host(net, falsify);
+    lone_peer joiner(net, program);
+    const auto asked = joiner.locked([&](runtime::peer& p) { return p.join(host.pass()); });
+    REQUIRE(asked.ok());
+    net.run_for(std::chrono::seconds(5));
+    REQUIRE(host.asked > 0);
+    const bool took = joiner.locked([](runtime::peer& p) { return p.current_job() != nullptr; });
+    return took ? std::string("took it") : joiner.refusal();
+  };
+  using runtime::record_update;
+  using runtime::welcome;
+  CHECK(outcome([](welcome&, const record_update&) {}) == "took it");
+  CHECK(outcome([](welcome& w, const record_update& more_ranks) { w.newest = more_ranks; })
+            .find("the record of another job") != std::string::npos);
+  CHECK(outcome([](welcome& w, const record_update&) { w.spec.options["steps"] = "2"; })
+            .find("not the specification of the job") != std::string::npos);
 }
 
 }  // namespace

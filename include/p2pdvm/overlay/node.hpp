@@ -123,8 +123,8 @@ class node {
   /// The first valid record found for `target`, of `publisher` if given.
   void find(time_point now, const node_id& target, const std::optional<public_key>& publisher,
             find_callback done);
-  /// Stores a record at the peers nearest to its target. One of our own key is stored again
-  /// and again until it expires or one with a higher sequence is published.
+  /// Stores a record at the peers nearest to its target, again and again until it expires or
+  /// one of the same key with a higher sequence is published here.
   void publish(time_point now, record r, publish_callback done);
 
   /// Peers worth remembering on disk and in tickets: those in the table, the longest known
@@ -167,6 +167,7 @@ class node {
   // node.ipp: searches
   [[nodiscard]] operation make_operation(time_point now, goal what, const node_id& target,
                                          const std::vector<contact>& seeds);
+  [[nodiscard]] std::vector<contact> seeds_for(const node_id& target) const;
   void start(time_point now, operation op);
   void drive(time_point now, std::uint64_t number);
   void begin_stores(time_point now, std::uint64_t number, operation& op);

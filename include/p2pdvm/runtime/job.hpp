@@ -56,8 +56,8 @@ class job final : private record_owner,
                   private restorer_owner,
                   private overlay::detector_owner {
  public:
-  /// `known` is the founder's first record, an admitted member's newest, or one kept on disk.
-  job(job_owner& owner, peer_context& context, job_identity who, checkpoint::certified_record known,
+  /// `newest` is the founder's first record, an admitted member's newest, or one kept on disk.
+  job(job_owner& owner, peer_context& context, job_identity who, record_update newest,
       std::optional<checkpoint::acceptor> acceptor);
   ~job();
 

@@ -5,7 +5,7 @@
 #include <p2pdvm/checkpoint/acceptor.hpp>
 #include <p2pdvm/host/host.hpp>
 #include <p2pdvm/messaging/exchange.hpp>
-#include <p2pdvm/runtime/job_spec.hpp>
+#include <p2pdvm/runtime/job_messages.hpp>
 #include <p2pdvm/store/chunk_log.hpp>
 
 #include <cstdint>
@@ -30,7 +30,7 @@ class job_folder {
 
   struct kept_job {
     job_identity who;
-    checkpoint::certified_record known;
+    record_update newest;
     std::optional<checkpoint::acceptor> acceptor;  ///< of a peer that ever was a keeper
   };
   /// `wrong_job` when it holds a job that has not ended.
@@ -40,11 +40,13 @@ class job_folder {
   /// when it has failed.
   [[nodiscard]] result<kept_job> load(const std::string& program,
                                       const crypto::identity& self) const;
-  /// In place of any earlier job, whose chunks nothing keeps any more.
-  result<> keep(const job_identity& who);
-  /// Seals and pins them; gives how they are found again.
-  result<std::map<std::string, job_input>> keep_inputs(
-      const std::map<std::string, byte_vector>& inputs, const job_identity& who);
+  /// In place of any earlier job, whose chunks nothing keeps any more. `acceptor`: of a founder.
+  result<> keep(const job_identity& who, const record_update& newest, byte_view acceptor = {});
+  /// Seals them; gives how they are found again, as the specification lists it.
+  result<std::map<std::string, job_input>> seal_inputs(
+      const std::map<std::string, byte_vector>& inputs, const crypto::secret_key& secret);
+  /// From now on they are not collected.
+  result<> pin_inputs(const job_spec& spec);
 
   /// The port that others remember; 0: none yet.
   [[nodiscard]] std::uint16_t port() const;

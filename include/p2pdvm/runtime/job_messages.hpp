@@ -10,6 +10,7 @@
 #include <p2pdvm/runtime/ticket.hpp>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <variant>
 #include <vector>
@@ -47,9 +48,10 @@ struct join_request {
 };
 struct join_refusal {
   std::string reason;
+  bool elsewhere = false;  ///< this peer has nothing to do with the job; others may
   template <class F>
   void fields(F&& f) {
-    f(reason);
+    f(reason), f(elsewhere);
   }
 };
 
@@ -63,6 +65,10 @@ struct record_update {
     f(record), f(proof), f(links);
   }
 };
+
+[[nodiscard]] inline checkpoint::certified_record certified(const record_update& update) {
+  return {std::make_shared<const checkpoint::job_record>(update.record), update.proof};
+}
 
 /// Answer to a good `join_request`: the job's secret and its specification.
 struct welcome {

@@ -4,8 +4,11 @@
 #include <p2pdvm/base/bytes.hpp>
 #include <p2pdvm/base/ids.hpp>
 #include <p2pdvm/base/result.hpp>
+#include <p2pdvm/checkpoint/job_record.hpp>
+#include <p2pdvm/crypto/crypto.hpp>
 #include <p2pdvm/wire/codec.hpp>
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -23,7 +26,8 @@ struct job_input {
 };
 
 struct job_spec {
-  job_id id;
+  job_id id;  ///< derived from all the rest, so that a ticket for it names no other
+  std::array<std::uint64_t, 2> nonce{};
   std::string program;
   digest256 executable;
   std::uint64_t platform = 0;
@@ -35,10 +39,22 @@ struct job_spec {
   std::map<std::string, job_input> inputs;
   template <class F>
   void fields(F&& f) {
-    f(id), f(program), f(executable), f(platform), f(ranks), f(peers), f(replicas), f(issuer),
+    f(id), f(nonce[0]), f(nonce[1]), f(program), f(executable), f(platform), f(ranks), f(peers), f(replicas), f(issuer),
         f(options), f(inputs);
   }
+  [[nodiscard]] job_id derived_id() const;
   [[nodiscard]] result<> validate() const;
+  /// Whether this is what the record is of.
+  [[nodiscard]] bool fits(const checkpoint::job_record& record) const;
+};
+
+/// Where a swarm keeps the addresses of a job's members, and who signs them: every member, by a
+/// key that follows from the job's secret. Tickets carry its public half.
+struct job_directory {
+  job_directory(const job_id& job, const crypto::secret_key& secret);
+  [[nodiscard]] static node_id target(const job_id& job);
+  node_id where;
+  crypto::identity signer;
 };
 
 /// Differs between platforms whose floating-point results may differ: a probe of libm, of the

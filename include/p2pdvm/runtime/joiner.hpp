@@ -14,6 +14,8 @@ class joiner_owner {
  public:
   /// One request to one peer, with what the owner knows of itself.
   virtual void ask_to_join(const node_id& whom, const std::optional<ticket>& with) = 0;
+  /// Others that may be asked: `add` them as they are found.
+  virtual void look_for_members(const ticket& with) = 0;
   /// Nobody answered in time, or somebody refused. The joiner may be destroyed in this call.
   virtual void join_failed(const error& why) = 0;
 
@@ -34,8 +36,12 @@ class joiner {
   /// Now, and again every while.
   void ask();
   void ask_after(duration pause);
-  /// A peer was good: nobody else is asked until `ask`, which then has its full time again.
+  /// A peer was good: nobody else is asked until `ask_again`, which begins with that one and has
+  /// the full time again.
   void pause();
+  void ask_again();
+  /// The one that was asked cannot help.
+  void ask_another(const error& why);
 
   [[nodiscard]] bool has_asked(const node_id& node) const noexcept { return asked_ == node; }
   /// Is this the job of the ticket?

@@ -90,6 +90,7 @@ class peer final : private messaging::exchange_handler,
   void send(const overlay::contact& to, byte_view datagram) override;
   // joiner_owner
   void ask_to_join(const node_id& whom, const std::optional<ticket>& with) override;
+  void look_for_members(const ticket& with) override;
   void join_failed(const error& why) override;
   // job_owner
   void send(const node_id& to, job_message message) override;
@@ -105,13 +106,14 @@ class peer final : private messaging::exchange_handler,
   result<> open_identity();
   result<> open_network();
   result<> listen();
-  void begin(job_identity who, checkpoint::certified_record known,
+  void begin(job_identity who, record_update newest,
              std::optional<checkpoint::acceptor> acceptor);
   void on_join_request(const node_id& from, const join_request& request);
   [[nodiscard]] std::string why_not(const node_id& from, const join_request& request) const;
   void on_welcome(const node_id& from, welcome message);
   void maybe_start();
   void publish_job();
+  void publish_later(duration pause);
   void remember_contacts();
   void arm_node();
   void compact_later();

@@ -38,7 +38,7 @@ class record_keeper {
 
   /// `known` is believed. `acceptor` is this peer's own of an earlier life, or the founder's.
   record_keeper(record_owner& owner, host::machine& machine, store::chunk_log& log,
-                const crypto::identity& self, checkpoint::certified_record known,
+                const crypto::identity& self, record_update known,
                 std::optional<checkpoint::acceptor> acceptor);
   ~record_keeper();
 
@@ -72,8 +72,8 @@ class record_keeper {
   store::chunk_log& log_;
   const crypto::identity& self_;
   random_generator random_;
-  std::shared_ptr<const checkpoint::job_record> last_;
   checkpoint::proposer proposer_;
+  std::shared_ptr<const checkpoint::job_record> last_;
   std::optional<checkpoint::acceptor> acceptor_;
   bool acceptor_failed_ = false;
   std::map<std::uint64_t, write_done> writes_;

@@ -33,11 +33,12 @@ struct ticket {
   unix_seconds expiry = 0;
   std::uint64_t serial = 0;
   std::vector<ticket_contact> contacts;
+  public_key directory;  ///< signs the addresses of members that the swarm keeps
   public_key issuer;
   p2pdvm::signature signature;
   template <class F>
   void fields(F&& f) {
-    f(swarm), f(job), f(uses), f(expiry), f(serial), f(contacts), f(issuer), f(signature);
+    f(swarm), f(job), f(uses), f(expiry), f(serial), f(contacts), f(directory), f(issuer), f(signature);
   }
 
   void sign(const crypto::identity& issuer_identity);

@@ -53,9 +53,7 @@ P2PDVM_DECL void node::join(time_point now, const std::vector<contact>& through)
 
 P2PDVM_DECL void node::lookup(time_point now, const node_id& target, lookup_callback done) {
   if (operations_.size() >= operations_max) return done(lookup_result{});
-  operation op = make_operation(
-      now, goal::nodes, target,
-      table_.closest(target, options_.lookups.width, routing_table::include::all));
+  operation op = make_operation(now, goal::nodes, target, seeds_for(target));
   op.on_lookup = std::move(done);
   start(now, std::move(op));
 }
@@ -66,9 +64,7 @@ P2PDVM_DECL void node::find(time_point now, const node_id& target,
   if (operations_.size() >= operations_max) {
     return done(error(errc::refused, "too many searches of the overlay run at once"));
   }
-  operation op = make_operation(
-      now, goal::value, target,
-      table_.closest(target, options_.lookups.width, routing_table::include::all));
+  operation op = make_operation(now, goal::value, target, seeds_for(target));
   op.publisher = publisher;
   op.on_find = std::move(done);
   start(now, std::move(op));
@@ -79,20 +75,16 @@ P2PDVM_DECL void node::publish(time_point now, record r, publish_callback done) 
   if (operations_.size() >= operations_max) {
     return done(error(errc::refused, "too many searches of the overlay run at once"));
   }
-  if (r.publisher == key_) {
-    const record_key name{r.target, r.publisher};
-    const auto old = own_.find(name);
-    if (old != own_.end() && old->second.r != r && old->second.r.sequence >= r.sequence) {
-      return done(error(errc::conflict, "a record with this or a higher sequence was published"));
-    }
-    if (old == own_.end() && own_.size() >= own_records_max) {
-      return done(error(errc::no_space, "this peer already publishes as many records as it may"));
-    }
-    own_.insert_or_assign(name, own_record{r, now + jittered(options_.republish_interval)});
+  const record_key name{r.target, r.publisher};
+  const auto old = own_.find(name);
+  if (old != own_.end() && old->second.r != r && old->second.r.sequence >= r.sequence) {
+    return done(error(errc::conflict, "a record with this or a higher sequence was published"));
   }
-  operation op = make_operation(
-      now, goal::publish, r.target,
-      table_.closest(r.target, options_.lookups.width, routing_table::include::all));
+  if (old == own_.end() && own_.size() >= own_records_max) {
+    return done(error(errc::no_space, "this peer already publishes as many records as it may"));
+  }
+  own_.insert_or_assign(name, own_record{r, now + jittered(options_.republish_interval)});
+  operation op = make_operation(now, goal::publish, r.target, seeds_for(r.target));
   op.subject = std::move(r);
   op.on_publish = std::move(done);
   start(now, std::move(op));
@@ -100,9 +92,10 @@ P2PDVM_DECL void node::publish(time_point now, record r, publish_callback done) 
 
 P2PDVM_DECL std::optional<record> node::local(time_point now, const node_id& target,
                                               const std::optional<public_key>& publisher) {
-  if (!publisher || *publisher == key_) {
-    const auto own = own_.find(record_key{target, key_});
-    if (own != own_.end() && own->second.r.expiry > wall(now)) return own->second.r;
+  for (auto own = own_.lower_bound(record_key{target, public_key()});
+       own != own_.end() && own->first.target == target; ++own) {
+    const bool meant = !publisher || *publisher == own->first.publisher;
+    if (meant && own->second.r.expiry > wall(now)) return own->second.r;
   }
   return store_.get(target, publisher, wall(now), random_);
 }
@@ -114,6 +107,12 @@ P2PDVM_DECL node::operation node::make_operation(time_point now, goal what, cons
                {},   {},                                                       {}};
   ++statistics_.operations;
   return op;
+}
+
+/// Those of the table; while it is empty, those through whom we are just entering.
+P2PDVM_DECL std::vector<contact> node::seeds_for(const node_id& target) const {
+  auto seeds = table_.closest(target, options_.lookups.width, routing_table::include::all);
+  return seeds.empty() ? bootstrap_ : seeds;
 }
 
 P2PDVM_DECL void node::start(time_point now, operation op) {

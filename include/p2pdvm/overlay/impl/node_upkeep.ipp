@@ -130,11 +130,12 @@ P2PDVM_DECL void node::store_again(time_point now) {
     what = own.r;
     break;
   }
+  const bool own = what.has_value();
   if (!what) what = store_.take_due(now, jittered(options_.replicate_interval));
   if (!what) return;
   const std::vector<contact> near =
       table_.closest(what->target, options_.lookups.width, routing_table::include::all);
-  const bool ours = what->publisher == key_ || near.size() < options_.lookups.width ||
+  const bool ours = own || near.size() < options_.lookups.width ||
                     nearer(what->target, self_, crypto::node_id_of(near.back().key));
   if (!ours) return;
   operation op = make_operation(now, goal::publish, what->target, near);

@@ -39,12 +39,12 @@ inline std::uint64_t seed_of(const job_spec& spec) {
 }  // namespace detail
 
 P2PDVM_DECL job::job(job_owner& owner, peer_context& context, job_identity who,
-                     checkpoint::certified_record known,
+                     record_update newest,
                      std::optional<checkpoint::acceptor> acceptor)
     : owner_(owner),
       context_(context),
       who_(std::move(who)),
-      keeper_(*this, context.machine, context.log, context.self, std::move(known),
+      keeper_(*this, context.machine, context.log, context.self, std::move(newest),
               std::move(acceptor)),
       traffic_(*this, context.exchange, context.machine.clock(), context.self.id(),
                who_.spec.ranks),

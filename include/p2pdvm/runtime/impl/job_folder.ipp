@@ -28,8 +28,10 @@ std::optional<T> value_of(store::chunk_log& log, std::string_view name) {
 }  // namespace detail
 
 P2PDVM_DECL result<> job_folder::vacant() const {
+  const auto spec = detail::value_of<job_spec>(log_, detail::spec_name);
   const auto update = detail::value_of<record_update>(log_, record_keeper::record_name);
-  if (!update || update->record.state == checkpoint::job_state::done ||
+  if (!spec || !update || !spec->fits(update->record) ||
+      update->record.state == checkpoint::job_state::done ||
       update->record.state == checkpoint::job_state::failed)
     return {};
   return error(errc::wrong_job,
@@ -53,47 +55,55 @@ P2PDVM_DECL result<job_folder::kept_job> job_folder::load(const std::string& pro
   auto promises = log_.get_value(record_keeper::acceptor_name);
   if (!spec_bytes.ok() || !secret.ok())
     return error(errc::not_found, name() + " holds no job to resume; start one without --resume");
-  auto spec = wire::decode<job_spec>(*spec_bytes);
-  if (!spec.ok() || secret->size() != crypto::secret_key::size)
+  const auto damaged = [this] {
     return error(errc::corrupted, name() + " holds a damaged job; its other peers can go on without "
                                            "this one: remove the folder and join again");
+  };
+  auto spec = wire::decode<job_spec>(*spec_bytes);
+  if (!spec.ok() || secret->size() != crypto::secret_key::size) return damaged();
   if (spec->program != program)
     return error(errc::wrong_job, name() + " holds a job of the program '" + spec->program +
                                       "', not of '" + program +
                                       "'; choose another folder with --data");
-  if (!saved.ok())
+  auto newest = saved.ok() ? wire::decode<record_update>(*saved) : result<record_update>(saved.error());
+  if (saved.ok() && !newest.ok()) return damaged();
+  if (!saved.ok() || !spec->fits(newest->record))
     return error(errc::not_found, name() + " holds a job that never began; start it again without "
-                                           "--resume after removing the folder");
+                                           "--resume");
+  if (newest->record.state == checkpoint::job_state::failed)
+    return error(errc::misuse, "the job in " + name() + " has failed: " + newest->record.failure);
   kept_job kept;
-  if (promises.ok()) {
+  if (promises.ok() && !promises->empty()) {
     auto acceptor = checkpoint::acceptor::restore(spec->id, self, *promises);
     if (!acceptor.ok()) return acceptor.error();
     kept.acceptor = std::move(*acceptor);
   }
-  auto update = wire::decode<record_update>(*saved);
-  if (!update.ok()) return update.error();
-  if (update->record.state == checkpoint::job_state::failed)
-    return error(errc::misuse, "the job in " + name() + " has failed: " + update->record.failure);
-  kept.known.proof = update->proof;
-  kept.known.record = std::make_shared<const checkpoint::job_record>(std::move(update->record));
+  kept.newest = std::move(*newest);
   kept.who = {std::move(*spec), crypto::secret_key(*secret)};
   return kept;
 }
 
-P2PDVM_DECL result<> job_folder::keep(const job_identity& who) {
+P2PDVM_DECL result<> job_folder::keep(const job_identity& who, const record_update& newest,
+                                      byte_view acceptor) {
   for (const store::pin& p : log_.pins()) {
     if (p.job == who.spec.id) continue;
     if (auto r = log_.drop_pin(p); !r.ok()) return r;
   }
-  if (auto r = log_.put_value(detail::spec_name, wire::encode(who.spec)); !r.ok()) return r;
-  return log_.put_value(detail::secret_name, who.secret.bytes());
+  const std::pair<std::string_view, byte_vector> values[] = {
+      {record_keeper::acceptor_name, to_vector(acceptor)},
+      {record_keeper::record_name, wire::encode(newest)},
+      {detail::secret_name, to_vector(who.secret.bytes())},
+      {detail::spec_name, wire::encode(who.spec)}};
+  for (const auto& [name, value] : values) {
+    if (auto r = log_.put_value(name, value); !r.ok()) return r;
+  }
+  return {};
 }
 
-P2PDVM_DECL result<std::map<std::string, job_input>> job_folder::keep_inputs(
-    const std::map<std::string, byte_vector>& inputs, const job_identity& who) {
-  const store::chunk_codec codec(who.secret);
+P2PDVM_DECL result<std::map<std::string, job_input>> job_folder::seal_inputs(
+    const std::map<std::string, byte_vector>& inputs, const crypto::secret_key& secret) {
+  const store::chunk_codec codec(secret);
   std::map<std::string, job_input> kept;
-  std::vector<chunk_id> all;
   for (const auto& [name, bytes] : inputs) {
     job_input& input = kept[name];
     input.bytes = bytes.size();
@@ -103,13 +113,17 @@ P2PDVM_DECL result<std::map<std::string, job_input>> job_folder::keep_inputs(
       const chunk_id chunk = codec.id(part);
       input.chunks.push_back(chunk);
       if (auto r = log_.put(chunk, codec.seal(chunk, part)); !r.ok()) return r.error();
-      all.push_back(chunk);
     }
   }
-  if (all.empty()) return kept;
-  if (auto r = log_.add_pin({who.spec.id, incarnation_number(), epoch_number()}, all); !r.ok())
-    return r.error();
   return kept;
+}
+
+P2PDVM_DECL result<> job_folder::pin_inputs(const job_spec& spec) {
+  std::vector<chunk_id> all;
+  for (const auto& [name, input] : spec.inputs)
+    all.insert(all.end(), input.chunks.begin(), input.chunks.end());
+  if (all.empty()) return {};
+  return log_.add_pin({spec.id, incarnation_number(), epoch_number()}, all);
 }
 
 P2PDVM_DECL std::uint16_t job_folder::port() const {

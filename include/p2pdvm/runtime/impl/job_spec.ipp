@@ -8,7 +8,34 @@
 
 namespace p2pdvm::runtime {
 
+namespace detail {
+
+inline digest256 labelled_hash(std::string_view label, byte_view bytes) {
+  byte_vector all = to_vector(as_bytes(label));
+  append(all, bytes);
+  return crypto::hash(all);
+}
+
+}  // namespace detail
+
+P2PDVM_DECL job_id job_spec::derived_id() const {
+  job_spec rest = *this;
+  rest.id = job_id();
+  const digest256 all = detail::labelled_hash("p2pdvm job id", wire::encode(rest));
+  return job_id(all.bytes().first(job_id::size));
+}
+
+P2PDVM_DECL node_id job_directory::target(const job_id& job) {
+  return node_id(detail::labelled_hash("p2pdvm job ", job.bytes()).bytes());
+}
+
+P2PDVM_DECL job_directory::job_directory(const job_id& job, const crypto::secret_key& secret)
+    : where(target(job)),
+      signer(crypto::secret_key(detail::labelled_hash("p2pdvm directory", secret.bytes()).bytes())) {}
+
 P2PDVM_DECL result<> job_spec::validate() const {
+  if (id != derived_id())
+    return error(errc::authentication, "this is not the specification of the job that its id names");
   if (ranks == 0 || ranks > limits::ranks_max || peers == 0 || peers > limits::members_max ||
       replicas == 0 || replicas > 64 || program.empty() || program.size() > 255)
     return error(errc::malformed, "the job's specification is malformed");
@@ -17,6 +44,11 @@ P2PDVM_DECL result<> job_spec::validate() const {
       return error(errc::too_large, "the job's input '" + name + "' is too large");
   }
   return {};
+}
+
+P2PDVM_DECL bool job_spec::fits(const checkpoint::job_record& record) const {
+  return record.job == id && record.ranks == ranks &&
+         record.specification == crypto::hash(wire::encode(*this));
 }
 
 P2PDVM_DECL std::uint64_t platform_probe() {

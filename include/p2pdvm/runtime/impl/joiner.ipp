@@ -39,10 +39,25 @@ P2PDVM_DECL void joiner::pause() {
   deadline_ = time_point_never;
 }
 
+P2PDVM_DECL void joiner::ask_again() {
+  next_ = static_cast<std::size_t>(std::find(contacts_.begin(), contacts_.end(), asked_) - contacts_.begin());
+  ask();
+}
+
+P2PDVM_DECL void joiner::ask_another(const error& why) {
+  last_trouble_ = why.message();
+  if (contacts_.size() > 1) ask_next();
+}
+
 P2PDVM_DECL void joiner::ask_next() {
   if (clock_.now() >= deadline_) return owner_.join_failed(nobody_answers());
-  asked_ = contacts_[next_++ % contacts_.size()];
   timer_.after(detail::join_answer_time, [this] { ask_next(); });
+  if (next_ >= contacts_.size()) {
+    next_ = 0;
+    if (with_) owner_.look_for_members(*with_);
+  }
+  if (contacts_.empty()) return;
+  asked_ = contacts_[next_++];
   owner_.ask_to_join(*asked_, with_);
 }
 

@@ -10,12 +10,11 @@ namespace p2pdvm::runtime {
 
 namespace detail {
 
-/// Where a swarm keeps the contacts of a job's members.
-inline node_id job_target(const job_id& job) {
-  byte_vector bytes = to_vector(as_bytes("p2pdvm job "));
-  append(bytes, job.bytes());
-  return node_id(crypto::hash(bytes).bytes());
-}
+inline constexpr std::size_t directory_contacts_max = 6;
+inline constexpr std::size_t directory_addresses_max = 2;  ///< of each
+inline constexpr auto directory_lifetime = std::chrono::hours(24);
+/// Members publish the directory in turn: each so often, and soon after every change.
+inline constexpr auto directory_interval = std::chrono::hours(1);
 
 }  // namespace detail
 
@@ -138,7 +137,7 @@ P2PDVM_DECL result<> peer::make_job(job_request request) {
   P2PDVM_ASSERT(job_ == nullptr);
   if (auto r = folder_->vacant(); !r.ok()) return r;
   job_identity who;
-  machine_.entropy().fill(who.spec.id.mutable_bytes());
+  for (std::uint64_t& word : who.spec.nonce) word = machine_.entropy().next();
   machine_.entropy().fill(who.secret.mutable_bytes());
   who.spec.program = program_.name();
   who.spec.executable = setting_.executable;
@@ -148,10 +147,10 @@ P2PDVM_DECL result<> peer::make_job(job_request request) {
   who.spec.replicas = request.replicas;
   who.spec.issuer = identity_->key();
   who.spec.options = std::move(request.options);
-  auto inputs = folder_->keep_inputs(request.inputs, who);
+  auto inputs = folder_->seal_inputs(request.inputs, who.secret);
   if (!inputs.ok()) return inputs.error();
   who.spec.inputs = std::move(*inputs);
-  if (auto r = folder_->keep(who); !r.ok()) return r;
+  who.spec.id = who.spec.derived_id();
 
   checkpoint::member founder;
   founder.node = identity_->id();
@@ -163,12 +162,14 @@ P2PDVM_DECL result<> peer::make_job(job_request request) {
   if (!first.ok()) return first.error();
   checkpoint::acceptor acceptor(who.spec.id, *identity_);
   byte_vector persist;
-  auto known = acceptor.found(std::move(*first), persist);
-  if (auto r = log_->put_value(record_keeper::acceptor_name, persist); !r.ok()) return r;
-  log_->sync([this, alive = alive_, who, known, acceptor = std::move(acceptor)](const result<>& synced) {
+  const auto known = acceptor.found(std::move(*first), persist);
+  const record_update newest{*known.record, known.proof, {}};
+  if (auto r = folder_->keep(who, newest, persist); !r.ok()) return r;
+  if (auto r = folder_->pin_inputs(who.spec); !r.ok()) return r;
+  log_->sync([this, alive = alive_, who, newest, acceptor = std::move(acceptor)](const result<>& synced) {
     if (!*alive) return;
     if (!synced.ok()) return finish(synced.error());
-    begin(who, known, acceptor);
+    begin(who, newest, acceptor);
     job_->begin();
     if (job_->spec().peers > 1) {
       event e;
@@ -181,10 +182,10 @@ P2PDVM_DECL result<> peer::make_job(job_request request) {
   return {};
 }
 
-P2PDVM_DECL void peer::begin(job_identity who, checkpoint::certified_record known,
+P2PDVM_DECL void peer::begin(job_identity who, record_update newest,
                              std::optional<checkpoint::acceptor> acceptor) {
   job_owner& owner = *this;
-  job_ = std::make_unique<job>(owner, *context_, std::move(who), std::move(known),
+  job_ = std::make_unique<job>(owner, *context_, std::move(who), std::move(newest),
                                std::move(acceptor));
 }
 
@@ -192,7 +193,7 @@ P2PDVM_DECL result<> peer::resume() {
   P2PDVM_ASSERT(job_ == nullptr);
   auto kept = folder_->load(program_.name(), *identity_);
   if (!kept.ok()) return kept.error();
-  begin(std::move(kept->who), std::move(kept->known), std::move(kept->acceptor));
+  begin(std::move(kept->who), std::move(kept->newest), std::move(kept->acceptor));
   job_->begin_resumed();
   maybe_start();
   return {};
@@ -214,6 +215,7 @@ P2PDVM_DECL result<ticket> peer::make_ticket(std::uint32_t uses) const {
     if (m.live() && m.node != identity_->id() && t.contacts.size() < 4)
       t.contacts.push_back({m.key, m.addresses});
   }
+  t.directory = job_directory(t.job, job_->secret()).signer.key();
   t.sign(*identity_);
   return t;
 }
@@ -236,23 +238,28 @@ P2PDVM_DECL result<> peer::join(const ticket& with) {
     joining_->add(*node);
     for (const address& a : c.addresses) swarm.push_back({c.key, a});
   }
-  for (const auto& c : exchange_->contacts()) joining_->add(crypto::node_id_of(c.key));
-  if (joining_->knows_nobody())
+  if (swarm.empty() && node_->table().size() == 0)
     return error(errc::unreachable, "this ticket names no peer but this one");
-  node_->join(machine_.clock().now(), swarm);
-  node_->find(machine_.clock().now(), detail::job_target(with.job), std::nullopt,
+  if (!swarm.empty()) node_->join(machine_.clock().now(), swarm);
+  arm_node();
+  joining_->ask();
+  return {};
+}
+
+/// The swarm keeps the addresses of the job's members, signed by a key that only they have.
+P2PDVM_DECL void peer::look_for_members(const ticket& with) {
+  node_->find(machine_.clock().now(), job_directory::target(with.job), with.directory,
               [this, alive = alive_](const result<overlay::found_record>& found) {
                 if (!*alive || !joining_ || !found.ok()) return;
                 const auto more =
                     wire::decode<std::vector<messaging::contact>>((*found).what.value);
                 if (!more.ok()) return;
                 for (const auto& c : *more) {
-                  if (auto node = exchange_->learn(c); node.ok()) joining_->add(*node);
+                  auto node = exchange_->learn(c);
+                  if (node.ok() && *node != identity_->id()) joining_->add(*node);
                 }
               });
   arm_node();
-  joining_->ask();
-  return {};
 }
 
 P2PDVM_DECL void peer::ask_to_join(const node_id& whom, const std::optional<ticket>& with) {
@@ -287,7 +294,6 @@ P2PDVM_DECL void peer::join_failed(const error& why) {
 }
 
 P2PDVM_DECL std::string peer::why_not(const node_id& from, const join_request& request) const {
-  if (!job_ || request.job != job_->spec().id) return "this peer does not work on that job";
   const auto& record = job_->record();
   if (record.state == checkpoint::job_state::done) return "the job is done already";
   if (record.state == checkpoint::job_state::failed) return "the job has failed: " + record.failure;
@@ -310,6 +316,8 @@ P2PDVM_DECL std::string peer::why_not(const node_id& from, const join_request& r
 }
 
 P2PDVM_DECL void peer::on_join_request(const node_id& from, const join_request& request) {
+  if (!job_ || request.job != job_->spec().id)
+    return send(from, join_refusal{"this peer does not work on that job", true});
   if (std::string reason = why_not(from, request); !reason.empty())
     return send(from, join_refusal{std::move(reason)});
   exchange_->trust(from);
@@ -348,19 +356,18 @@ P2PDVM_DECL void peer::on_welcome(const node_id& from, welcome message) {
   auto believed = record.validate();
   if (believed.ok()) believed = checkpoint::verify(record, message.newest.proof, record.keepers);
   if (!believed.ok()) return join_failed(believed.error());
+  if (!message.spec.fits(record))
+    return join_failed(error(errc::malformed, "the peer that answered sent the record of another job"));
   job_identity who{std::move(message.spec), message.secret};
-  if (auto r = folder_->keep(who); !r.ok()) return join_failed(r.error());
+  if (auto r = folder_->keep(who, message.newest); !r.ok()) return join_failed(r.error());
   joining_->pause();
   exchange_->trust(from);
-  checkpoint::certified_record known;
-  known.proof = message.newest.proof;
-  known.record = std::make_shared<const checkpoint::job_record>(record);
-  begin(std::move(who), std::move(known), std::nullopt);
+  begin(std::move(who), std::move(message.newest), std::nullopt);
   job_->begin();
   job_->fetch_inputs(from, [this, alive = alive_](const result<>& fetched) {
     if (!*alive) return;
     if (!fetched.ok()) return join_failed(fetched.error());
-    joining_->ask();
+    if (joining_) joining_->ask_again();
   });
 }
 
@@ -399,9 +406,9 @@ P2PDVM_DECL void peer::on_message(const node_id& from, std::uint8_t channel, pay
   if (!decoded.ok()) return;
   if (auto* request = std::get_if<join_request>(&*decoded)) return on_join_request(from, *request);
   if (auto* refusal = std::get_if<join_refusal>(&*decoded)) {
-    if (joining_ && joining_->has_asked(from))
-      join_failed(error(errc::refused, "the job does not take this peer: " + refusal->reason));
-    return;
+    if (!joining_ || !joining_->has_asked(from)) return;
+    error why(errc::refused, "the job does not take this peer: " + refusal->reason);
+    return refusal->elsewhere ? joining_->ask_another(why) : join_failed(why);
   }
   if (auto* w = std::get_if<welcome>(&*decoded)) return on_welcome(from, std::move(*w));
   if (job_) job_->on_message(from, std::move(*decoded));
@@ -491,7 +498,7 @@ P2PDVM_DECL void peer::on_members(const checkpoint::job_record& previous,
   }
   if (!changed) return;
   remember_contacts();
-  publish_timer_.after(std::chrono::seconds(1), [this] { publish_job(); });
+  publish_later(std::chrono::seconds(1));
   maybe_start();
 }
 
@@ -504,11 +511,18 @@ P2PDVM_DECL void peer::remember_contacts() {
   folder_->keep_contacts(list);
 }
 
+P2PDVM_DECL void peer::publish_later(duration pause) {
+  publish_timer_.after(pause, [this] { publish_job(); });
+}
+
 P2PDVM_DECL void peer::publish_job() {
   if (!job_ || ended_ || !job_->is_member()) return;
   std::vector<messaging::contact> list;
   for (const auto& m : job_->record().members) {
-    if (m.live() && list.size() < 6) list.push_back({m.key, {m.addresses.begin(), m.addresses.begin() + std::min<std::ptrdiff_t>(2, std::ssize(m.addresses))}});
+    if (!m.live() || list.size() == detail::directory_contacts_max) continue;
+    auto& c = list.emplace_back(messaging::contact{m.key, m.addresses});
+    if (c.addresses.size() > detail::directory_addresses_max)
+      c.addresses.resize(detail::directory_addresses_max);
   }
   const time_point now = machine_.clock().now();
   std::vector<overlay::contact> swarm;
@@ -518,10 +532,15 @@ P2PDVM_DECL void peer::publish_job() {
     }
   }
   if (!swarm.empty()) node_->join(now, swarm);
+  const job_directory directory(job_->spec().id, job_->secret());
+  const unix_seconds wall = machine_.clock().wall();
+  published_ = std::max<std::uint64_t>(published_ + 1, static_cast<std::uint64_t>(wall));
   node_->publish(now,
-                 overlay::make_record(*identity_, detail::job_target(job_->spec().id), ++published_,
-                                      machine_.clock().wall() + 24 * 3600, wire::encode(list)),
+                 overlay::make_record(
+                     directory.signer, directory.where, published_,
+                     wall + std::chrono::seconds(detail::directory_lifetime).count(), wire::encode(list)),
                  [](const result<std::size_t>&) {});
+  publish_later(detail::directory_interval);
   arm_node();
 }
 

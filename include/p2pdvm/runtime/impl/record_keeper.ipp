@@ -9,15 +9,15 @@ namespace p2pdvm::runtime {
 
 P2PDVM_DECL record_keeper::record_keeper(record_owner& owner, host::machine& machine,
                                          store::chunk_log& log, const crypto::identity& self,
-                                         checkpoint::certified_record known,
+                                         record_update known,
                                          std::optional<checkpoint::acceptor> acceptor)
     : owner_(owner),
       machine_(machine),
       log_(log),
       self_(self),
       random_(machine.entropy().next()),
-      last_(known.record),
-      proposer_(self.id(), random_, std::move(known)),
+      proposer_(self.id(), random_, certified(known), std::move(known.links)),
+      last_(proposer_.known().record),
       acceptor_(std::move(acceptor)),
       timer_(machine.clock()) {
   // A keeper's state begins when it first promises something.
