@@ -5,7 +5,9 @@
 #include <p2pdvm/wire/codec.hpp>
 
 #include <map>
+#include <functional>
 #include <memory>
+#include <set>
 
 using namespace p2pdvm;
 using namespace p2pdvm::messaging;
@@ -34,16 +36,23 @@ class world final : public endpoint_host {
   }
   endpoint& operator[](std::uint32_t r) { return *ranks_[r]; }
 
-  endpoint* local(rank_number r) override { return together_ ? ranks_[r.value()].get() : nullptr; }
+  endpoint* local(rank_number r) override {
+    return together_ && !frozen.contains(r) ? ranks_[r.value()].get() : nullptr;
+  }
   bool ready(rank_number) const override { return true; }
   void transmit(const rank_message& m, numbering s, epoch_number e) override {
-    wire[m.destination].push_back({m, s, e});
+    if (!frozen.contains(m.destination)) wire[m.destination].push_back({m, s, e});
   }
   void tell_blocked(rank_number s, rank_number d, numbering n) override {
     (*this)[d.value()].on_blocked(s, n);
   }
   void acknowledgements_due(endpoint& e) override { due.push_back(&e); }
   void must_abandon(rank_number, epoch_number e, std::string) override { abandoned = e; }
+  void waits_for_held(rank_number, epoch_number e, std::string) override {
+    abandoned = e;
+    if (on_waits) on_waits();
+  }
+  std::function<void()> on_waits;
 
   bool deliver(rank_number d) {
     auto& queue = wire[d];
@@ -70,6 +79,7 @@ class world final : public endpoint_host {
     }
   }
 
+  std::set<rank_number> frozen;  ///< nobody takes their messages
   std::map<rank_number, std::deque<item>> wire;
   std::deque<endpoint*> due;
   epoch_number abandoned;
@@ -224,6 +234,79 @@ TEST_CASE("waiting for a held message gives the epoch up, and the floor delivers
   w[1].on_floor(epoch_number(1));
   CHECK(t.done);
   CHECK(number(t.message) == 9);
+}
+
+TEST_CASE("a rank that is cut because it waits for a held message gets that message") {
+  world w(2, false);
+  taker first = any();
+  taker second = any();
+  first.pattern = {0, rank_number(0), tag_number(5)};
+  second.pattern = {0, rank_number(0), tag_number(6)};
+  REQUIRE_FALSE(w[1].post(first));
+  REQUIRE_FALSE(w[1].post(second));
+  int waits = 0;
+  w.on_waits = [&] {
+    ++waits;
+    (void)w[1].cut(epoch_number(1));
+  };
+  (void)w[0].cut(epoch_number(1));
+  w[0].send(rank_number(1), 0, 5, number(9));
+  w.settle();
+  CHECK(waits == 1);
+  CHECK(first.done);
+  CHECK_FALSE(second.done);
+  w[1].withdraw(second);
+}
+
+TEST_CASE("a held message that is waited for is told again when asked") {
+  world w(2, false);
+  (void)w[0].cut(epoch_number(1));
+  w[0].send(rank_number(1), 0, 5, number(9));
+  w.settle();
+  w[1].check_held();
+  CHECK(w.abandoned == epoch_number());  // nobody waits for it
+  taker t = any();
+  REQUIRE_FALSE(w[1].post(t));
+  CHECK(w.abandoned == epoch_number(1));
+  w.abandoned = epoch_number();
+  w[1].check_held();
+  CHECK(w.abandoned == epoch_number(1));
+  w[1].withdraw(t);
+}
+
+TEST_CASE("a cut finds what receives have taken and the program has not seen, in its place") {
+  world w(2, false);
+  for (const std::uint64_t n : {1u, 2u, 3u, 4u})
+    w[1].send(rank_number(0), 0, n == 3 ? 7 : 0, number(n));
+  taker t = any();
+  t.pattern = {0, rank_number(1), tag_number(7)};
+  REQUIRE_FALSE(w[0].post(t));
+  w.settle();
+  REQUIRE(t.done);
+  const auto state = w[0].cut(epoch_number(1), {&t.message});
+  REQUIRE(state.mailbox.size() == 4);
+  for (std::uint64_t n = 1; n <= 4; ++n) CHECK(number(state.mailbox[n - 1]) == n);
+  CHECK(state.pairs[1].received == 4);
+}
+
+TEST_CASE("what was sent to a frozen rank arrives when it goes on, from near and far") {
+  for (const bool together : {true, false}) {
+    world w(2, together);
+    w.frozen.insert(rank_number(1));
+    for (std::uint64_t n = 0; n < 3; ++n) w[0].send(rank_number(1), 0, 0, number(n));
+    w.settle();
+    CHECK(w[1].unread() == 0);
+    w.frozen.clear();
+    w[1].ask_again();
+    w[0].send(rank_number(1), 0, 0, number(3));
+    w.settle();
+    for (std::uint64_t n = 0; n < 4; ++n) {
+      taker t = any();
+      REQUIRE(w[1].post(t));
+      CHECK(number(t.message) == n);
+    }
+    CHECK(w[0].unacknowledged() == 0);
+  }
 }
 
 TEST_CASE("a window is sent again to a rank that restarted elsewhere") {

@@ -54,6 +54,8 @@ task<> misuses(peal::rank& rank) {
   rank.state("a", a);
   if (what == "twice") rank.state("a", a);
   if (what == "early") co_await rank.safe_point();
+  std::optional<peal::operation> posted_early;
+  if (what == "posted early") posted_early.emplace(port.post_receive(rank.id(), 9));
   co_await rank.restore();
   if (what == "late") rank.state("b", a);
   if (what == "far") co_await port.send(7, 0, payload());
@@ -61,7 +63,6 @@ task<> misuses(peal::rank& rank) {
   if (what == "absent") (void)rank.option("absent");
   co_await port.send(rank.id(), 1, as_bytes("four"));
   peal::operation posted = port.post_receive(rank.id(), 1);
-  if (what == "unawaited") co_await rank.safe_point();
   const peal::message m = co_await posted.wait();
   CHECK(as_text(m.body().view()) == "four");
   if (what == "truncated") {
@@ -124,7 +125,7 @@ TEST_CASE("misuse is explained in a sentence") {
   CHECK_THAT(failure_of("far"), Contains("names rank 7, but the job has ranks 0 to 1"));
   CHECK_THAT(failure_of("number"), Contains("--what must be a number, not 'number'"));
   CHECK_THAT(failure_of("absent"), Contains("--absent"));
-  CHECK_THAT(failure_of("unawaited"), Contains("matched but was not awaited"));
+  CHECK_THAT(failure_of("posted early"), Contains("restore() with receives posted"));
   CHECK_THAT(failure_of("truncated"), Contains("receives 2 bytes, but rank"));
   CHECK(failure_of("nothing wrong").empty());
 }

@@ -107,6 +107,7 @@ class local_world final : public messaging::endpoint_host {
   void tell_blocked(rank_number, rank_number, messaging::numbering) override {}
   void acknowledgements_due(messaging::endpoint& e) override { due_.push_back(&e); }
   void must_abandon(rank_number, epoch_number, std::string why) override { abandoned_ = why; }
+  void waits_for_held(rank_number, epoch_number, std::string why) override { abandoned_ = why; }
 
  private:
   struct member final : peal::rank_services {

@@ -204,7 +204,9 @@ class cut_barrier {
   /// Gives up `epoch` if it is the outstanding one: only a held message of it could satisfy a
   /// receive, a late log is over its limit, a rank cannot cut. For a later epoch it asks for
   /// the record; call it again after `committed` or `released` if the reason still holds.
-  void abandon(epoch_number epoch, std::string reason);
+  /// `unless_cut`: the reason is void when the news of the epoch makes this local rank cut.
+  void abandon(epoch_number epoch, std::string reason,
+               std::optional<rank_number> unless_cut = std::nullopt);
 
   /// From an authenticated member. An error means that it broke the protocol.
   result<> on_facts(const node_id& from, const cut_facts& facts);

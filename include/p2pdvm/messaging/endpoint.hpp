@@ -84,6 +84,8 @@ class endpoint_host {
   virtual void acknowledgements_due(endpoint& from) = 0;
   /// The outstanding epoch cannot be completed; `why` is a sentence for the user.
   virtual void must_abandon(rank_number rank, epoch_number epoch, std::string why) = 0;
+  /// The same, unless the rank comes to its cut of that epoch without the message it waits for.
+  virtual void waits_for_held(rank_number rank, epoch_number epoch, std::string why) = 0;
 
  protected:
   ~endpoint_host() = default;
@@ -126,12 +128,18 @@ class endpoint {
   /// A rank became ready on a peer that knows nothing of this incarnation's credit: sends its
   /// window, and counts credit anew in both directions.
   void on_ready(rank_number rank);
+  /// Sends what waits to all that are ready: they may have said so before this rank was here.
+  void send_waiting();
+  /// Asks every source for what it sent while nobody took this rank's messages.
+  void ask_again();
   [[nodiscard]] std::vector<rank_acknowledgement> take_acknowledgements();
 
   // --- cuts ---
 
-  /// Captures this rank's messages and opens the late log.
-  [[nodiscard]] endpoint_state cut(epoch_number epoch);
+  /// Captures this rank's messages and opens the late log. `taken`: messages that receives have
+  /// matched, but of which the program knows nothing yet; a restart finds them unread.
+  [[nodiscard]] endpoint_state cut(epoch_number epoch,
+                                   const std::vector<const rank_message*>& taken = {});
   /// Every rank's cut is known: what arrives from now on is in some sender's window.
   void close_late_log() noexcept { late_open_ = false; }
   /// The late log of the newest cut, closed or not.
@@ -139,6 +147,8 @@ class endpoint {
   void drop_late_log();
   /// Epochs up to `floor` are given up: held messages of them are delivered.
   void on_floor(epoch_number floor);
+  /// Says again, when it is so, that a posted receive waits for a held message.
+  void check_held();
 
   /// For the hang report and tests.
   [[nodiscard]] std::size_t unread() const noexcept { return mailbox_.size(); }
@@ -197,6 +207,7 @@ class endpoint {
   void mark(rank_number source, numbering stream);
   void ask_for_lift(const pattern& p);
   void check_held(const pattern& p);
+  void waits_for(const held_message& held);
   [[nodiscard]] std::list<kept>::iterator find(const pattern& p);
   void keep_late(const rank_message& message);
 

@@ -26,6 +26,7 @@
 namespace p2pdvm::peal {
 
 namespace detail {
+class receive_wait;
 class waiting;
 }
 
@@ -195,7 +196,7 @@ class rank {
   std::vector<opened> adapters_;
   std::vector<std::pair<std::string, payload>> results_;
   std::list<detail::waiting*> waits_;
-  std::list<const detail::waiting*> operations_;  ///< posted and not yet awaited or dropped
+  std::list<const detail::receive_wait*> operations_;  ///< posted and not yet awaited or dropped
   suspension* safe_point_gate_ = nullptr;
   std::uint64_t passed_ = 0;
   bool restored_ = false, cancelled_ = false, finished_ = false;

@@ -109,6 +109,7 @@ class job final : private record_owner,
   void on_no_majority(const std::vector<node_id>& silent) override;
   void on_keeper_failed(const error& why) override;
   void must_abandon(epoch_number epoch, std::string why) override;
+  void waits_for_held(rank_number rank, epoch_number epoch, std::string why) override;
   void record_is_old(const node_id& from) override;
   // rank_runner_owner
   peal::verdict rank_arrives(rank_runner& r) override;

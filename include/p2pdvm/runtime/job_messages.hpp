@@ -87,11 +87,10 @@ struct record_request {
 /// These ranks run here and take this incarnation's messages.
 struct ready_notice {
   incarnation_number incarnation;
-  roster_version roster;
   std::vector<rank_number> ranks;
   template <class F>
   void fields(F&& f) {
-    f(incarnation), f(roster), f(ranks);
+    f(incarnation), f(ranks);
   }
 };
 struct acknowledgement_batch {

@@ -18,6 +18,7 @@ class rank_traffic_owner {
  public:
   virtual void send(const node_id& to, job_message message) = 0;
   virtual void must_abandon(epoch_number epoch, std::string why) = 0;
+  virtual void waits_for_held(rank_number rank, epoch_number epoch, std::string why) = 0;
   /// `from` works in a later incarnation than this peer's record.
   virtual void record_is_old(const node_id& from) = 0;
 
@@ -52,6 +53,9 @@ class rank_traffic final : public messaging::endpoint_host {
                     messaging::numbering stream) override;
   void acknowledgements_due(messaging::endpoint& from) override;
   void must_abandon(rank_number rank, epoch_number epoch, std::string why) override;
+  void waits_for_held(rank_number rank, epoch_number epoch, std::string why) override {
+    owner_.waits_for_held(rank, epoch, std::move(why));
+  }
   [[nodiscard]] std::size_t ready_count() const;
   [[nodiscard]] std::uint64_t delivered() const noexcept { return delivered_; }
 
@@ -60,8 +64,6 @@ class rank_traffic final : public messaging::endpoint_host {
     node_id host;
     node_id announced_by;  ///< who said `ready` last,
     incarnation_number incarnation;  ///< and for which incarnation
-    roster_version since;  ///< the roster that gave the rank its host
-    roster_version announced;
     messaging::endpoint* endpoint = nullptr;
     bool frozen = false;
   };

@@ -191,6 +191,7 @@ P2PDVM_DECL epoch_number cut_barrier::leaving_epoch() const {
 P2PDVM_DECL result<> cut_barrier::sealed(rank_number rank, epoch_number epoch,
                                          const chunk_id& manifest, byte_vector receipts) {
   if (epoch != state_.epoch || state_.local.count(rank) == 0) return {};
+  if (state_.given_up) return {};  // what is wrong with it may be in this very snapshot
   P2PDVM_ASSERT(facts(rank).cut);
   P2PDVM_ASSERT(state_.logs_closed);
   if (receipts.size() > receipts_bytes_max)
@@ -205,14 +206,16 @@ P2PDVM_DECL result<> cut_barrier::sealed(rank_number rank, epoch_number epoch,
   return {};
 }
 
-P2PDVM_DECL void cut_barrier::abandon(epoch_number epoch, std::string reason) {
+P2PDVM_DECL void cut_barrier::abandon(epoch_number epoch, std::string reason,
+                                      std::optional<rank_number> unless_cut) {
   if (!running() || epoch < state_.epoch) return;
   if (epoch > state_.epoch) {
     actions_.push_back(cut_action::need_record{});
     return;
   }
   learn_wish();  // a message of an epoch can come before the news of the wish for it
-  if (!state_.given_up) {
+  const bool needless = unless_cut && has_cut(*unless_cut);
+  if (!state_.given_up && !needless) {
     state_.given_up = true;
     actions_.push_back(cut_action::give_up{epoch, std::move(reason)});
   }
@@ -276,7 +279,7 @@ P2PDVM_DECL void cut_barrier::decide_waiting() {
 }
 
 P2PDVM_DECL void cut_barrier::decide_logs() {
-  if (state_.logs_closed) return;
+  if (state_.logs_closed || state_.given_up) return;
   if (!every_rank([](const rank_facts& known) { return known.cut; })) return;
   state_.logs_closed = true;
   for (const auto& [rank, unused] : state_.local)

@@ -164,7 +164,10 @@ P2PDVM_DECL void endpoint::accept(const rank_message& message, numbering stream,
   if (host_.local(message.source) == nullptr) mark(message.source, stream);
   if (stream == numbering::main && early(epoch)) {
     held_.push_back({message, epoch});
-    for (const receiver* r : posted_) check_held(r->pattern);
+    const bool awaited = std::any_of(posted_.begin(), posted_.end(), [&](const receiver* r) {
+      return r->pattern.matches(message);
+    });
+    if (awaited) waits_for(held_.back());
     return;
   }
   if (stream == numbering::main && late_open_ && epoch < epoch_) keep_late(message);
@@ -283,15 +286,27 @@ P2PDVM_DECL void endpoint::ask_for_lift(const pattern& p) {
   for (std::uint32_t r = 0; r < pairs_.size(); ++r) lift(rank_number(r));
 }
 
+/// The call may cut this rank, which delivers what is held: nothing here is valid after it.
+P2PDVM_DECL void endpoint::waits_for(const held_message& held) {
+  host_.waits_for_held(self_, held.epoch,
+                       "rank " + std::to_string(self_.value()) + " waits for a message that rank " +
+                           std::to_string(held.message.source.value()) +
+                           " sent after its safe point, but has not come to that safe point itself");
+}
+
 P2PDVM_DECL void endpoint::check_held(const pattern& p) {
-  for (const held_message& h : held_) {
-    if (!p.matches(h.message)) continue;
-    return host_.must_abandon(
-        self_, h.epoch,
-        "rank " + std::to_string(self_.value()) + " waits for a message that rank " +
-            std::to_string(h.message.source.value()) +
-            " sent after its safe point, but has not come to that safe point itself");
-  }
+  const auto held = std::find_if(held_.begin(), held_.end(),
+                                 [&](const held_message& h) { return p.matches(h.message); });
+  if (held != held_.end()) waits_for(*held);
+}
+
+P2PDVM_DECL void endpoint::check_held() {
+  const auto awaited = [&](const held_message& h) {
+    return std::any_of(posted_.begin(), posted_.end(),
+                       [&](const receiver* r) { return r->pattern.matches(h.message); });
+  };
+  const auto held = std::find_if(held_.begin(), held_.end(), awaited);
+  if (held != held_.end()) waits_for(*held);
 }
 
 P2PDVM_DECL void endpoint::on_ready(rank_number rank) {
@@ -309,6 +324,26 @@ P2PDVM_DECL void endpoint::on_ready(rank_number rank) {
   }
 }
 
+P2PDVM_DECL void endpoint::send_waiting() {
+  for (std::uint32_t r = 0; r < pairs_.size(); ++r) {
+    for (const numbering stream : {numbering::main, numbering::prelude})
+      pump(rank_number(r), stream);
+  }
+}
+
+P2PDVM_DECL void endpoint::ask_again() {
+  for (std::uint32_t r = 0; r < pairs_.size(); ++r) {
+    for (const numbering stream : {numbering::main, numbering::prelude}) {
+      if (endpoint* const near = host_.local(rank_number(r))) {
+        near->send_again(self_, stream);
+      } else {
+        in(rank_number(r), stream).gap = true;
+        mark(rank_number(r), stream);
+      }
+    }
+  }
+}
+
 P2PDVM_DECL void endpoint::send_again(rank_number destination, numbering stream) {
   outgoing& o = out(destination, stream);
   for (; o.transmitted > 0; --o.transmitted) {
@@ -321,7 +356,8 @@ P2PDVM_DECL void endpoint::send_again(rank_number destination, numbering stream)
   pump(destination, stream);
 }
 
-P2PDVM_DECL endpoint_state endpoint::cut(epoch_number epoch) {
+P2PDVM_DECL endpoint_state endpoint::cut(epoch_number epoch,
+                                         const std::vector<const rank_message*>& taken) {
   P2PDVM_ASSERT(epoch > epoch_);
   P2PDVM_ASSERT(stream_ == numbering::main);
   endpoint_state state;
@@ -336,6 +372,13 @@ P2PDVM_DECL endpoint_state endpoint::cut(epoch_number epoch) {
   }
   for (const kept& k : mailbox_) {
     if (k.stream == numbering::main) state.mailbox.push_back(k.message);
+  }
+  for (const rank_message* m : taken) {
+    // Before all that the same source sent later, so that nothing overtakes.
+    const auto later = [m](const rank_message& other) {
+      return other.source == m->source && other.sequence > m->sequence;
+    };
+    state.mailbox.insert(std::find_if(state.mailbox.begin(), state.mailbox.end(), later), *m);
   }
   epoch_ = epoch;
   drop_late_log();

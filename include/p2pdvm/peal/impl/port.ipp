@@ -21,7 +21,7 @@ class operation::posted {
   }
   detail::receive_wait wait_;
   rank& owner_;
-  std::list<const detail::waiting*>::iterator place_;
+  std::list<const detail::receive_wait*>::iterator place_;
 };
 
 P2PDVM_DECL operation::operation(std::unique_ptr<posted> state) : state_(std::move(state)) {}

@@ -74,6 +74,9 @@ P2PDVM_DECL task<bool> rank::restore() {
       detail::throw_misuse("rank " + std::to_string(id()) +
                            " calls restore() before it has received everything that was sent "
                            "before restore()");
+    if (!operations_.empty())
+      detail::throw_misuse("rank " + std::to_string(id()) +
+                           " calls restore() with receives posted that it has not awaited");
     restored_ = true;
   }
   const snapshot* const start = services_.start();
@@ -124,9 +127,6 @@ P2PDVM_DECL std::string rank::cannot_cut() const {
   for (const opened& a : adapters_) {
     if (auto reason = a.owner->cannot_cut()) return a.name + ": " + *reason;
   }
-  const auto matched = [](const detail::waiting* w) { return w->completed(); };
-  if (std::any_of(operations_.begin(), operations_.end(), matched))
-    return "a receive has matched but was not awaited";
   return {};
 }
 
@@ -204,7 +204,11 @@ P2PDVM_DECL snapshot rank::capture(epoch_number epoch) {
   for (const auto& [name, bytes] : results_) {
     if (finished_) taken.add("result/" + name, bytes, true);
   }
-  taken.add("messages", payload(wire::encode(services_.endpoint().cut(epoch))));
+  std::vector<const messaging::rank_message*> unseen;
+  for (const detail::receive_wait* r : operations_) {
+    if (r->completed() && !r->probe) unseen.push_back(&r->message);
+  }
+  taken.add("messages", payload(wire::encode(services_.endpoint().cut(epoch, unseen))));
   return taken;
 }
 

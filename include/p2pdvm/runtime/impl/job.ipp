@@ -321,6 +321,10 @@ P2PDVM_DECL void job::start_ranks() {
   }
   if (started.empty()) return;
   announce_ready(started);
+  // After the announcement, so that both sides count credit from the same point.
+  for (const rank_number rank : started) {
+    if (const auto r = runners_.find(rank); r != runners_.end()) r->second->endpoint().send_waiting();
+  }
   pump_barrier();
 }
 
@@ -353,7 +357,7 @@ P2PDVM_DECL void job::start_rank(rank_number rank, std::shared_ptr<const peal::s
 
 P2PDVM_DECL void job::announce_ready(const std::vector<rank_number>& ranks, const node_id* only) {
   if (ranks.empty()) return;
-  ready_notice notice{record().incarnation, record().roster, ranks};
+  ready_notice notice{record().incarnation, ranks};
   if (only != nullptr) return owner_.send(*only, std::move(notice));
   for (const checkpoint::member& m : record().members) {
     if (m.live() && m.node != self()) owner_.send(m.node, notice);

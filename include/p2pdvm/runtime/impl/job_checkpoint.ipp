@@ -62,7 +62,14 @@ P2PDVM_DECL void job::rank_captured(rank_runner& r, epoch_number epoch, peal::sn
 P2PDVM_DECL void job::capture(rank_runner& r) {
   before_capture(r);
   const epoch_number epoch = barrier_->epoch();
-  rank_captured(r, epoch, r.rank().capture(epoch));
+  peal::snapshot taken;
+  try {
+    taken = r.rank().capture(epoch);  // calls what the program gave to save its state
+  } catch (...) {
+    return fail("rank " + std::to_string(r.number().value()) + ": " +
+                detail::describe(std::current_exception()));
+  }
+  rank_captured(r, epoch, std::move(taken));
 }
 
 P2PDVM_DECL void job::capture_if(rank_runner& r, checkpoint::verdict v) {
@@ -74,6 +81,7 @@ P2PDVM_DECL void job::capture_if(rank_runner& r, checkpoint::verdict v) {
 }
 
 P2PDVM_DECL void job::rank_stands(rank_runner& r, bool standing) {
+  if (r.rank().cancelled()) return;  // its barrier may be of another incarnation already
   if (!standing) {
     barrier_->left_standing(r.number());
     pump_barrier();
@@ -142,6 +150,7 @@ P2PDVM_DECL void job::act(checkpoint::cut_action::give_up& a) {
 P2PDVM_DECL void job::act(checkpoint::cut_action::released& a) {
   store_.drop(a.epoch);
   for (auto& [rank, r] : runners_) r->endpoint().on_floor(a.epoch);
+  for (auto& [rank, r] : runners_) r->endpoint().check_held();
   if (leaving_ && a.epoch == leaving_epoch_) wish_to_leave();
   arm_policy();
 }
@@ -155,6 +164,7 @@ P2PDVM_DECL void job::act(checkpoint::cut_action::committed& a) {
   tell(event_kind::committed, std::move(e));
   store_.committed(record());
   for (auto& [rank, r] : runners_) r->endpoint().drop_late_log();
+  for (auto& [rank, r] : runners_) r->endpoint().check_held();
   if (leaving_ && a.epoch >= leaving_epoch_) move_away();
   arm_policy();
 }
@@ -173,6 +183,13 @@ P2PDVM_DECL void job::act(checkpoint::cut_action::inform& a) {
 P2PDVM_DECL void job::must_abandon(epoch_number epoch, std::string why) {
   if (!barrier_) return;
   barrier_->abandon(epoch, std::move(why));
+  pump_barrier();
+}
+
+P2PDVM_DECL void job::waits_for_held(rank_number rank, epoch_number epoch, std::string why) {
+  const auto found = runners_.find(rank);
+  if (!barrier_ || found == runners_.end() || found->second->rank().waits_at_safe_point()) return;
+  barrier_->abandon(epoch, std::move(why), rank);
   pump_barrier();
 }
 
@@ -256,8 +273,8 @@ P2PDVM_DECL void job::wish_to_leave() {
     r->freeze(false);
     barrier_->freeze(rank, false);
     traffic_.freeze(rank, false);
+    r->endpoint().ask_again();
     r->rank().thaw();
-    announce_ready({rank});
   }
   leaving_epoch_ = runners_.empty() ? record().committed.epoch : barrier_->leaving_epoch();
   if (runners_.empty() && record().live_count() > 1) return move_away();

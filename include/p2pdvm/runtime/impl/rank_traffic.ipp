@@ -20,10 +20,7 @@ P2PDVM_DECL void rank_traffic::on_record(const checkpoint::job_record& record) {
   incarnation_ = record.incarnation;
   for (std::uint32_t r = 0; r < places_.size(); ++r) {
     const checkpoint::member* host = record.host(rank_number(r));
-    const node_id now = host == nullptr ? node_id() : host->node;
-    if (now == places_[r].host) continue;
-    places_[r].host = now;
-    places_[r].since = record.roster;
+    places_[r].host = host == nullptr ? node_id() : host->node;
   }
 }
 
@@ -48,14 +45,10 @@ P2PDVM_DECL void rank_traffic::on_ready(const node_id& from, const ready_notice&
   for (const rank_number rank : notice.ranks) {
     if (rank.value() >= places_.size()) continue;
     place& p = places_[rank.value()];
-    if (notice.incarnation < p.incarnation ||
-        (notice.incarnation == p.incarnation && notice.roster < p.announced))
-      continue;
-    const bool again = p.announced_by == from && p.incarnation == notice.incarnation &&
-                       p.announced == notice.roster;
+    if (notice.incarnation < p.incarnation) continue;
+    const bool again = p.announced_by == from && p.incarnation == notice.incarnation;
     p.announced_by = from;
     p.incarnation = notice.incarnation;
-    p.announced = notice.roster;
     if (again || !ready(rank)) continue;
     for (place& mine : places_) {
       if (mine.endpoint != nullptr) mine.endpoint->on_ready(rank);
@@ -65,8 +58,7 @@ P2PDVM_DECL void rank_traffic::on_ready(const node_id& from, const ready_notice&
 
 P2PDVM_DECL bool rank_traffic::ready(rank_number rank) const {
   const place& p = places_[rank.value()];
-  return p.incarnation == incarnation_ && p.announced_by == p.host && p.announced >= p.since &&
-         !p.host.is_zero();
+  return p.incarnation == incarnation_ && p.announced_by == p.host && !p.host.is_zero();
 }
 
 P2PDVM_DECL std::size_t rank_traffic::ready_count() const {
