@@ -125,6 +125,7 @@ class job final : private record_owner,
   void send_store(const node_id& to, const store::store_message& message) override;
   void drained(rank_number rank, epoch_number epoch, const drain_outcome& outcome) override;
   void drain_failed(rank_number rank, epoch_number epoch, const error& why) override;
+  void disk_noticed(const store::disk_notice& notice) override;
   void restored(rank_number rank, epoch_number epoch,
                 std::shared_ptr<const peal::snapshot> snapshot, std::uint64_t fetched) override;
   void restore_failed(rank_number rank, epoch_number epoch, const error& why) override;

@@ -45,6 +45,7 @@ class snapshot_store_owner {
   virtual void send_store(const node_id& to, const store::store_message& message) = 0;
   virtual void drained(rank_number rank, epoch_number epoch, const drain_outcome& outcome) = 0;
   virtual void drain_failed(rank_number rank, epoch_number epoch, const error& why) = 0;
+  virtual void disk_noticed(const store::disk_notice& notice) = 0;
 
  protected:
   ~snapshot_store_owner() = default;

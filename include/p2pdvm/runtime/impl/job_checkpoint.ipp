@@ -204,6 +204,18 @@ P2PDVM_DECL void job::drain_failed(rank_number rank, epoch_number epoch, const e
                           " cannot be stored: " + why.message());
 }
 
+P2PDVM_DECL void job::disk_noticed(const store::disk_notice& notice) {
+  using kind = store::disk_notice::kind;
+  event e;
+  e.text = notice.text;
+  if (notice.what == kind::refuses) {
+    e.text = "this peer keeps no new pieces of checkpoints until it can again: " + notice.text;
+    return tell(event_kind::warning, std::move(e));
+  }
+  e.count = 1;
+  tell(notice.what == kind::healed ? event_kind::healed : event_kind::damaged, std::move(e));
+}
+
 P2PDVM_DECL void job::send_store(const node_id& to, const store::store_message& message) {
   if (to != self()) return owner_.send_store(to, message);
   // To this peer's own holder, but not from inside the caller.
