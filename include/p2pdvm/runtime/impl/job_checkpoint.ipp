@@ -178,8 +178,10 @@ P2PDVM_DECL void job::must_abandon(epoch_number epoch, std::string why) {
 
 P2PDVM_DECL void job::propose_commit(const checkpoint::cut_action::committable& c) {
   if (!barrier_ || barrier_->epoch() != c.epoch) return;
-  for (const byte_vector& receipts : c.receipts) {
-    if (!store_.sufficient(receipts)) return;  // its rank seals again with other holders
+  const store::pin snapshot{record().job, record().incarnation, c.epoch};
+  for (std::uint32_t r = 0; r < c.receipts.size(); ++r) {
+    // Else its rank seals again with other holders.
+    if (!store_.sufficient(snapshot, rank_number(r), c.receipts[r])) return;
   }
   keeper_.propose([i = record().incarnation, c](const checkpoint::job_record& r) {
     return c.final ? checkpoint::finish(r, i, c.epoch, c.manifests)
