@@ -66,6 +66,18 @@ class observed_cluster {
     return static_cast<std::size_t>(std::count_if(
         events_.begin(), events_.end(), [kind](const seen& s) { return s.what.kind == kind; }));
   }
+  /// How many peers have told of this kind of event for this epoch.
+  [[nodiscard]] std::size_t count_of(const runtime::event& e) const {
+    return static_cast<std::size_t>(std::count_if(events_.begin(), events_.end(), [&](const seen& s) {
+      return s.what.kind == e.kind && s.what.epoch == e.epoch;
+    }));
+  }
+  /// Of peer `peer` alone.
+  [[nodiscard]] std::size_t count(event_kind kind, std::size_t peer) const {
+    return static_cast<std::size_t>(std::count_if(events_.begin(), events_.end(), [&](const seen& s) {
+      return s.what.kind == kind && s.peer == peer;
+    }));
+  }
   /// Runs until some living peer has told that `kind` of event, counted from now.
   [[nodiscard]] bool run_to(event_kind kind, duration limit = std::chrono::seconds(120),
                             std::size_t times = 1) {
@@ -139,6 +151,14 @@ class observed_cluster {
   const auto ends = alone.endings();
   REQUIRE(ends.size() == 1);
   return *ends.begin();
+}
+
+/// Peers without the crashed and the left ones have all ended with the undisturbed digest.
+inline void check_end(observed_cluster& world, const std::string& right) {
+  const bool ended = world->run(std::chrono::minutes(20));
+  INFO(world.log());
+  CHECK(ended);
+  CHECK(world.endings() == std::set<std::string>{right});
 }
 
 }  // namespace p2pdvm::test

@@ -148,6 +148,32 @@ inline task<> both_body(peal::rank& rank) {
   rank.result("output", hex_of(cells));
 }
 
+/// Halos, 50 ms of rest after each: for jobs that are still there after a detector's patience.
+inline task<> slow_body(peal::rank& rank) {
+  mpi::communicator world(rank);
+  auto cells = first_cells(rank);
+  const auto steps = rank.option<std::uint64_t>("steps");
+  std::uint64_t done = 0;
+  rank.state("done", done);
+  rank.region("cells", cells);
+  co_await rank.restore();
+  while (done < steps) {
+    co_await exchange_halos(rank, world, cells, done);
+    co_await rank.sleep(std::chrono::milliseconds(50));
+    ++done;
+    co_await rank.safe_point();
+  }
+  rank.result("output", hex_of(cells));
+}
+
+inline peal::program slow_program() {
+  peal::program program("slow", slow_body);
+  program.option("steps", "100", "how many").option("cells", "64", "numbers of a rank");
+  return program;
+}
+
+inline constexpr std::uint32_t halo = 0, supersteps = 1;
+
 /// `kind`: 0 halos, 1 supersteps, 2 both.
 inline peal::program small_program(std::uint32_t kind) {
   constexpr peal::program::body_type bodies[] = {halo_body, supersteps_body, both_body};

@@ -54,6 +54,50 @@ TEST_CASE("a holder stores, pins and gives a signed receipt for all chunks of a 
   CHECK(b.p().log.pinned(at_epoch(2)).size() == 2);
 }
 
+TEST_CASE("a holder tells its own user of damage, of healing, and once of a disk that refuses") {
+  world w(1, 1);
+  test_log log;
+  log.later = [](std::function<void()> action) { action(); };
+  std::vector<disk_notice> notices;
+  std::size_t sent = 0;
+  const crypto::identity self{crypto::secret_key()};
+  holder h(log, self, [&](const node_id&, store_message) { ++sent; },
+           [&](disk_notice n) { notices.push_back(std::move(n)); });
+  const bench b;
+  const auto one = b.chunk("one"), two = b.chunk("two");
+  const auto put = [&](std::vector<sealed_chunk> chunks) {
+    h.on_message(time_point(), node_id(), put_chunks{at_epoch(1), rank_number(0), 0, 1, chunks, {}});
+  };
+  const auto get = [&](const sealed_chunk& c) {
+    h.on_message(time_point(), node_id(), get_chunks{{c.id}});
+  };
+  put({one});
+  get(one);
+  get(two);  // not here, which is no damage
+  CHECK(notices.empty());
+  log.rotten = one.id;
+  get(one);
+  get(one);
+  REQUIRE(notices.size() == 1);
+  CHECK(notices[0].what == disk_notice::kind::damaged);
+  CHECK(notices[0].text == "rotten");
+  put({one});
+  put({one});
+  REQUIRE(notices.size() == 2);
+  CHECK(notices[1].what == disk_notice::kind::healed);
+  log.capacity = 0;
+  put({two});
+  put({two});
+  REQUIRE(notices.size() == 3);
+  CHECK(notices[2].what == disk_notice::kind::refuses);
+  CHECK(notices[2].text == "the disk is full");
+  log.capacity = ~0ull;
+  put({two});
+  log.capacity = 0;
+  put({b.chunk("three")});
+  CHECK(notices.size() == 4);
+}
+
 TEST_CASE("a holder says which chunks it misses and which came damaged") {
   bench b;
   const auto one = b.chunk("one");

@@ -291,6 +291,28 @@ TEST_CASE("a full disk refuses chunks in a sentence and can still be cleaned") {
   CHECK_FALSE(log->contains(id_of(1)));
 }
 
+TEST_CASE("a full disk is not filled again and again by each chunk that it refuses") {
+  crash::disk disk;
+  disk.capacity = 40 * 1024;
+  auto o = small();
+  o.quota_bytes = 1 << 20;
+  auto log = open(disk, o);
+  std::uint64_t n = 0;
+  while (log->put(id_of(++n), filled(1000, 'f')).ok()) {
+  }
+  // Values go into the reserve, for which there is no room afterwards.
+  std::uint64_t values = 0;
+  while (log->put(id_of(9999), filled(1, 'f')).ok() || values < 10)
+    REQUIRE(log->put_value("v" + std::to_string(++values), filled(100, 'v')).ok());
+  const auto before = disk.operations;
+  for (std::uint64_t i = 0; i < 50; ++i)
+    CHECK(log->put(id_of(10000 + i), filled(1000, 'f')).error().code() == errc::no_space);
+  CHECK(disk.operations == before);
+  disk.capacity = 1 << 20;  // the user made room: the next turn of upkeep finds it
+  (void)log->compact(1 << 20);
+  CHECK(log->put(id_of(9999), filled(1000, 'f')).ok());
+}
+
 TEST_CASE("a failed sync loses what was not durable, says so once to each, and is not retried") {
   crash::disk disk;
   auto log = open(disk);

@@ -29,6 +29,7 @@ class test_log final : public chunk_log {
   std::map<pin, std::set<chunk_id>> pin_sets;
   std::uint64_t capacity = ~0ull;
   bool sync_fails = false;
+  std::optional<chunk_id> rotten;  ///< its next `get` finds it unreadable
   std::size_t puts = 0;
   std::function<void(std::function<void()>)> later;  ///< runs an action after the disk's delay
 
@@ -44,6 +45,11 @@ class test_log final : public chunk_log {
   }
   result<byte_vector> get(const chunk_id& id) override {
     if (!contains(id)) return error(errc::not_found);
+    if (rotten == id) {
+      rotten.reset();
+      chunks.erase(id);
+      return error(errc::corrupted, "rotten");
+    }
     return chunks.at(id);
   }
   result<> add_pin(const pin& p, const std::vector<chunk_id>& ids) override {

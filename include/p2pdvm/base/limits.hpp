@@ -45,6 +45,10 @@ inline constexpr std::size_t members_max = 4096;
 inline constexpr std::size_t ticket_text_max = 4096;
 inline constexpr std::size_t error_text_max = 4096;
 inline constexpr std::size_t input_bytes_max = std::size_t{1} << 34;
+/// Kept of senders that the job record does not name yet: how many senders, and of each.
+inline constexpr std::size_t early_senders_max = 64;
+inline constexpr std::size_t early_messages_max = 64;
+inline constexpr std::size_t early_bytes_max = 256 * 1024;
 
 // --- overlay ---
 inline constexpr std::size_t bucket_size = 16;

@@ -39,6 +39,8 @@ enum class event_kind : std::uint8_t {
   left,            ///< node left politely
   no_majority,     ///< text: too few keepers answer; the job waits
   majority_again,
+  damaged,         ///< count: chunks on this peer's disk that cannot be read back; text: which, why
+  healed,          ///< count: such chunks that others have sent again
   done,            ///< text: the digest, when results were offered
   failed,          ///< text: the sentence
   warning,         ///< text
@@ -50,7 +52,7 @@ enum class event_kind : std::uint8_t {
       "cut",       "drained",    "sealed",  "committed",     "abandoned",     "suspected",
       "refuted",   "lost",       "evicted", "recovering",    "fetched",       "rank_started",
       "rank_returned", "recovered", "moved", "leaving",      "left",          "no_majority",
-      "majority_again", "done",  "failed",  "warning"};
+      "majority_again", "damaged", "healed", "done", "failed", "warning"};
   return names[static_cast<std::size_t>(kind)];
 }
 

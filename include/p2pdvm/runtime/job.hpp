@@ -9,6 +9,7 @@
 #include <p2pdvm/checkpoint/policy.hpp>
 #include <p2pdvm/checkpoint/transitions.hpp>
 #include <p2pdvm/overlay/failure_detector.hpp>
+#include <p2pdvm/runtime/early_messages.hpp>
 #include <p2pdvm/runtime/job_folder.hpp>
 #include <p2pdvm/runtime/job_messages.hpp>
 #include <p2pdvm/runtime/peer_context.hpp>
@@ -126,6 +127,7 @@ class job final : private record_owner,
   void send_store(const node_id& to, const store::store_message& message) override;
   void drained(rank_number rank, epoch_number epoch, const drain_outcome& outcome) override;
   void drain_failed(rank_number rank, epoch_number epoch, const error& why) override;
+  void disk_noticed(const store::disk_notice& notice) override;
   void restored(rank_number rank, epoch_number epoch,
                 std::shared_ptr<const peal::snapshot> snapshot, std::uint64_t fetched) override;
   void restore_failed(rank_number rank, epoch_number epoch, const error& why) override;
@@ -154,7 +156,6 @@ class job final : private record_owner,
   void on(const node_id&, welcome&) {}
   void on_ready(const node_id& from, const ready_notice& notice);
 
-  void hold_early(const node_id& from, job_message message);
   void hear_early();
   void note_members(const checkpoint::job_record& previous);
   void greet_newcomers(const checkpoint::job_record& previous);
@@ -223,10 +224,8 @@ class job final : private record_owner,
   time_point patient_until_{};  ///< nobody is evicted before
   host::timer policy_timer_, commit_timer_, detector_timer_, eviction_timer_, sweep_timer_;
   std::set<node_id> lost_;      ///< agreed to be dead, not yet evicted
-  std::set<node_id> told_old_;  ///< outsiders that were sent the newest record
-  static constexpr std::size_t early_senders_max = 64;
-  static constexpr std::size_t early_messages_max = 64;  ///< of one sender
-  std::map<node_id, std::vector<job_message>> early_;  ///< from members that the record here lacks
+  std::set<node_id> told_old_;  ///< outsiders, `members_max` at most, that were sent the record
+  early_messages early_;
   std::set<node_id> readers_;
   std::optional<node_id> awaiting_inputs_;  ///< from this member
   std::set<node_id> end_seen_;

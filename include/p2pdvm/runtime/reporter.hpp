@@ -54,7 +54,8 @@ class reporter {
   bool terminal_;
   bool line_shown_ = false;
   std::FILE* trace_ = nullptr;
-  std::set<std::tuple<event_kind, incarnation_number, epoch_number, std::int64_t, node_id>> told_;
+  std::set<std::tuple<event_kind, incarnation_number, epoch_number, std::int64_t, node_id, std::string>>
+      told_;
   std::map<node_id, int> numbers_;
   std::string digest_, failure_, ticket_;
   epoch_number committed_;

@@ -42,6 +42,8 @@ class simulated_cluster {
   void restart(std::size_t peer);
   /// Ctrl-C.
   void leave(std::size_t peer);
+  /// A checkpoint now, wished for by this peer alone.
+  void wish(std::size_t peer);
 
   [[nodiscard]] std::size_t size() const noexcept { return nodes_.size(); }
   [[nodiscard]] bool alive(std::size_t peer) const { return nodes_[peer]->process != nullptr; }

@@ -45,6 +45,7 @@ class snapshot_store_owner {
   virtual void send_store(const node_id& to, const store::store_message& message) = 0;
   virtual void drained(rank_number rank, epoch_number epoch, const drain_outcome& outcome) = 0;
   virtual void drain_failed(rank_number rank, epoch_number epoch, const error& why) = 0;
+  virtual void disk_noticed(const store::disk_notice& notice) = 0;
 
  protected:
   ~snapshot_store_owner() = default;
@@ -76,8 +77,10 @@ class snapshot_store {
 
   /// True when the message was for the holder or for a drain.
   bool on_message(const node_id& from, const store::store_message& message);
-  /// Whether live members vouch for every stripe as often as the proof says.
-  [[nodiscard]] bool sufficient(byte_view proof) const;
+  /// Whether live members vouch for every stripe of that rank's snapshot as often as the proof
+  /// says, the manifest's stripe included.
+  [[nodiscard]] bool sufficient(const store::pin& snapshot, rank_number rank,
+                                byte_view proof) const;
   /// Least number of copies in the drains of the last epoch.
   [[nodiscard]] unsigned replicas() const noexcept { return replicas_achieved_; }
   [[nodiscard]] result<byte_vector> read_input(const job_input& input);

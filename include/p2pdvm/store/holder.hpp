@@ -13,12 +13,26 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 namespace p2pdvm::store {
 
 /// Puts that wait for the disk; more are refused.
 inline constexpr std::size_t receipts_waiting_max = 4096;
+/// Damaged chunks that are remembered until they are stored again.
+inline constexpr std::size_t damaged_chunks_max = 4096;
+
+/// What the user of a holder's machine wants to know of its disk.
+struct disk_notice {
+  enum class kind : std::uint8_t {
+    damaged,  ///< a chunk could not be read back; the asker gets it elsewhere
+    healed,   ///< such a chunk was stored again
+    refuses,  ///< nothing can be stored; once, until something was stored again
+  };
+  kind what{};
+  std::string text;  ///< a sentence; empty for `healed`
+};
 
 /// One per peer, for all jobs whose chunks the peer keeps. It needs no job's secret. Who may talk
 /// to it (members of the job) is its driver's business.
@@ -27,8 +41,12 @@ class holder {
   /// Must only queue the message: it may not call back into the holder.
   using emit_function = std::function<void(const node_id& to, store_message message)>;
 
-  /// `log` and `self` must outlive the holder.
-  holder(chunk_log& log, const crypto::identity& self, emit_function emit);
+  /// May not call back into the holder either.
+  using notice_function = std::function<void(disk_notice notice)>;
+
+  /// `log` and `self` must outlive the holder. `notice` may be null.
+  holder(chunk_log& log, const crypto::identity& self, emit_function emit,
+         notice_function notice = nullptr);
 
   /// Puts and gets; other messages are not for a holder and have no effect. A put is answered
   /// once: by a receipt when all its chunks are durable, by `chunks_missing` at once if some
@@ -57,6 +75,9 @@ class holder {
   void on_put(const node_id& from, const put_chunks& put);
   void on_get(const node_id& from, const get_chunks& get);
   result<> store(const put_chunks& put, std::vector<chunk_id>& missing);
+  void note_put(const result<>& stored);
+  void note_damage(const chunk_id& id, const error& why);
+  void tell(disk_notice::kind what, std::string text = {});
   void refuse(const node_id& to, const receipt& put, std::string reason);
   void await_durability(const node_id& from, const put_chunks& put);
   void on_durable(std::uint64_t ticket, const result<>& synced);
@@ -65,6 +86,9 @@ class holder {
   chunk_log& log_;
   const crypto::identity& self_;
   emit_function emit_;
+  notice_function notice_;
+  std::set<chunk_id> damaged_;
+  bool refuses_ = false;  ///< the last put failed
   std::map<job_id, kept_epochs> kept_;
   std::map<std::uint64_t, waiting_receipt> waiting_;
   std::uint64_t next_ticket_ = 0;

@@ -27,7 +27,8 @@ class segment_log final : public chunk_log {
     /// Bytes of all segments, dead records and reserve included.
     std::uint64_t quota_bytes = std::numeric_limits<std::uint64_t>::max();
     /// Kept free, as quota and as a file, so that dropping pins, values and compaction still
-    /// work on a full disk. Compaction copies up to half a segment before it frees one.
+    /// work on a full disk. Once it was needed, chunks are refused until `compact` finds room
+    /// for it again. Compaction copies up to half a segment before it frees one.
     std::uint64_t reserve_bytes = std::uint64_t{32} << 20;
     /// Used when the folder is new; from `host::entropy`, so that strangers cannot put bytes
     /// into chunks that look like records of this log.
@@ -210,6 +211,8 @@ class segment_log final : public chunk_log {
   std::vector<std::unique_ptr<host::file>> retired_;  ///< closed outside their callbacks
   std::unique_ptr<host::file> reserve_;
   bool reserve_full_ = false;
+  /// There was no room for it: filling it again is `compact`'s business, not that of each put.
+  bool reserve_refused_ = false;
   std::optional<error> broken_;
 
   std::unordered_map<chunk_id, chunk_entry> chunks_;

@@ -436,36 +436,22 @@ P2PDVM_DECL result<std::string> job::job_option(std::string_view name) const {
 P2PDVM_DECL void job::on_message(const node_id& from, job_message message) {
   if (!record().is_live(from) && !std::holds_alternative<record_update>(message)) {
     // Somebody who was evicted, or whose admission this peer has not heard of yet.
+    if (told_old_.size() >= limits::members_max) told_old_.clear();
     if (told_old_.insert(from).second) {
       owner_.send(from, keeper_.update());
       record_is_old(from);
     }
-    return hold_early(from, std::move(message));
+    (void)early_.hold(from, std::move(message));
+    return;
   }
   detector_.heard_from(clock_now(), from);
   std::visit([&](auto& m) { on(from, m); }, message);
 }
 
-/// Most of what members say is said once, so it must not be lost only because the record that
-/// makes the sender a member is still on its way from another peer.
-P2PDVM_DECL void job::hold_early(const node_id& from, job_message message) {
-  const bool repeated = std::holds_alternative<checkpoint::register_request>(message) ||
-                        std::holds_alternative<checkpoint::register_reply>(message) ||
-                        std::holds_alternative<record_request>(message);
-  if (repeated || (!early_.contains(from) && early_.size() >= early_senders_max)) return;
-  auto& held = early_[from];
-  if (held.size() < early_messages_max) held.push_back(std::move(message));
-}
-
 P2PDVM_DECL void job::hear_early() {
-  std::vector<node_id> now_members;
-  for (const auto& [from, held] : early_) {
-    if (record().is_live(from)) now_members.push_back(from);
-  }
-  for (const node_id& from : now_members) {
-    auto held = early_.extract(from);
-    if (!held) continue;
-    for (job_message& m : held.mapped()) on_message(from, std::move(m));
+  for (const node_id& from : early_.senders()) {
+    if (!record().is_live(from)) continue;
+    for (job_message& m : early_.take(from)) on_message(from, std::move(m));
   }
 }
 

@@ -195,8 +195,10 @@ P2PDVM_DECL void job::waits_for_held(rank_number rank, epoch_number epoch, std::
 
 P2PDVM_DECL void job::propose_commit(const checkpoint::cut_action::committable& c) {
   if (!barrier_ || barrier_->epoch() != c.epoch) return;
-  for (const byte_vector& receipts : c.receipts) {
-    if (!store_.sufficient(receipts)) return;  // its rank seals again with other holders
+  const store::pin snapshot{record().job, record().incarnation, c.epoch};
+  for (std::uint32_t r = 0; r < c.receipts.size(); ++r) {
+    // Else its rank seals again with other holders.
+    if (!store_.sufficient(snapshot, rank_number(r), c.receipts[r])) return;
   }
   keeper_.propose([i = record().incarnation, c](const checkpoint::job_record& r) {
     return c.final ? checkpoint::finish(r, i, c.epoch, c.manifests)
@@ -219,6 +221,18 @@ P2PDVM_DECL void job::drained(rank_number rank, epoch_number epoch, const drain_
 P2PDVM_DECL void job::drain_failed(rank_number rank, epoch_number epoch, const error& why) {
   must_abandon(epoch, "the snapshot of rank " + std::to_string(rank.value()) +
                           " cannot be stored: " + why.message());
+}
+
+P2PDVM_DECL void job::disk_noticed(const store::disk_notice& notice) {
+  using kind = store::disk_notice::kind;
+  event e;
+  e.text = notice.text;
+  if (notice.what == kind::refuses) {
+    e.text = "this peer keeps no new pieces of checkpoints until it can again: " + notice.text;
+    return tell(event_kind::warning, std::move(e));
+  }
+  e.count = 1;
+  tell(notice.what == kind::healed ? event_kind::healed : event_kind::damaged, std::move(e));
 }
 
 P2PDVM_DECL void job::send_store(const node_id& to, const store::store_message& message) {

@@ -60,22 +60,27 @@ inline CLI::Validator between(std::uint32_t low, std::uint32_t high) {
       "");
 }
 
-/// A number of seconds that is not negative.
-inline std::string check_seconds(const std::string& text) {
+/// All of `text` as a number of seconds within what a `duration` can hold, infinity excluded.
+inline std::optional<double> read_seconds(const std::string& text) {
+  constexpr double most = 1e9;
   double seconds = 0;
   const char* end = text.data() + text.size();
   const auto [stop, ec] = std::from_chars(text.data(), end, seconds);
-  if (ec == std::errc() && stop == end && seconds >= 0) return {};
+  if (ec != std::errc() || stop != end || !(seconds >= 0 && seconds <= most)) return std::nullopt;
+  return seconds;
+}
+
+/// A number of seconds that is not negative.
+inline std::string check_seconds(const std::string& text) {
+  if (read_seconds(text)) return {};
   return "write a number of seconds, not '" + text + "'";
 }
 
-/// "auto", "off" or seconds.
+/// "auto", "off" or seconds; what rounds to no time at all would mean "off".
 inline std::string check_interval(const std::string& text) {
   if (text == "auto" || text == "off") return {};
-  double seconds = 0;
-  const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), seconds);
-  if (ec == std::errc() && end == text.data() + text.size() && seconds > 0) return {};
-  return "write auto, off or a number of seconds, not '" + text + "'";
+  if (const auto seconds = read_seconds(text); seconds && *seconds >= 0.001) return {};
+  return "write auto, off or a number of seconds (0.001 at least), not '" + text + "'";
 }
 
 inline void add_place_options(CLI::App& app, command_line& out) {
@@ -260,9 +265,7 @@ inline std::string program_help(const peal::program& program) {
 P2PDVM_DECL std::optional<duration> command_line::checkpoint_interval() const {
   if (checkpoint_every == "auto") return std::nullopt;
   if (checkpoint_every == "off") return duration::zero();
-  double seconds = 0;
-  std::from_chars(checkpoint_every.data(), checkpoint_every.data() + checkpoint_every.size(), seconds);
-  return from_seconds(seconds);
+  return from_seconds(detail::read_seconds(checkpoint_every).value_or(0));
 }
 
 P2PDVM_DECL std::optional<parse_exit> parse_command_line(int argc, const char* const* argv,

@@ -97,6 +97,14 @@ P2PDVM_DECL void simulated_cluster::leave(std::size_t peer) {
   });
 }
 
+P2PDVM_DECL void simulated_cluster::wish(std::size_t peer) {
+  node& n = *nodes_[peer];
+  simulation_.call_at(simulation_.now(), [&n] {
+    const std::lock_guard lock(n.token);
+    if (n.process) n.process->wish();
+  });
+}
+
 P2PDVM_DECL void simulated_cluster::end_process(node& n) {
   if (!n.process) return;
   const std::lock_guard lock(n.token);

@@ -44,7 +44,8 @@ P2PDVM_DECL snapshot_store::snapshot_store(snapshot_store_owner& owner, peer_con
               [this](const node_id& to, store::store_message message) {
                 outbox_.emplace_back(to, std::move(message));
                 arm();  // receipts come from the disk's callbacks
-              }),
+              },
+              [this](const store::disk_notice& notice) { owner_.disk_noticed(notice); }),
       timer_(context.machine.clock()) {}
 
 P2PDVM_DECL void snapshot_store::set_members(std::vector<store::member> members,
@@ -248,9 +249,10 @@ P2PDVM_DECL std::shared_ptr<const peal::snapshot> snapshot_store::kept(rank_numb
   return found == snapshots->second.end() ? nullptr : found->second;
 }
 
-P2PDVM_DECL bool snapshot_store::sufficient(byte_view bytes) const {
+P2PDVM_DECL bool snapshot_store::sufficient(const store::pin& snapshot, rank_number rank,
+                                            byte_view bytes) const {
   const auto proof = wire::decode<seal_proof>(bytes);
-  if (!proof.ok()) return false;
+  if (!proof.ok() || ((*proof).stripes >> store::manifest_stripe & 1) == 0) return false;
   std::set<std::string> all_domains;
   for (const auto& m : members_) all_domains.insert(m.domain);
   const std::size_t needed = std::min<std::size_t>((*proof).replicas, all_domains.size());
@@ -259,6 +261,7 @@ P2PDVM_DECL bool snapshot_store::sufficient(byte_view bytes) const {
     if (((*proof).stripes >> s & 1) == 0) continue;
     std::set<std::string> domains;
     for (const auto& r : (*proof).receipts) {
+      if (r.snapshot != snapshot || r.rank != rank) continue;
       const auto who = std::find_if(members_.begin(), members_.end(),
                                     [&](const store::member& m) { return m.id == r.holder; });
       if (who != members_.end() && (r.stripes >> s & 1) != 0 && r.signed_by(who->key))

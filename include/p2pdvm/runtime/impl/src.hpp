@@ -1,5 +1,6 @@
 #pragma once
 
+#include <p2pdvm/runtime/impl/early_messages.ipp>
 #include <p2pdvm/runtime/impl/job.ipp>
 #include <p2pdvm/runtime/impl/job_checkpoint.ipp>
 #include <p2pdvm/runtime/impl/job_folder.ipp>

@@ -25,8 +25,24 @@ inline receipt receipt_for(const put_chunks& put) {
 
 }  // namespace detail
 
-P2PDVM_DECL holder::holder(chunk_log& log, const crypto::identity& self, emit_function emit)
-    : log_(log), self_(self), emit_(std::move(emit)) {}
+P2PDVM_DECL holder::holder(chunk_log& log, const crypto::identity& self, emit_function emit,
+                           notice_function notice)
+    : log_(log), self_(self), emit_(std::move(emit)), notice_(std::move(notice)) {}
+
+P2PDVM_DECL void holder::tell(disk_notice::kind what, std::string text) {
+  if (notice_) notice_({what, std::move(text)});
+}
+
+P2PDVM_DECL void holder::note_put(const result<>& stored) {
+  const bool refused_before = std::exchange(refuses_, !stored.ok());
+  if (refuses_ && !refused_before) tell(disk_notice::kind::refuses, stored.error().message());
+}
+
+P2PDVM_DECL void holder::note_damage(const chunk_id& id, const error& why) {
+  if (why.code() != errc::corrupted) return;
+  if (damaged_.size() < damaged_chunks_max) damaged_.insert(id);
+  tell(disk_notice::kind::damaged, why.message());
+}
 
 P2PDVM_DECL void holder::on_message(time_point, const node_id& from,
                                     const store_message& message) {
@@ -49,7 +65,9 @@ P2PDVM_DECL void holder::on_put(const node_id& from, const put_chunks& put) {
     return;
   }
   std::vector<chunk_id> missing;
-  if (auto stored = store(put, missing); !stored) {
+  const auto stored = store(put, missing);
+  note_put(stored);
+  if (!stored) {
     refuse(from, detail::receipt_for(put), stored.error().message());
     return;
   }
@@ -73,6 +91,7 @@ P2PDVM_DECL result<> holder::store(const put_chunks& put, std::vector<chunk_id>&
     stored = log_.put(c.id, c.sealed.view());
     if (!stored) break;
     there.push_back(c.id);
+    if (damaged_.erase(c.id) > 0) tell(disk_notice::kind::healed);
   }
   for (const chunk_id& id : put.have) (log_.contains(id) ? there : missing).push_back(id);
   const result<> pinned = there.empty() ? result<>() : log_.add_pin(put.snapshot, there);
@@ -113,6 +132,7 @@ P2PDVM_DECL void holder::on_get(const node_id& from, const get_chunks& get) {
     if (sealed.ok() && chunk_codec::intact(*sealed)) {
       emit_(from, chunk_data{{id, payload(std::move(*sealed))}});
     } else {
+      if (!sealed.ok()) note_damage(id, sealed.error());
       absent.ids.push_back(id);
     }
   }

@@ -47,6 +47,7 @@ P2PDVM_DECL bool segment_log::restore_reserve() {
     size += part;
   }
   reserve_full_ = size >= options_.reserve_bytes;
+  reserve_refused_ = !reserve_full_;
   return reserve_full_;
 }
 

@@ -73,7 +73,7 @@ P2PDVM_DECL result<> segment_log::claim_space(std::uint64_t bytes, need who) {
                                      std::to_string(options_.quota_bytes) +
                                      " bytes; raise the quota or let old checkpoints go");
   }
-  if (who == need::ordinary && !reserve_full_ && !restore_reserve()) {
+  if (who == need::ordinary && !reserve_full_ && (reserve_refused_ || !restore_reserve())) {
     return fail(error(errc::no_space), "store data");
   }
   return {};

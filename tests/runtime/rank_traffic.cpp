@@ -1,0 +1,298 @@
+#include "support/test.hpp"
+
+#include <p2pdvm/runtime/rank_traffic.hpp>
+#include <p2pdvm/sim/simulation.hpp>
+#include <p2pdvm/wire/codec.hpp>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace p2pdvm::test {
+namespace {
+
+using messaging::numbering;
+using runtime::acknowledgement_batch;
+using runtime::ready_notice;
+
+node_id node(std::uint8_t number) {
+  node_id id;
+  id.mutable_bytes()[0] = std::byte{number};
+  return id;
+}
+
+const node_id here = node(1), there = node(2), elsewhere = node(3);
+
+checkpoint::job_record record_of(std::uint64_t incarnation, std::uint64_t roster,
+                                 std::vector<std::uint32_t> hosts) {
+  checkpoint::job_record record;
+  record.ranks = static_cast<std::uint32_t>(hosts.size());
+  record.incarnation = incarnation_number(incarnation);
+  record.roster = roster_version(roster);
+  record.host_of_rank = std::move(hosts);
+  for (const node_id& id : {here, there, elsewhere}) {
+    checkpoint::member m;
+    m.node = id;
+    record.members.push_back(std::move(m));
+  }
+  return record;
+}
+
+/// Traffic of a peer that hosts rank 0 of three, in incarnation 5 and by roster 7.
+class bench final : public runtime::rank_traffic_owner {
+ public:
+  bench()
+      : clock_(net_.add_machine()),
+        traffic(*this, nullptr, clock_.clock(), here, 3),
+        mine(traffic, rank_number(0), 3, epoch_number(), epoch_number(), nullptr) {
+    traffic.on_record(record_of(5, 7, {0, 1, 1}));
+    traffic.add(mine);
+    REQUIRE(mine.end_prelude());
+  }
+  void send(const node_id& to, runtime::job_message message) override {
+    sent.emplace_back(to, std::move(message));
+  }
+  void must_abandon(epoch_number epoch, std::string) override { abandoned = epoch; }
+  void record_is_old(const node_id& from) override { newer.push_back(from); }
+
+  static ready_notice notice(std::uint64_t incarnation, std::uint64_t roster,
+                             std::vector<rank_number> ranks) {
+    return {incarnation_number(incarnation), roster_version(roster), std::move(ranks)};
+  }
+  static messaging::rank_message_header good_header() {
+    messaging::rank_message_header h;
+    h.incarnation = incarnation_number(5);
+    h.source = rank_number(1);
+    h.destination = rank_number(0);
+    return h;
+  }
+  void receive(const node_id& from, const messaging::rank_message_header& h) {
+    byte_vector bytes = wire::encode(h);
+    append(bytes, as_bytes("body"));
+    traffic.on_message(from, payload(std::move(bytes)));
+  }
+  void run() { net_.run_for(std::chrono::milliseconds(1)); }
+
+ private:
+  sim::simulation net_{sim::options()};
+  sim::machine& clock_;
+
+ public:
+  runtime::rank_traffic traffic;
+  messaging::endpoint mine;
+  std::vector<std::pair<node_id, runtime::job_message>> sent;
+  std::vector<node_id> newer;
+  epoch_number abandoned;
+};
+
+const rank_number other(1), third(2);
+
+TEST_CASE("a rank is ready when its own host says so for this incarnation") {
+  bench b;
+  CHECK(b.traffic.ready_count() == 0);
+  b.traffic.on_ready(elsewhere, bench::notice(5, 7, {other}));
+  b.traffic.on_ready(there, bench::notice(4, 7, {other}));
+  b.traffic.on_ready(there, bench::notice(5, 6, {other}));
+  CHECK_FALSE(b.traffic.ready(other));
+  b.traffic.on_ready(there, bench::notice(5, 7, {other}));
+  CHECK(b.traffic.ready(other));
+  CHECK_FALSE(b.traffic.ready(third));
+  CHECK(b.traffic.ready_count() == 1);
+}
+
+TEST_CASE("a notice that is older than what is known changes nothing") {
+  bench b;
+  b.traffic.on_ready(there, bench::notice(5, 8, {other}));
+  b.traffic.on_ready(elsewhere, bench::notice(5, 7, {other}));
+  b.traffic.on_ready(elsewhere, bench::notice(4, 99, {other}));
+  CHECK(b.traffic.ready(other));
+}
+
+TEST_CASE("a notice that comes before its record counts once the record is there") {
+  bench b;
+  b.traffic.on_ready(elsewhere, bench::notice(6, 8, {other, third}));
+  CHECK(b.traffic.ready_count() == 0);
+  b.traffic.on_record(record_of(6, 8, {0, 2, 1}));
+  CHECK(b.traffic.ready(other));
+  CHECK_FALSE(b.traffic.ready(third));  // its host is another
+}
+
+TEST_CASE("a rank that moved is not ready until its new host says so, nor by what it said before") {
+  bench b;
+  b.traffic.on_ready(there, bench::notice(5, 7, {other}));
+  b.traffic.on_record(record_of(5, 8, {0, 2, 1}));
+  CHECK_FALSE(b.traffic.ready(other));
+  b.traffic.on_record(record_of(5, 9, {0, 1, 1}));
+  CHECK_FALSE(b.traffic.ready(other));  // back on `there`, which began it anew
+  b.traffic.on_ready(there, bench::notice(5, 9, {other}));
+  CHECK(b.traffic.ready(other));
+}
+
+TEST_CASE("a new incarnation makes every rank unready") {
+  bench b;
+  b.traffic.on_ready(there, bench::notice(5, 7, {other, third}));
+  REQUIRE(b.traffic.ready_count() == 2);
+  b.traffic.on_record(record_of(6, 7, {0, 1, 1}));
+  CHECK(b.traffic.ready_count() == 0);
+}
+
+TEST_CASE("a notice about ranks that the job has not is harmless") {
+  bench b;
+  b.traffic.on_ready(there, bench::notice(5, 7, {rank_number(3), rank_number(~0u), other}));
+  CHECK(b.traffic.ready_count() == 1);
+}
+
+TEST_CASE("a message of this incarnation from its rank's host is delivered, headless") {
+  bench b;
+  b.receive(there, bench::good_header());
+  CHECK(b.traffic.delivered() == 1);
+  const auto* message = b.mine.peek({});
+  REQUIRE(message != nullptr);
+  CHECK(message->source == other);
+  CHECK(as_text(message->body.view()) == "body");
+}
+
+TEST_CASE("messages that are fenced, foreign or malformed are dropped") {
+  bench b;
+  const auto with = [](const auto& change) {
+    auto h = bench::good_header();
+    change(h);
+    return h;
+  };
+  b.receive(there, with([](auto& h) { h.incarnation = incarnation_number(4); }));
+  b.receive(elsewhere, bench::good_header());
+  b.receive(there, with([](auto& h) { h.source = rank_number(3); }));
+  b.receive(there, with([](auto& h) { h.source = rank_number(~0u); }));
+  b.receive(there, with([](auto& h) { h.destination = rank_number(3); }));
+  b.receive(there, with([](auto& h) { h.destination = third; }));  // lives elsewhere
+  b.receive(there, with([](auto& h) { h.stream = numbering(2); }));
+  b.receive(there, with([](auto& h) { h.stream = numbering(255); }));
+  const byte_vector whole = wire::encode(bench::good_header());
+  for (std::size_t n = 0; n < whole.size(); ++n)
+    b.traffic.on_message(there, payload(byte_vector(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(n))));
+  CHECK(b.traffic.delivered() == 0);
+  CHECK(b.mine.unread() == 0);
+  CHECK(b.newer.empty());
+}
+
+TEST_CASE("a message of a later incarnation is dropped and makes this peer ask for the record") {
+  bench b;
+  auto h = bench::good_header();
+  h.incarnation = incarnation_number(6);
+  b.receive(elsewhere, h);
+  CHECK(b.traffic.delivered() == 0);
+  CHECK(b.newer == std::vector<node_id>{elsewhere});
+}
+
+TEST_CASE("a frozen, removed or unknown rank takes no messages and gives no acknowledgement") {
+  bench b;
+  b.traffic.freeze(rank_number(0), true);
+  CHECK(b.traffic.local(rank_number(0)) == nullptr);
+  b.receive(there, bench::good_header());
+  b.traffic.freeze(rank_number(0), false);
+  b.traffic.remove(rank_number(0));
+  b.receive(there, bench::good_header());
+  b.run();
+  CHECK(b.traffic.delivered() == 0);
+  CHECK(b.sent.empty());
+  b.traffic.add(b.mine);
+  b.receive(there, bench::good_header());
+  CHECK(b.traffic.delivered() == 1);
+}
+
+TEST_CASE("acknowledgements go to the host of the message's source, in one batch of this incarnation") {
+  bench b;
+  b.receive(there, bench::good_header());
+  auto of_third = bench::good_header();
+  of_third.source = third;
+  b.receive(there, of_third);
+  CHECK(b.sent.empty());  // not from inside the call
+  b.run();
+  REQUIRE(b.sent.size() == 1);
+  CHECK(b.sent[0].first == there);
+  const auto& batch = std::get<acknowledgement_batch>(b.sent[0].second).acknowledgements;
+  REQUIRE(batch.size() == 2);
+  for (const auto& ack : batch) {
+    CHECK(ack.incarnation == incarnation_number(5));
+    CHECK(ack.destination == rank_number(0));
+    CHECK(ack.received == 1);
+  }
+}
+
+TEST_CASE("a rank that is removed before its acknowledgements go takes them with it") {
+  bench b;
+  b.receive(there, bench::good_header());
+  b.traffic.remove(rank_number(0));
+  b.run();
+  CHECK(b.sent.empty());
+}
+
+TEST_CASE("only an acknowledgement of this incarnation and of known ranks empties a window") {
+  bench b;
+  b.traffic.on_ready(there, bench::notice(5, 7, {other}));
+  b.mine.send(other, 0, 0, payload(to_vector(as_bytes("x"))));
+  REQUIRE(b.mine.unacknowledged() == 1);
+  messaging::rank_acknowledgement good;
+  good.incarnation = incarnation_number(5);
+  good.source = rank_number(0);
+  good.destination = other;
+  good.received = 1;
+  std::vector<messaging::rank_acknowledgement> bad(6, good);
+  bad[0].incarnation = incarnation_number(4);
+  bad[1].incarnation = incarnation_number(6);
+  bad[2].source = rank_number(3);
+  bad[3].destination = rank_number(3);
+  bad[4].stream = numbering(2);
+  bad[5].source = third;  // lives elsewhere
+  b.traffic.on_acknowledgements({bad});
+  CHECK(b.mine.unacknowledged() == 1);
+  b.traffic.on_acknowledgements({{good}});
+  CHECK(b.mine.unacknowledged() == 0);
+}
+
+TEST_CASE("an acknowledgement of messages that were never sent empties nothing") {
+  bench b;
+  b.traffic.on_ready(there, bench::notice(5, 7, {other}));
+  b.mine.send(other, 0, 0, payload(to_vector(as_bytes("x"))));
+  messaging::rank_acknowledgement lie;
+  lie.incarnation = incarnation_number(5);
+  lie.source = rank_number(0);
+  lie.destination = other;
+  lie.received = ~std::uint64_t{0};
+  lie.consumed_messages = lie.consumed_bytes = ~std::uint64_t{0};
+  lie.gap = lie.lift = true;
+  b.traffic.on_acknowledgements({{lie}});
+  CHECK(b.mine.unacknowledged() == 1);
+  b.mine.send(other, 0, 0, payload(to_vector(as_bytes("y"))));
+  CHECK(b.mine.unacknowledged() == 2);
+}
+
+TEST_CASE("a blocked sender is heard of only when ranks and incarnation are known") {
+  bench b;
+  messaging::rank_blocked good{incarnation_number(5), other, rank_number(0), numbering::main};
+  std::vector<messaging::rank_blocked> bad(5, good);
+  bad[0].incarnation = incarnation_number(4);
+  bad[1].source = rank_number(3);
+  bad[2].destination = rank_number(~0u);
+  bad[3].stream = numbering(7);
+  bad[4].destination = third;
+  struct waiting final : messaging::receiver {
+    void on_message() override {}
+  } receive;
+  receive.pattern.source = other;
+  REQUIRE_FALSE(b.mine.post(receive));
+  for (const auto& blocked : bad) b.traffic.on_blocked(blocked);
+  b.run();
+  CHECK(b.sent.empty());
+  b.traffic.on_blocked(good);  // a receive waits for it: its credit is lifted
+  b.run();
+  REQUIRE(b.sent.size() == 1);
+  const auto& batch = std::get<acknowledgement_batch>(b.sent[0].second).acknowledgements;
+  REQUIRE(batch.size() == 1);
+  CHECK(batch[0].lift);
+  b.mine.withdraw(receive);
+}
+
+}  // namespace
+}  // namespace p2pdvm::test
