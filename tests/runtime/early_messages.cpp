@@ -20,14 +20,14 @@ node_id node(std::size_t number) {
 }
 
 /// A notice that takes about `bytes` on the wire.
-job_message notice(std::uint64_t roster, std::size_t bytes = 0) {
+job_message notice(std::uint64_t incarnation, std::size_t bytes = 0) {
   ready_notice n;
-  n.roster = roster_version(roster);
+  n.incarnation = incarnation_number(incarnation);
   n.ranks.resize(bytes / sizeof(std::uint32_t));
   return n;
 }
 
-std::uint64_t roster_of(const job_message& m) { return std::get<ready_notice>(m).roster.value(); }
+std::uint64_t number_of(const job_message& m) { return std::get<ready_notice>(m).incarnation.value(); }
 
 TEST_CASE("early messages come back once, in order, each sender's apart") {
   early_messages early;
@@ -37,8 +37,8 @@ TEST_CASE("early messages come back once, in order, each sender's apart") {
   CHECK(early.senders() == std::vector<node_id>{node(1), node(2)});
   const auto first = early.take(node(1));
   REQUIRE(first.size() == 2);
-  CHECK(roster_of(first[0]) == 10);
-  CHECK(roster_of(first[1]) == 11);
+  CHECK(number_of(first[0]) == 10);
+  CHECK(number_of(first[1]) == 11);
   CHECK(early.take(node(1)).empty());
   CHECK(early.take(node(9)).empty());
   CHECK(early.senders() == std::vector<node_id>{node(2)});
@@ -62,7 +62,7 @@ TEST_CASE("of one sender only so many early messages are held, the first ones") 
   CHECK(early.hold(node(2), notice(0)));
   const auto held = early.take(node(1));
   REQUIRE(held.size() == limits::early_messages_max);
-  CHECK(roster_of(held.back()) == limits::early_messages_max - 1);
+  CHECK(number_of(held.back()) == limits::early_messages_max - 1);
   CHECK(early.hold(node(1), notice(0)));  // its count began anew
 }
 

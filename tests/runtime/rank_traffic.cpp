@@ -24,12 +24,10 @@ node_id node(std::uint8_t number) {
 
 const node_id here = node(1), there = node(2), elsewhere = node(3);
 
-checkpoint::job_record record_of(std::uint64_t incarnation, std::uint64_t roster,
-                                 std::vector<std::uint32_t> hosts) {
+checkpoint::job_record record_of(std::uint64_t incarnation, std::vector<std::uint32_t> hosts) {
   checkpoint::job_record record;
   record.ranks = static_cast<std::uint32_t>(hosts.size());
   record.incarnation = incarnation_number(incarnation);
-  record.roster = roster_version(roster);
   record.host_of_rank = std::move(hosts);
   for (const node_id& id : {here, there, elsewhere}) {
     checkpoint::member m;
@@ -39,14 +37,14 @@ checkpoint::job_record record_of(std::uint64_t incarnation, std::uint64_t roster
   return record;
 }
 
-/// Traffic of a peer that hosts rank 0 of three, in incarnation 5 and by roster 7.
+/// Traffic of a peer that hosts rank 0 of three, in incarnation 5.
 class bench final : public runtime::rank_traffic_owner {
  public:
   bench()
       : clock_(net_.add_machine()),
         traffic(*this, nullptr, clock_.clock(), here, 3),
         mine(traffic, rank_number(0), 3, epoch_number(), epoch_number(), nullptr) {
-    traffic.on_record(record_of(5, 7, {0, 1, 1}));
+    traffic.on_record(record_of(5, {0, 1, 1}));
     traffic.add(mine);
     REQUIRE(mine.end_prelude());
   }
@@ -54,11 +52,11 @@ class bench final : public runtime::rank_traffic_owner {
     sent.emplace_back(to, std::move(message));
   }
   void must_abandon(epoch_number epoch, std::string) override { abandoned = epoch; }
+  void waits_for_held(rank_number, epoch_number epoch, std::string) override { abandoned = epoch; }
   void record_is_old(const node_id& from) override { newer.push_back(from); }
 
-  static ready_notice notice(std::uint64_t incarnation, std::uint64_t roster,
-                             std::vector<rank_number> ranks) {
-    return {incarnation_number(incarnation), roster_version(roster), std::move(ranks)};
+  static ready_notice notice(std::uint64_t incarnation, std::vector<rank_number> ranks) {
+    return {incarnation_number(incarnation), std::move(ranks)};
   }
   static messaging::rank_message_header good_header() {
     messaging::rank_message_header h;
@@ -91,55 +89,55 @@ const rank_number other(1), third(2);
 TEST_CASE("a rank is ready when its own host says so for this incarnation") {
   bench b;
   CHECK(b.traffic.ready_count() == 0);
-  b.traffic.on_ready(elsewhere, bench::notice(5, 7, {other}));
-  b.traffic.on_ready(there, bench::notice(4, 7, {other}));
-  b.traffic.on_ready(there, bench::notice(5, 6, {other}));
+  b.traffic.on_ready(elsewhere, bench::notice(5, {other}));
+  b.traffic.on_ready(there, bench::notice(4, {other}));
   CHECK_FALSE(b.traffic.ready(other));
-  b.traffic.on_ready(there, bench::notice(5, 7, {other}));
+  b.traffic.on_ready(there, bench::notice(5, {other}));
   CHECK(b.traffic.ready(other));
   CHECK_FALSE(b.traffic.ready(third));
   CHECK(b.traffic.ready_count() == 1);
 }
 
-TEST_CASE("a notice that is older than what is known changes nothing") {
+TEST_CASE("a notice of an older incarnation or of another peer changes nothing") {
   bench b;
-  b.traffic.on_ready(there, bench::notice(5, 8, {other}));
-  b.traffic.on_ready(elsewhere, bench::notice(5, 7, {other}));
-  b.traffic.on_ready(elsewhere, bench::notice(4, 99, {other}));
+  b.traffic.on_ready(there, bench::notice(5, {other}));
+  b.traffic.on_ready(elsewhere, bench::notice(5, {other}));
+  b.traffic.on_ready(elsewhere, bench::notice(4, {other}));
   CHECK(b.traffic.ready(other));
 }
 
 TEST_CASE("a notice that comes before its record counts once the record is there") {
   bench b;
-  b.traffic.on_ready(elsewhere, bench::notice(6, 8, {other, third}));
+  b.traffic.on_ready(elsewhere, bench::notice(6, {other, third}));
   CHECK(b.traffic.ready_count() == 0);
-  b.traffic.on_record(record_of(6, 8, {0, 2, 1}));
+  b.traffic.on_record(record_of(6, {0, 2, 1}));
   CHECK(b.traffic.ready(other));
   CHECK_FALSE(b.traffic.ready(third));  // its host is another
 }
 
 TEST_CASE("a rank that moved is not ready until its new host says so, nor by what it said before") {
   bench b;
-  b.traffic.on_ready(there, bench::notice(5, 7, {other}));
-  b.traffic.on_record(record_of(5, 8, {0, 2, 1}));
+  b.traffic.on_ready(there, bench::notice(5, {other}));
+  b.traffic.on_record(record_of(5, {0, 2, 1}));
   CHECK_FALSE(b.traffic.ready(other));
-  b.traffic.on_record(record_of(5, 9, {0, 1, 1}));
-  CHECK_FALSE(b.traffic.ready(other));  // back on `there`, which began it anew
-  b.traffic.on_ready(there, bench::notice(5, 9, {other}));
+  b.traffic.on_record(record_of(6, {0, 2, 1}));
+  b.traffic.on_ready(there, bench::notice(6, {other}));
+  CHECK_FALSE(b.traffic.ready(other));
+  b.traffic.on_ready(elsewhere, bench::notice(6, {other}));
   CHECK(b.traffic.ready(other));
 }
 
 TEST_CASE("a new incarnation makes every rank unready") {
   bench b;
-  b.traffic.on_ready(there, bench::notice(5, 7, {other, third}));
+  b.traffic.on_ready(there, bench::notice(5, {other, third}));
   REQUIRE(b.traffic.ready_count() == 2);
-  b.traffic.on_record(record_of(6, 7, {0, 1, 1}));
+  b.traffic.on_record(record_of(6, {0, 1, 1}));
   CHECK(b.traffic.ready_count() == 0);
 }
 
 TEST_CASE("a notice about ranks that the job has not is harmless") {
   bench b;
-  b.traffic.on_ready(there, bench::notice(5, 7, {rank_number(3), rank_number(~0u), other}));
+  b.traffic.on_ready(there, bench::notice(5, {rank_number(3), rank_number(~0u), other}));
   CHECK(b.traffic.ready_count() == 1);
 }
 
@@ -230,7 +228,7 @@ TEST_CASE("a rank that is removed before its acknowledgements go takes them with
 
 TEST_CASE("only an acknowledgement of this incarnation and of known ranks empties a window") {
   bench b;
-  b.traffic.on_ready(there, bench::notice(5, 7, {other}));
+  b.traffic.on_ready(there, bench::notice(5, {other}));
   b.mine.send(other, 0, 0, payload(to_vector(as_bytes("x"))));
   REQUIRE(b.mine.unacknowledged() == 1);
   messaging::rank_acknowledgement good;
@@ -253,7 +251,7 @@ TEST_CASE("only an acknowledgement of this incarnation and of known ranks emptie
 
 TEST_CASE("an acknowledgement of messages that were never sent empties nothing") {
   bench b;
-  b.traffic.on_ready(there, bench::notice(5, 7, {other}));
+  b.traffic.on_ready(there, bench::notice(5, {other}));
   b.mine.send(other, 0, 0, payload(to_vector(as_bytes("x"))));
   messaging::rank_acknowledgement lie;
   lie.incarnation = incarnation_number(5);

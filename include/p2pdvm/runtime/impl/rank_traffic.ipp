@@ -46,6 +46,8 @@ P2PDVM_DECL void rank_traffic::on_ready(const node_id& from, const ready_notice&
     if (rank.value() >= places_.size()) continue;
     place& p = places_[rank.value()];
     if (notice.incarnation < p.incarnation) continue;
+    const bool placed = notice.incarnation == incarnation_ && !p.host.is_zero();
+    if (placed && from != p.host) continue;
     const bool again = p.announced_by == from && p.incarnation == notice.incarnation;
     p.announced_by = from;
     p.incarnation = notice.incarnation;
