@@ -275,6 +275,8 @@ TEST_CASE("an acceptor ignores other jobs, borrowed ballots and malformed record
   CHECK_FALSE(keeper.on_request(make::node(2), prepare).reply);
   prepare.job = job_id();
   CHECK_FALSE(keeper.on_request(from, prepare).reply);
+  const prepare_request absurd{make::job(), ballot{~std::uint64_t{0}, from, 1}, 1, {}};
+  CHECK_FALSE(keeper.on_request(from, absurd).persist);  // nobody could go beyond it
   accept_request accept{make::job(), ballot{2, from, 1}, 1, to_vector(as_bytes("nonsense"))};
   const auto out = keeper.on_request(from, accept);
   CHECK_FALSE(out.reply);

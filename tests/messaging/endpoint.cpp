@@ -236,6 +236,25 @@ TEST_CASE("waiting for a held message gives the epoch up, and the floor delivers
   CHECK(number(t.message) == 9);
 }
 
+TEST_CASE("a state fits only a job with as many ranks as it speaks of") {
+  world w(3, false);
+  w[0].send(rank_number(2), 0, 0, number(1));
+  w[1].send(rank_number(0), 0, 0, number(1));
+  REQUIRE(w.deliver(rank_number(0)));
+  endpoint_state state = w[0].cut(epoch_number(1));
+  REQUIRE(state.window.size() == 1);
+  REQUIRE(state.mailbox.size() == 1);
+  CHECK(state.fits(3));
+  CHECK_FALSE(state.fits(2));
+  CHECK_FALSE(state.fits(4));
+  state.pairs.resize(2);
+  CHECK_FALSE(state.fits(2));  // its window goes to the third
+  state.window.clear();
+  CHECK(state.fits(2));
+  state.mailbox[0].source = rank_number(7);
+  CHECK_FALSE(state.fits(2));
+}
+
 TEST_CASE("a rank that is cut because it waits for a held message gets that message") {
   world w(2, false);
   taker first = any();

@@ -157,6 +157,36 @@ TEST_CASE("what a rank had sent is sent again when it starts after all others", 
   CHECK(world.count(event_kind::recovered) > 0);
 }
 
+TEST_CASE("a process that comes back at once begins no incarnation that it may have run", "[cuts]") {
+  const auto program = small_program(0);
+  const std::string right = undisturbed(program, 8, 60);
+  for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+    auto how = cluster_of(8, 8, 60);
+    how.network.seed = seed;
+    how.checkpoint_interval = 60ms;
+    observed_cluster world(program, how);
+    REQUIRE(world.run_to(event_kind::committed, 60s, 8));
+    world.crash(seed % 3);
+    REQUIRE(world.run_to(event_kind::recovered));
+    // Somebody whose disk nobody else's promises made durable.
+    std::size_t back = 0;
+    for (std::size_t i = 0; i < 8; ++i) {
+      const auto& keepers = world.record()->keepers;
+      const bool keeper = std::any_of(keepers.begin(), keepers.end(),
+                                      [&](const node_id& k) { return world->index_of(k) == i; });
+      if (world->alive(i) && !keeper) back = i;
+    }
+    (void)world->run_until([] { return false; }, 30ms);
+    world->crash(back);
+    (void)world->run_until([] { return false; }, 50ms);
+    world->restart(back);
+    const bool ended = world->run(20min);
+    INFO("seed " << seed << "\n" << world.log());
+    CHECK(ended);
+    CHECK(world.endings() == std::set<std::string>{right});
+  }
+}
+
 struct unsaveable {
   template <class Archive>
   void save(Archive&) const {

@@ -149,6 +149,7 @@ TEST_CASE("what a member says before its admission was heard of is not lost", "[
   constexpr auto slowness = 300ms;
   const time_point slow_since = world->network().now();
   for (const std::size_t from : {std::size_t{0}, std::size_t{1}}) delay(from, behind, slowness);
+  delay(behind, last, 10ms);  // so that the new member has said more before it is asked
   world->network().heal(late);
   std::map<std::size_t, time_point> ready;
   std::optional<time_point> heard;

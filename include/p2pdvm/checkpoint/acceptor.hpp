@@ -79,6 +79,10 @@ struct refused_reply {
 
 using register_reply = std::variant<promise_reply, accepted_reply, refused_reply>;
 
+/// No honest proposer is further ahead of what a keeper promised; one that is would use up all
+/// ballots that there are.
+inline constexpr std::uint64_t ballot_step_max = std::uint64_t{1} << 32;
+
 /// One per job on each keeper. Its state is {promised ballot, accepted ballot, accepted
 /// record}. A keeper that lost this state must not come back under the same node id.
 class acceptor {

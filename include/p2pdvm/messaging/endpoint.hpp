@@ -42,6 +42,8 @@ struct endpoint_state {
   void fields(F&& f) {
     f(pairs), f(window), f(mailbox);
   }
+  /// Whether it can be that of a rank among so many.
+  [[nodiscard]] bool fits(std::uint32_t ranks) const;
   /// Puts the late log's messages where a restart must find them.
   void absorb(std::vector<rank_message> late);
 };

@@ -220,6 +220,7 @@ class job final : private record_owner,
   epoch_number wish_told_;
   incarnation_number lost_incarnation_;  ///< whose ranks died with an earlier process
   bool recovering_ = false;
+  bool may_start_ = false;  ///< this incarnation is on disk
   bool evicting_ = false;  ///< an eviction is being written
   time_point patient_until_{};  ///< nobody is evicted before
   host::timer policy_timer_, commit_timer_, detector_timer_, eviction_timer_, sweep_timer_;

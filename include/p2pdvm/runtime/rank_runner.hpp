@@ -50,6 +50,8 @@ class rank_runner final : public peal::rank_services {
     std::uint64_t seed = 0;
     std::shared_ptr<const peal::snapshot> start;  ///< null: from the beginning
   };
+  /// Whether a rank can begin with a snapshot that another peer gave.
+  [[nodiscard]] static result<> check(const peal::snapshot& start, std::uint32_t ranks);
   /// The references must outlive the runner. Throws when `start` has no readable messages.
   rank_runner(rank_runner_owner& owner, messaging::endpoint_host& host, driver_token& token,
               queue_context& context, host::clock& clock, const setting& s);
@@ -88,8 +90,6 @@ class rank_runner final : public peal::rank_services {
   std::size_t peers() const override { return owner_.live_peers(); }
 
  private:
-  static std::optional<messaging::endpoint_state> messages_of(const peal::snapshot* start);
-
   rank_runner_owner& owner_;
   driver_token& token_;
   queue_context& context_;

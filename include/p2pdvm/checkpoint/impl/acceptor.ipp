@@ -49,6 +49,7 @@ P2PDVM_DECL acceptor::outcome acceptor::on_request(const node_id& from,
   return std::visit(
       [&](const auto& r) -> outcome {
         if (r.job != job_ || r.ballot.node != from || r.ballot.counter == 0) return {};
+        if (r.ballot.counter - 1 > state_.promised.counter + ballot_step_max) return {};
         if constexpr (std::is_same_v<std::decay_t<decltype(r)>, prepare_request>) {
           return on_prepare(r);
         } else {

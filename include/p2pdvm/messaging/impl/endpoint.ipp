@@ -6,6 +6,14 @@
 
 namespace p2pdvm::messaging {
 
+P2PDVM_DECL bool endpoint_state::fits(std::uint32_t ranks) const {
+  const auto among = [ranks](const rank_message& m) {
+    return m.source.value() < ranks && m.destination.value() < ranks;
+  };
+  return pairs.size() == ranks && std::all_of(window.begin(), window.end(), among) &&
+         std::all_of(mailbox.begin(), mailbox.end(), among);
+}
+
 P2PDVM_DECL void endpoint_state::absorb(std::vector<rank_message> late) {
   for (rank_message& m : late) {
     auto& received = pairs[m.source.value()].received;

@@ -265,9 +265,16 @@ P2PDVM_DECL void job::begin_incarnation() {
   restorer_.cancel_all();
   wanted_.clear();
   found_.clear();
+  may_start_ = false;
   if (record().incarnation == lost_incarnation_) return;
   for (const rank_number rank : record().ranks_of(self())) want_rank(rank);
-  start_ranks();
+  // A process that comes back must know which incarnation's ranks died with it: else it would
+  // begin them again among others that are in the middle.
+  context_.log.sync([this, alive = alive_, i = record().incarnation](const result<>&) {
+    if (!*alive || record().incarnation != i) return;
+    may_start_ = true;
+    start_ranks();
+  });
 }
 
 P2PDVM_DECL void job::follow_placement() {
@@ -306,6 +313,7 @@ P2PDVM_DECL void job::want_rank(rank_number rank) {
 }
 
 P2PDVM_DECL void job::start_ranks() {
+  if (!may_start_) return;
   std::vector<rank_number> started;
   for (const rank_number rank : std::vector<rank_number>(wanted_.begin(), wanted_.end())) {
     const auto found = found_.find(rank);

@@ -342,6 +342,8 @@ P2PDVM_DECL void job::restored(rank_number rank, epoch_number epoch,
     return results_complete();
   }
   if (!wanted_.contains(rank) || epoch != record().committed.epoch) return;
+  if (auto fits = rank_runner::check(*snapshot, record().ranks); !fits.ok())
+    return restore_failed(rank, epoch, fits.error());
   found_[rank] = std::move(snapshot);
   start_ranks();
 }

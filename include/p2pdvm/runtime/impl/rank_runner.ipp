@@ -9,6 +9,16 @@
 
 namespace p2pdvm::runtime {
 
+namespace detail {
+
+inline result<messaging::endpoint_state> messages_of(const peal::snapshot& start) {
+  const peal::snapshot::piece* piece = start.find("messages");
+  return wire::decode<messaging::endpoint_state>(piece == nullptr ? byte_view()
+                                                                  : piece->bytes.view());
+}
+
+}  // namespace detail
+
 P2PDVM_DECL rank_runner::rank_runner(rank_runner_owner& owner, messaging::endpoint_host& host,
                                      driver_token& token, queue_context& context,
                                      host::clock& clock, const setting& s)
@@ -17,7 +27,7 @@ P2PDVM_DECL rank_runner::rank_runner(rank_runner_owner& owner, messaging::endpoi
       context_(context),
       clock_(clock),
       setting_(s),
-      messages_(messages_of(s.start.get())),
+      messages_(s.start ? std::optional(detail::messages_of(*s.start).value()) : std::nullopt),
       endpoint_(host, s.self, s.ranks, s.epoch, s.floor, messages_ ? &*messages_ : nullptr),
       rank_(*this, s.self, s.ranks, s.seed) {
   messages_.reset();
@@ -29,13 +39,11 @@ P2PDVM_DECL rank_runner::~rank_runner() {
   for (const auto& [gate, timer] : sleeps_) clock_.cancel(timer);
 }
 
-P2PDVM_DECL std::optional<messaging::endpoint_state> rank_runner::messages_of(
-    const peal::snapshot* start) {
-  if (start == nullptr) return std::nullopt;
-  const peal::snapshot::piece* piece = start->find("messages");
-  auto state = wire::decode<messaging::endpoint_state>(piece == nullptr ? byte_view()
-                                                                        : piece->bytes.view());
-  return std::move(state).value();
+P2PDVM_DECL result<> rank_runner::check(const peal::snapshot& start, std::uint32_t ranks) {
+  const auto state = detail::messages_of(start);
+  if (!state.ok() || !state->fits(ranks))
+    return error(errc::corrupted, "the messages in it are not those of this job");
+  return {};
 }
 
 P2PDVM_DECL void rank_runner::spawn(peal::program::body_type body) {
