@@ -208,6 +208,9 @@ P2PDVM_DECL result<byte_vector> segment_log::get(const chunk_id& id) {
   }
   auto r = read(it->second.where);
   if (r && equal(r->key, id.bytes())) return std::move(r->body);
+  if (!r && r.error().code() != errc::corrupted) {  // the next reading may find it again
+    return fail(r.error(), "read chunk " + id.brief());
+  }
   const std::string why = r ? "it is another one" : r.error().message();
   forget(id);
   return error(errc::corrupted, "chunk " + id.brief() + " in " + disk_.describe(folder_) +
@@ -288,9 +291,12 @@ P2PDVM_DECL result<byte_vector> segment_log::get_value(std::string_view name) {
   result<record> r = error(errc::corrupted);
   if (it->second.state == value_state::present) r = read(it->second.where);
   if (r && as_text(r->key) == name) return std::move(r->body);
-  const errc code = r ? errc::corrupted : r.error().code();
-  return error(code, "the value '" + std::string(name) + "' in " + disk_.describe(folder_) +
-                         " cannot be read back; part of that folder is damaged");
+  if (!r && r.error().code() != errc::corrupted) {
+    return fail(r.error(), "read the value '" + std::string(name) + "'");
+  }
+  return error(errc::corrupted, "the value '" + std::string(name) + "' in " +
+                                    disk_.describe(folder_) +
+                                    " cannot be read back; part of that folder is damaged");
 }
 
 P2PDVM_DECL std::vector<chunk_id> segment_log::damaged() const {
