@@ -62,6 +62,7 @@ class disk final : public host::disk {
     std::uint64_t end = 0;
   };
   std::optional<loss> lost;
+  std::string unlisted;  ///< a path that `list` leaves out
   std::function<void()> after_change;
 
   class open_file;
@@ -83,7 +84,7 @@ class disk final : public host::disk {
     std::vector<std::string> names;
     const std::string prefix = std::string(folder) + "/";
     for (const auto& [path, n] : files) {
-      if (path.starts_with(prefix)) names.push_back(path.substr(prefix.size()));
+      if (path.starts_with(prefix) && path != unlisted) names.push_back(path.substr(prefix.size()));
     }
     return names;
   }

@@ -231,6 +231,35 @@ TEST_CASE("a range that the disk has lost for good stops neither opening nor com
   }
 }
 
+TEST_CASE("a good segment that a listing leaves out is not overwritten") {
+  crash::disk disk;
+  auto opened = segment_log::open(disk, "store", small());
+  REQUIRE(opened.ok());
+  for (std::uint64_t n = 0; n < log_model::chunks; ++n) {
+    REQUIRE((*opened)->put(id_of(n), bytes_of_chunk(n)).ok());
+  }
+  opened = error(errc::closed);
+  disk.unlisted = std::prev(disk.files.lower_bound("store/9"))->first;
+  REQUIRE(disk.unlisted > "store/00000002.seg");
+  const byte_vector before = disk.files.at(disk.unlisted)->now;
+  opened = segment_log::open(disk, "store", small());
+  REQUIRE(opened.ok());
+  for (int i = 0; i < 2; ++i) {  // nor is the next number taken
+    const auto put = (*opened)->put(id_of(99), bytes_of_chunk(99));
+    REQUIRE_FALSE(put.ok());
+    CHECK(put.error().message().find("/fake/" + disk.unlisted) != std::string::npos);
+    (*opened)->sync([](const result<>&) {});
+    disk.run();
+    (void)(*opened)->compact(4096);
+  }
+  CHECK(disk.files.at(disk.unlisted)->now == before);
+  disk.unlisted.clear();
+  opened = error(errc::closed);
+  opened = segment_log::open(disk, "store", small());
+  REQUIRE(opened.ok());
+  for (std::uint64_t n = 0; n < log_model::chunks; ++n) CHECK((*opened)->get(id_of(n)).ok());
+}
+
 TEST_CASE("bytes inside a chunk that look like a record are not taken for one") {
   crash::disk disk;
   auto opened = segment_log::open(disk, "store", small());

@@ -92,6 +92,19 @@ P2PDVM_DECL result<> segment_log::write(std::uint64_t number, std::uint64_t offs
   return written;
 }
 
+/// A segment that the folder's listing kept from us may be good: it is neither overwritten nor
+/// passed over, for the next manifest would declare it deleted.
+P2PDVM_DECL result<> segment_log::refuse_to_replace(std::uint64_t number) {
+  const auto there = disk_.open(path(number), false);
+  if (there) {
+    return error(errc::io, disk_.describe(path(number)) +
+                               " exists, but was not listed when the store was opened; nothing "
+                               "was overwritten, start again");
+  }
+  if (there.error().code() == errc::not_found) return {};
+  return fail(there.error(), "start a new segment");
+}
+
 /// Once a new segment has been asked for, the old one must never grow again: the new one's
 /// manifest may be on disk whatever `replace` reported.
 P2PDVM_DECL result<> segment_log::roll(need who) {
@@ -99,6 +112,7 @@ P2PDVM_DECL result<> segment_log::roll(need who) {
   if (segments_.size() >= segment::segments_max) {
     return error(errc::no_space, "too many segments in " + disk_.describe(folder_));
   }
+  if (auto r = refuse_to_replace(last_number_ + 1); !r) return r;
   segment::header h;
   h.number = ++last_number_;
   h.first_sequence = next_sequence_;

@@ -338,7 +338,11 @@ P2PDVM_DECL result<std::vector<std::string>> disk::list(std::string_view folder)
     if (errno == ENOENT) return names;
     return detail::disk_error("listing", *name, errno);
   }
-  while (const dirent* entry = ::readdir(directory.get())) {
+  for (;;) {
+    errno = 0;  // a null may be the end, or an error
+    const dirent* entry = ::readdir(directory.get());
+    if (entry == nullptr && errno != 0) return detail::disk_error("listing", *name, errno);
+    if (entry == nullptr) break;
     const std::string_view found = entry->d_name;
     if (found != "." && found != ".." && !found.ends_with(detail::unfinished_suffix))
       names.emplace_back(found);
