@@ -151,7 +151,7 @@ P2PDVM_DECL void node::begin_stores(time_point now, std::uint64_t number, operat
                     nearer(target, self_, crypto::node_id_of(nearest.back().key));
   if (near) {
     const time_point due = now + jittered(options_.replicate_interval);
-    if (store_.put(*op.subject, address::loopback(0), wall(now), due)) ++op.copies;
+    if (store_.put(*op.subject, contact{key_, address::loopback(0)}, wall(now), due)) ++op.copies;
   }
   for (const contact& c : nearest) {
     message q;
