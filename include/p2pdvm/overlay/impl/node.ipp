@@ -15,7 +15,7 @@ P2PDVM_DECL node::node(const crypto::identity& self, const node_options& options
       transport_(&transport),
       table_(self_, options.routing),
       store_(self_, options.records),
-      prover_(self),
+      prover_(self, random_()),
       check_interval_(options.check_interval_min),
       exchange_interval_(options.exchange_interval_min),
       refresh_interval_(options.refresh_interval_min),
