@@ -51,6 +51,7 @@ P2PDVM_DECL result<> peer::open() {
   if (auto r = open_identity(); !r.ok()) return r;
   store::segment_log::options how;
   how.salt = machine_.entropy().next();
+  how.quota_bytes = setting_.store_bytes_max;
   auto log = store::segment_log::open(machine_.disk(), "store", how);
   if (!log.ok()) return log.error();
   (*log)->drop_unpinned();
