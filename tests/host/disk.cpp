@@ -48,6 +48,19 @@ TEMPLATE_TEST_CASE("files are written, read, resized and synced", "", worlds::na
   CHECK((*again)->size() == 7);
 }
 
+#if defined(__linux__)
+TEST_CASE("what the medium cannot read any more is told from what may be better next time") {
+  asio::io_context io;
+  native::disk system(io, "/proc/self");
+  auto opened = system.open("mem", false);  // nothing is mapped at address 0: EIO
+  REQUIRE(opened.ok());
+  byte_vector bytes(8);
+  const auto got = (*opened)->read(0, bytes);
+  CHECK(got.error().code() == errc::corrupted);
+  CHECK(got.error().message().find("reading /proc/self/mem") != std::string::npos);
+}
+#endif
+
 TEMPLATE_TEST_CASE("replace gives the new content whole, and read_all keeps its limit", "",
                    worlds::native_world, worlds::simulated_world) {
   TestType world;

@@ -1,5 +1,8 @@
 #include "host/worlds.hpp"
 
+#include <fcntl.h>
+#include <sys/socket.h>
+
 #include <deque>
 #include <optional>
 
@@ -236,6 +239,28 @@ TEMPLATE_TEST_CASE("nothing is delivered before start, and a stream may be dropp
   p.client.stream.reset();
   REQUIRE(p.world.run([&] { return server.closed.has_value(); }));
   CHECK(server.closed->code() == errc::closed);
+}
+
+TEST_CASE("processes that are started later inherit no native socket") {
+  pair_of_machines<worlds::native_world> p;
+  p.connect_both();
+  struct silent final : host::datagram_handler {
+    void on_datagram(const address&, byte_view) override {}
+  } nobody;
+  const auto datagrams =
+      p.world.first().network().open_datagrams(p.world.first_ip(), nobody);
+  REQUIRE(datagrams.ok());
+  int found = 0;
+  for (int fd = 0; fd < 1024; ++fd) {
+    sockaddr_storage local{};
+    socklen_t size = sizeof local;
+    if (::getsockname(fd, reinterpret_cast<sockaddr*>(&local), &size) != 0) continue;
+    if (local.ss_family != AF_INET && local.ss_family != AF_INET6) continue;
+    INFO("descriptor " << fd);
+    ++found;
+    CHECK((::fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
+  }
+  CHECK(found >= 4);  // listener, both ends of a stream, datagrams
 }
 
 TEST_CASE("native streams and listeners speak IPv6 where the machine does") {

@@ -163,3 +163,44 @@ TEST_CASE("a forgotten peer never sees a counter again, and the cache stays boun
   CHECK(refusal(b, sealed(a, bob, "three")) == errc::ok);  // a repeated counter would conflict
   CHECK(a.peers() == 2);
 }
+
+TEST_CASE("only datagrams of the confirmed process are current, and none of them comes twice") {
+  datagram_sealer b = at_bob();
+  datagram_sealer first = at_alice(1);
+  datagram_sealer second = at_alice(2);
+  datagram_sealer third = at_alice(3);
+  const auto current = [&](const byte_vector& datagram) {
+    auto opened = b.open(datagram);
+    REQUIRE(opened.ok());
+    return opened->current;
+  };
+  CHECK(current(sealed(first, bob, "x")));  // none is confirmed: the newest
+  const byte_vector of_second = sealed(second, bob, "x");
+  CHECK(current(of_second));
+  CHECK_FALSE(current(sealed(first, bob, "x")));
+  b.confirm(alice.key(), 3);
+  CHECK_FALSE(current(sealed(second, bob, "x")));
+  const byte_vector of_third = sealed(third, bob, "x");
+  CHECK(current(of_third));
+  // Many earlier processes, and more strangers than the cache holds, change nothing.
+  for (std::uint64_t instance = 10; instance < 20; ++instance) {
+    datagram_sealer earlier = at_alice(instance);
+    CHECK_FALSE(current(sealed(earlier, bob, "x")));
+    CHECK(refusal(b, of_third) == errc::conflict);
+  }
+  datagram_sealer small(bob, swarm, 22, 2);
+  small.confirm(alice.key(), 3);
+  CHECK(refusal(small, of_third) == errc::ok);
+  for (const auto* name : {"c", "d", "e", "f"}) {
+    const crypto::identity stranger = identity_of(name);
+    datagram_sealer s(stranger, swarm, 5);
+    CHECK(refusal(small, sealed(s, bob, "x")) == errc::ok);
+  }
+  CHECK(refusal(small, of_third) == errc::conflict);
+  CHECK(small.peers() == 3);
+  small.release(alice.id());
+  CHECK(small.peers() == 2);
+  b.confirm(alice.key(), 2);  // known already, with its window
+  CHECK(current(sealed(second, bob, "x")));
+  CHECK_FALSE(current(sealed(third, bob, "x")));
+}

@@ -222,6 +222,32 @@ TEST_CASE("early messages are held until the cut and late ones are logged") {
   }
 }
 
+TEST_CASE("a message of an older epoch than the one before it is dropped and reported") {
+  for (const bool cut_before : {true, false}) {
+    world w(2, false);
+    const auto arrives = [&](std::uint64_t sequence, std::uint64_t epoch) {
+      const rank_message m{rank_number(0), rank_number(1), sequence, 0, 0, number(sequence)};
+      w[1].accept(m, numbering::main, epoch_number(epoch));
+    };
+    arrives(0, 0);
+    endpoint_state state;
+    if (cut_before) state = w[1].cut(epoch_number(1));
+    arrives(1, 1);
+    CHECK(w.abandoned == epoch_number());
+    arrives(2, 0);
+    CHECK(w.abandoned == epoch_number(1));
+    if (!cut_before) state = w[1].cut(epoch_number(1));
+    CHECK(w[1].late_log().empty());
+    CHECK(w[1].unread() == 2);
+    state.absorb(w[1].late_log());
+    REQUIRE(state.mailbox.size() == 1);
+    CHECK(number(state.mailbox[0]) == 0);
+    CHECK(state.pairs[0].received == 1);
+    arrives(2, 1);
+    CHECK(w[1].unread() == 3);
+  }
+}
+
 TEST_CASE("waiting for a held message gives the epoch up, and the floor delivers it") {
   world w(2, false);
   (void)w[0].cut(epoch_number(1));

@@ -53,10 +53,10 @@ class node final : public exchange_handler {
   void on_connection_lost(const node_id&, const error& why) override { lost.push_back(why); }
   void on_writable(const node_id& who) override { log("writable", who); }
   void on_meeting_failed(const address&, const error& why) override { lost.push_back(why); }
-  void on_datagram(const public_key& key, const node_id& id, const address&,
-                   byte_view plain) override {
-    CHECK(crypto::node_id_of(key) == id);
-    datagrams.emplace_back(as_text(plain));
+  void on_datagram(const link::opened_datagram& d, const address&) override {
+    CHECK(crypto::node_id_of(d.from) == d.id);
+    datagrams.emplace_back(as_text(d.plain));
+    if (!d.current) datagrams.back() += " of another process";
   }
   [[nodiscard]] bool connected(const node& to) const { return x->connected(to.self.id()); }
   [[nodiscard]] std::ptrdiff_t count(const std::string& what) const {
@@ -536,6 +536,53 @@ TEST_CASE("datagrams reach strangers and acquaintances, once each") {
   CHECK(b.x->statistics().datagrams_refused == 2);
   CHECK_FALSE(a.x->send_datagram(b.self.key(), at_b,
                                  byte_vector(link::datagram_plain_bytes_max + 1)));
+}
+
+TEST_CASE("datagrams of a peer's earlier process are told from those of the one that was met") {
+  fake::world w;
+  node a(w, 1);
+  node b(w, 2);
+  b.x->keep(a.self.id());
+  a.knows(b);
+  const address at_b = b.machine.ip.with_port(4000);
+  const auto send = [&](const std::string& text) {
+    REQUIRE(a.x->send_datagram(b.self.key(), at_b, as_bytes(text)));
+    const auto sent = w.datagrams.back();
+    w.run_for(1s);
+    return sent.second;
+  };
+  std::vector<byte_vector> recorded;
+  for (int life = 1; life <= 3; ++life) {
+    if (life > 1) {
+      a.stop();
+      a.start();
+      a.knows(b);
+    }
+    const std::string text = "life " + std::to_string(life);
+    a.send(b, "hello");
+    w.run_for(1s);
+    recorded.push_back(send(text));
+    CHECK(b.datagrams.back() == text);
+  }
+  a.stop();
+  w.run_for(1s);
+  b.datagrams.clear();
+  fake::machine attacker(w, 66);
+  struct ignore final : host::datagram_handler {
+    void on_datagram(const address&, byte_view) override {}
+  } nobody;
+  auto socket = attacker.network().open_datagrams(address(), nobody);
+  REQUIRE(socket.ok());
+  for (int i = 0; i < 3; ++i) {
+    for (const byte_vector& datagram : recorded) {
+      (*socket)->send(at_b, datagram);
+      w.run_for(10ms);
+    }
+  }
+  CHECK_FALSE(b.datagrams.empty());
+  for (const std::string& text : b.datagrams) {
+    CHECK(text.find(" of another process") != std::string::npos);
+  }
 }
 
 TEST_CASE("a port that is taken is named, and port 0 finds one that is free for both sockets") {

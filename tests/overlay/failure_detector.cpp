@@ -3,6 +3,8 @@
 
 #include <p2pdvm/wire/codec.hpp>
 
+#include <set>
+
 using namespace p2pdvm;
 using namespace p2pdvm::overlay;
 using namespace p2pdvm::overlay::test;
@@ -260,6 +262,29 @@ TEST_CASE("malformed detector messages are counted and do nothing") {
   CHECK(g.at(1).detector.statistics().malformed == before + 2);
   g.run_for(10s);
   CHECK(g.agreements == 0);
+}
+
+TEST_CASE("answers that an earlier process of ours got do not answer the next one") {
+  struct probing final : detector_owner {
+    explicit probing(std::uint64_t seed) : self(me, {}, random_generator(seed), *this) {
+      self.set_members(time_point(), {me, other});
+      while (probes.size() < 5) self.on_timer(self.next_timer());
+    }
+    void send(const node_id&, byte_view bytes) override {
+      const auto m = wire::decode<detector_message>(bytes);
+      REQUIRE(m.ok());
+      if (m->what == detector_message::kind::ping && m->sequence != 0) probes.insert(m->sequence);
+    }
+    void suspected(const node_id&, const std::vector<node_id>&) override {}
+    void refuted(const node_id&) override {}
+    void agreed_dead(const node_id&, const std::vector<node_id>&) override {}
+    node_id me{crypto::hash(as_bytes("me")).bytes()};
+    node_id other{crypto::hash(as_bytes("other")).bytes()};
+    std::set<std::uint32_t> probes;
+    failure_detector self;
+  };
+  const probing before(1), after(2);
+  for (const std::uint32_t sequence : before.probes) CHECK_FALSE(after.probes.contains(sequence));
 }
 
 TEST_CASE("a message on its session clears a suspicion of our own") {

@@ -13,8 +13,8 @@ namespace {
 
 /// One node whose datagrams the test reads and answers by hand.
 struct bench final : overlay_transport {
-  explicit bench(const node_options& options = {})
-      : who(make_identity(1)), self(who, options, random_generator(1), *this) {
+  explicit bench(const node_options& options = {}, std::uint64_t seed = 1)
+      : who(make_identity(1)), self(who, options, random_generator(seed), *this) {
     self.set_wall_clock(now, wall_start);
   }
   struct sent {
@@ -145,6 +145,22 @@ TEST_CASE("an echoed token proves an address and lifts the limit, for that addre
   b.now += 3 * token_period;
   b.deliver(from, q);
   CHECK(b.take()[0].m.kind == message_kind::prove);
+}
+
+TEST_CASE("transaction numbers and tokens of one process are worthless in the next") {
+  bench before, after({}, 2);
+  std::set<std::uint64_t> numbers;
+  for (bench* b : {&before, &after}) {
+    for (std::uint64_t i = 1; i <= 20; ++i) b->self.join(b->now, {stranger(i)});
+    for (const auto& s : b->take()) CHECK(numbers.insert(s.m.transaction).second);
+  }
+  CHECK(numbers.size() >= 40);
+  const contact from = stranger(100);
+  CHECK(token_for(before, from) != token_for(after, from));
+  message q = question(message_kind::store, 8);
+  q.token = token_for(before, from);
+  after.deliver(from, q);
+  CHECK(after.take()[0].m.kind == message_kind::prove);
 }
 
 TEST_CASE("a store needs a token and a valid record") {

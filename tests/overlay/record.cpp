@@ -24,6 +24,13 @@ record sample(std::uint64_t publisher, std::uint64_t place, std::uint64_t sequen
 
 record_store empty_store() { return record_store(owner, {}); }
 
+/// Brought by its publisher.
+result<> put(record_store& store, record r, const address& from, unix_seconds at,
+             time_point due) {
+  const contact publisher{r.publisher, from};
+  return store.put(std::move(r), publisher, at, due);
+}
+
 }  // namespace
 
 TEST_CASE("a record is valid only as its publisher signed it") {
@@ -84,13 +91,13 @@ TEST_CASE("the largest record fits into one datagram, stored or found") {
 TEST_CASE("the newer record of a publisher wins and the older is refused") {
   record_store store = empty_store();
   random_generator random(1);
-  CHECK(store.put(sample(1, 1, 5, 3600, "five"), here, wall, later).ok());
-  CHECK(store.put(sample(1, 1, 5, 3600, "five"), here, wall, later).ok());  // the same again
-  CHECK(store.put(sample(1, 1, 5, 3600, "other"), here, wall, later).error().code() ==
+  CHECK(put(store, sample(1, 1, 5, 3600, "five"), here, wall, later).ok());
+  CHECK(put(store, sample(1, 1, 5, 3600, "five"), here, wall, later).ok());  // the same again
+  CHECK(put(store, sample(1, 1, 5, 3600, "other"), here, wall, later).error().code() ==
         errc::conflict);
-  CHECK(store.put(sample(1, 1, 4, 3600, "four"), here, wall, later).error().code() ==
+  CHECK(put(store, sample(1, 1, 4, 3600, "four"), here, wall, later).error().code() ==
         errc::conflict);
-  CHECK(store.put(sample(1, 1, 6, 3600, "six"), here, wall, later).ok());
+  CHECK(put(store, sample(1, 1, 6, 3600, "six"), here, wall, later).ok());
   CHECK(store.size() == 1);
   const auto found = store.get(sample(1, 1).target, std::nullopt, wall, random);
   REQUIRE(found);
@@ -100,8 +107,8 @@ TEST_CASE("the newer record of a publisher wins and the older is refused") {
 TEST_CASE("nobody can overwrite or hide another publisher's record") {
   record_store store = empty_store();
   random_generator random(2);
-  CHECK(store.put(sample(1, 1, 1, 3600, "mine"), here, wall, later).ok());
-  CHECK(store.put(sample(2, 1, 9, 3600, "theirs"), here, wall, later).ok());
+  CHECK(put(store, sample(1, 1, 1, 3600, "mine"), here, wall, later).ok());
+  CHECK(put(store, sample(2, 1, 9, 3600, "theirs"), here, wall, later).ok());
   CHECK(store.size() == 2);
   const node_id target = sample(1, 1).target;
   CHECK(as_text(store.get(target, make_identity(1).key(), wall, random)->value) == "mine");
@@ -121,7 +128,7 @@ TEST_CASE("records expire") {
   record_store store = empty_store();
   random_generator random(3);
   for (std::uint64_t i = 0; i < 10; ++i) {
-    CHECK(store.put(sample(1, i, 1, 100 + static_cast<unix_seconds>(i)), here, wall, later).ok());
+    CHECK(put(store, sample(1, i, 1, 100 + static_cast<unix_seconds>(i)), here, wall, later).ok());
   }
   CHECK_FALSE(store.get(sample(1, 0).target, std::nullopt, wall + 100, random));
   store.expire(wall + 104);
@@ -136,24 +143,47 @@ TEST_CASE("one publisher may keep only so many records here") {
   record_store_options options;
   options.per_publisher_max = 5;
   record_store store(owner, options);
-  for (std::uint64_t i = 0; i < 5; ++i) CHECK(store.put(sample(1, i), here, wall, later).ok());
-  CHECK(store.put(sample(1, 9), here, wall, later).error().code() == errc::no_space);
-  CHECK(store.put(sample(1, 3, 2), here, wall, later).ok());  // a newer one is no more
-  CHECK(store.put(sample(2, 9), here, wall, later).ok());
+  for (std::uint64_t i = 0; i < 5; ++i) CHECK(put(store, sample(1, i), here, wall, later).ok());
+  CHECK(put(store, sample(1, 9), here, wall, later).error().code() == errc::no_space);
+  CHECK(put(store, sample(1, 3, 2), here, wall, later).ok());  // a newer one is no more
+  CHECK(put(store, sample(2, 9), here, wall, later).ok());
   store.expire(wall + 5000);
-  CHECK(store.put(sample(1, 9, 1, 9000), here, wall + 5000, later).ok());
+  CHECK(put(store, sample(1, 9, 1, 9000), here, wall + 5000, later).ok());
 }
 
 TEST_CASE("one public network may bring only so many records, by however many keys") {
   record_store_options options;
   options.per_network_max = 5;
   record_store store(owner, options);
-  for (std::uint64_t i = 0; i < 5; ++i) CHECK(store.put(sample(10 + i, i), here, wall, later).ok());
-  CHECK(store.put(sample(20, 9), here, wall, later).error().code() == errc::no_space);
-  CHECK(store.put(sample(20, 9), address::v4(21, 1, 1, 1, 1), wall, later).ok());
+  for (std::uint64_t i = 0; i < 5; ++i) CHECK(put(store, sample(10 + i, i), here, wall, later).ok());
+  CHECK(put(store, sample(20, 9), here, wall, later).error().code() == errc::no_space);
+  CHECK(put(store, sample(20, 9), address::v4(21, 1, 1, 1, 1), wall, later).ok());
   for (std::uint64_t i = 30; i < 40; ++i) {
-    CHECK(store.put(sample(i, i), address::loopback(1), wall, later).ok());
+    CHECK(put(store, sample(i, i), address::loopback(1), wall, later).ok());
   }
+}
+
+TEST_CASE("what a network relays for others leaves room for what it publishes itself") {
+  record_store_options options;
+  options.per_network_max = 5;
+  options.relayed_max = 3;
+  record_store store(owner, options);
+  const contact relay{make_identity(99).key(), here};
+  for (std::uint64_t i = 0; i < 3; ++i) {
+    CHECK(store.put(sample(10 + i, i), relay, wall, later).ok());
+  }
+  CHECK(store.put(sample(13, 3), relay, wall, later).error().code() == errc::no_space);
+  CHECK(store.put(sample(10, 0, 2), relay, wall, later).ok());  // a newer one is no more
+  for (std::uint64_t i = 0; i < 4; ++i) {
+    CHECK(put(store, sample(20 + i, 50 + i), here, wall, later).ok());
+  }
+  // From its publisher, a record that was relayed before counts as published.
+  CHECK(put(store, sample(11, 1), here, wall, later).ok());
+  CHECK(store.put(sample(13, 3), relay, wall, later).ok());
+  CHECK(put(store, sample(30, 60), here, wall, later).error().code() == errc::no_space);
+  store.expire(wall + 5000);
+  CHECK(store.size() == 0);
+  CHECK(put(store, sample(30, 60, 1, 9000), here, wall, later).ok());
 }
 
 TEST_CASE("a full store prefers records near its owner") {
@@ -165,7 +195,7 @@ TEST_CASE("a full store prefers records near its owner") {
   for (std::uint64_t i = 0; i < 100; ++i) {
     const record r = sample(100 + i, i);
     targets.push_back(r.target);
-    const auto kept = store.put(r, address::loopback(1), wall, later);
+    const auto kept = put(store, r, address::loopback(1), wall, later);
     if (!kept) CHECK(kept.error().code() == errc::no_space);
     CHECK(store.size() <= 20);
   }
@@ -179,9 +209,9 @@ TEST_CASE("a full store prefers records near its owner") {
 TEST_CASE("records come up for replication one by one, repeated stores postpone them") {
   record_store store = empty_store();
   for (std::uint64_t i = 0; i < 3; ++i) {
-    CHECK(store.put(sample(1, i), here, wall, time_point((i + 1) * 1min)).ok());
+    CHECK(put(store, sample(1, i), here, wall, time_point((i + 1) * 1min)).ok());
   }
-  CHECK(store.put(sample(1, 0), here, wall, time_point(10min)).ok());
+  CHECK(put(store, sample(1, 0), here, wall, time_point(10min)).ok());
   CHECK(store.next_due() == time_point(2min));
   CHECK_FALSE(store.take_due(time_point(1min), 20min));
   CHECK(store.take_due(time_point(3min), 20min)->target == sample(1, 1).target);

@@ -9,6 +9,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <optional>
 
 namespace crash {
 
@@ -54,6 +55,14 @@ class disk final : public host::disk {
   errc fail_code = errc::io;
   std::uint64_t operations = 0;
   std::uint64_t sync_calls = 0;
+  /// Bytes of a file that the medium has lost: whoever reads one of them gets an error, always.
+  struct loss {
+    std::string path;
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+  };
+  std::optional<loss> lost;
+  std::string unlisted;  ///< a path that `list` leaves out
   std::function<void()> after_change;
 
   class open_file;
@@ -75,7 +84,7 @@ class disk final : public host::disk {
     std::vector<std::string> names;
     const std::string prefix = std::string(folder) + "/";
     for (const auto& [path, n] : files) {
-      if (path.starts_with(prefix)) names.push_back(path.substr(prefix.size()));
+      if (path.starts_with(prefix) && path != unlisted) names.push_back(path.substr(prefix.size()));
     }
     return names;
   }
@@ -177,7 +186,8 @@ class disk final : public host::disk {
 
 class disk::open_file final : public host::file {
  public:
-  open_file(disk& d, std::shared_ptr<node> n) : disk_(d), node_(std::move(n)) {}
+  open_file(disk& d, std::string path, std::shared_ptr<node> n)
+      : disk_(d), path_(std::move(path)), node_(std::move(n)) {}
   ~open_file() override { *alive_ = false; }
 
   [[nodiscard]] std::uint64_t size() const override { return node_->now.size(); }
@@ -194,6 +204,10 @@ class disk::open_file final : public host::file {
   }
   result<std::size_t> read(std::uint64_t offset, byte_span into) override {
     if (disk_.fails()) return broken(disk_.fail_code);
+    const auto& lost = disk_.lost;
+    if (lost && lost->path == path_ && offset < lost->end && lost->begin < offset + into.size()) {
+      return broken(errc::corrupted);
+    }
     if (offset >= node_->now.size()) return std::size_t{0};
     const std::size_t n = std::min<std::size_t>(into.size(), node_->now.size() - offset);
     std::memcpy(into.data(), node_->now.data() + offset, n);
@@ -241,6 +255,7 @@ class disk::open_file final : public host::file {
   }
 
   disk& disk_;
+  std::string path_;
   std::shared_ptr<node> node_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
@@ -252,7 +267,7 @@ inline result<std::unique_ptr<host::file>> disk::open(std::string_view path, boo
     if (!create) return error(errc::not_found, std::string(path) + " is not there");
     it = files.emplace(std::string(path), std::make_shared<node>()).first;
   }
-  return std::unique_ptr<host::file>(new open_file(*this, it->second));
+  return std::unique_ptr<host::file>(new open_file(*this, it->first, it->second));
 }
 
 }  // namespace crash

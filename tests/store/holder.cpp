@@ -63,6 +63,7 @@ TEST_CASE("a holder tells its own user of damage, of healing, and once of a disk
   const crypto::identity self{crypto::secret_key()};
   holder h(log, self, [&](const node_id&, store_message) { ++sent; },
            [&](disk_notice n) { notices.push_back(std::move(n)); });
+  h.follow(job_id(), {}, {}, {});
   const bench b;
   const auto one = b.chunk("one"), two = b.chunk("two");
   const auto put = [&](std::vector<sealed_chunk> chunks) {
@@ -149,12 +150,16 @@ TEST_CASE("a get is answered with sound chunks only") {
 
 TEST_CASE("garbage keeps the committed epoch, the one before, inputs and what is being made") {
   bench b;
-  for (const std::uint64_t epoch : {0, 3, 4, 5, 6, 7, 8}) {
+  const auto input = b.chunk("input");
+  REQUIRE(b.p().log.put(input.id, input.sealed.view()).ok());
+  REQUIRE(b.p().log.add_pin(at_epoch(0), {input.id}).ok());
+  for (const std::uint64_t epoch : {3, 4, 5, 6, 7, 8}) {
     b.put({at_epoch(epoch), rank_number(0), 0, 0, {b.chunk(std::to_string(epoch))}, {}});
     REQUIRE(std::holds_alternative<receipt>(b.answer()));
   }
   pin foreign = at_epoch(3);
   foreign.job.mutable_bytes()[0] = std::byte{1};
+  b.p().holder->follow(foreign.job, {}, {}, {});
   b.put({foreign, rank_number(0), 0, 0, {b.chunk("foreign")}, {}});
   b.answer();
   const auto epochs = [&] {
@@ -174,6 +179,36 @@ TEST_CASE("garbage keeps the committed epoch, the one before, inputs and what is
   REQUIRE(h.release(job_id()).ok());
   CHECK(epochs().empty());
   CHECK(b.p().log.pins().size() == 1);
+}
+
+TEST_CASE("nobody can pin what no record will ever collect") {
+  bench b;
+  holder& h = *b.p().holder;
+  const auto refusal = [&](const pin& snapshot) {
+    b.put({snapshot, rank_number(0), 0, 0, {b.chunk(std::to_string(snapshot.epoch.value()))}, {}});
+    const store_message m = b.answer();
+    const auto* refused = std::get_if<put_refused>(&m);
+    return refused == nullptr ? std::string() : refused->reason;
+  };
+  pin foreign = at_epoch(1);
+  foreign.job.mutable_bytes()[0] = std::byte{0xab};
+  CHECK(refusal(foreign) == "it takes no part in job ab000000");
+  CHECK(refusal(at_epoch(0)) == "epoch 0 is for inputs, which every peer stores by itself");
+  h.follow(job_id(), epoch_number(6), epoch_number(4), epoch_number(7));
+  for (const std::uint64_t epoch : {1, 3, 5, 7}) {
+    CHECK(refusal(at_epoch(epoch)) ==
+          "epoch " + std::to_string(epoch) + " was superseded or given up");
+  }
+  for (const std::uint64_t epoch : {std::uint64_t{40}, ~std::uint64_t{0}}) {
+    CHECK(refusal(at_epoch(epoch)) == "epoch " + std::to_string(epoch) +
+                                          " is far ahead of the job's record, which has "
+                                          "committed 6");
+  }
+  CHECK(b.p().log.pins().empty());
+  CHECK(b.p().log.chunks.empty());
+  for (const std::uint64_t epoch : {4, 6, 8, 39}) CHECK(refusal(at_epoch(epoch)).empty());
+  REQUIRE(h.release(job_id()).ok());
+  CHECK(refusal(at_epoch(8)) == "it takes no part in job 00000000");
 }
 
 TEST_CASE("no receipt is given for a snapshot that was dropped while the disk was busy") {

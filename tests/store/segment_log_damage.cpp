@@ -178,6 +178,88 @@ TEST_CASE("whole blocks of zeros never give wrong bytes, and never stop the log 
   }
 }
 
+TEST_CASE("a chunk or value that cannot be read this time is there the next time") {
+  const written w = write_history(41, 120);
+  for (const errc code : {errc::io, errc::no_space}) {
+    auto opened = segment_log::open(*w.disk, "store", small());
+    REQUIRE(opened.ok());
+    for (const std::uint64_t n : w.expected.present) {
+      w.disk->fail_at = w.disk->operations + 1;
+      w.disk->fail_code = code;
+      const auto failed = (*opened)->get(id_of(n));
+      REQUIRE(failed.error().code() == code);
+      REQUIRE(failed.error().message().find("/fake/store") != std::string::npos);
+      REQUIRE((*opened)->contains(id_of(n)));
+      REQUIRE(*(*opened)->get(id_of(n)) == bytes_of_chunk(n));
+    }
+    for (const auto& [name, value] : w.expected.values) {
+      w.disk->fail_at = w.disk->operations + 1;
+      REQUIRE((*opened)->get_value(name).error().code() == code);
+      REQUIRE(*(*opened)->get_value(name) == value);
+    }
+    REQUIRE((*opened)->damaged().empty());
+  }
+}
+
+TEST_CASE("a range that the disk has lost for good stops neither opening nor compaction") {
+  const written w = write_history(51, 220);
+  random_generator random(52);
+  for (std::size_t i = 0; i < 300; ++i) {
+    const auto disk = w.disk->copy();
+    const std::string file = random_file(*disk, random);
+    const std::uint64_t size = disk->files.at(file)->now.size();
+    const std::uint64_t at = random.below(size) / 512 * 512;
+    INFO("round " << i << ": " << file << " at " << at);
+    result<std::unique_ptr<segment_log>> opened = error(errc::closed);
+    if (i % 2 == 0) opened = segment_log::open(*disk, "store", small());
+    disk->lost = {file, at, at + 1 + random.below(2048)};
+    if (i % 2 != 0) opened = segment_log::open(*disk, "store", small());
+    REQUIRE(opened.ok());
+    for (std::uint64_t n = 0; n < log_model::chunks; ++n) {
+      const auto got = (*opened)->get(id_of(n));
+      if (got) REQUIRE(*got == bytes_of_chunk(n));
+      if (!got) REQUIRE_FALSE((*opened)->contains(id_of(n)));
+    }
+    for (const store::pin& p : (*opened)->pins()) REQUIRE((*opened)->drop_pin(p).ok());
+    REQUIRE((*opened)->put(id_of(1), bytes_of_chunk(1)).ok());
+    REQUIRE((*opened)->add_pin(log_model::pin_of(7), {id_of(1)}).ok());
+    (*opened)->drop_unpinned();
+    compact_all(**opened, *disk);
+    if ((*opened)->damage_found()) continue;
+    REQUIRE_FALSE(disk->files.contains(file));
+    REQUIRE(*(*opened)->get(id_of(1)) == bytes_of_chunk(1));
+  }
+}
+
+TEST_CASE("a good segment that a listing leaves out is not overwritten") {
+  crash::disk disk;
+  auto opened = segment_log::open(disk, "store", small());
+  REQUIRE(opened.ok());
+  for (std::uint64_t n = 0; n < log_model::chunks; ++n) {
+    REQUIRE((*opened)->put(id_of(n), bytes_of_chunk(n)).ok());
+  }
+  opened = error(errc::closed);
+  disk.unlisted = std::prev(disk.files.lower_bound("store/9"))->first;
+  REQUIRE(disk.unlisted > "store/00000002.seg");
+  const byte_vector before = disk.files.at(disk.unlisted)->now;
+  opened = segment_log::open(disk, "store", small());
+  REQUIRE(opened.ok());
+  for (int i = 0; i < 2; ++i) {  // nor is the next number taken
+    const auto put = (*opened)->put(id_of(99), bytes_of_chunk(99));
+    REQUIRE_FALSE(put.ok());
+    CHECK(put.error().message().find("/fake/" + disk.unlisted) != std::string::npos);
+    (*opened)->sync([](const result<>&) {});
+    disk.run();
+    (void)(*opened)->compact(4096);
+  }
+  CHECK(disk.files.at(disk.unlisted)->now == before);
+  disk.unlisted.clear();
+  opened = error(errc::closed);
+  opened = segment_log::open(disk, "store", small());
+  REQUIRE(opened.ok());
+  for (std::uint64_t n = 0; n < log_model::chunks; ++n) CHECK((*opened)->get(id_of(n)).ok());
+}
+
 TEST_CASE("bytes inside a chunk that look like a record are not taken for one") {
   crash::disk disk;
   auto opened = segment_log::open(disk, "store", small());

@@ -129,6 +129,7 @@ class world {
               if (inbox) inbox(p.identity.id(), m);
             });
           });
+      p.holder->follow(job_id(), {}, {}, {});
     }
   }
 

@@ -133,7 +133,8 @@ class file {
   [[nodiscard]] virtual std::uint64_t size() const = 0;
   /// Errors: `no_space`, `io`. A failed write may have written a part.
   virtual result<> write(std::uint64_t offset, byte_view bytes) = 0;
-  /// Bytes read; fewer than asked for only at the end of the file.
+  /// Bytes read; fewer than asked for only at the end of the file. Errors: `corrupted` when the
+  /// medium has lost some of these bytes for good, `io` for what may be better next time.
   virtual result<std::size_t> read(std::uint64_t offset, byte_span into) = 0;
   virtual result<> truncate(std::uint64_t size) = 0;
   /// Makes earlier writes durable and then calls `done` (not from inside this call).

@@ -3,7 +3,7 @@
 /// Keys come from static-static X25519, one per direction and sending process, with a counter
 /// as nonce and a replay window. There is no forward secrecy, and whoever recorded datagrams of
 /// an earlier process of a peer may replay them once the receiver has forgotten it: messages
-/// that travel this way must be harmless when repeated.
+/// that travel this way must be harmless when repeated, or be taken only when `current`.
 ///
 /// On the wire: kind (1 byte), first 8 bytes of the sender's node id, its instance, the counter
 /// (8 bytes each), its public key unless the receiver is believed to know it, sealed bytes.
@@ -27,7 +27,7 @@ inline constexpr std::size_t datagram_plain_bytes_max = limits::datagram_bytes_m
                                                         datagram_header_bytes - public_key::size -
                                                         crypto::tag_bytes;
 inline constexpr std::size_t datagram_replay_window = 1024;
-/// Peers whose keys are kept; the least recently used is forgotten.
+/// Peers whose keys are kept, besides those confirmed; the least recently used is forgotten.
 inline constexpr std::size_t datagram_peers_max = 4096;
 /// After so many datagrams without an answer the key is sent along again: the receiver may have
 /// forgotten it.
@@ -50,6 +50,8 @@ struct opened_datagram {
   public_key from;
   node_id id;
   byte_vector plain;
+  /// Sent by the peer's process that was confirmed last; if none was, by the one seen last.
+  bool current = false;
 };
 
 class datagram_sealer {
@@ -65,7 +67,11 @@ class datagram_sealer {
   /// `authentication`, `conflict` for a replay, `not_found` for an unknown sender without key,
   /// `refused` for a stranger that is not allowed.
   [[nodiscard]] result<opened_datagram> open(byte_view datagram, bool strangers = true);
-  [[nodiscard]] std::size_t peers() const noexcept { return order_.size(); }
+  /// A handshake has proven that this is the peer's process now. Until `release`, the peer is not
+  /// forgotten, whoever else sends, and so none of that process's datagrams is taken twice.
+  void confirm(const public_key& peer, std::uint64_t instance);
+  void release(const node_id& peer);
+  [[nodiscard]] std::size_t peers() const noexcept { return by_hint_.size(); }
   /// Key agreements made so far for strangers' datagrams, for whoever rations them.
   [[nodiscard]] std::uint64_t agreements() const noexcept { return agreements_; }
 
@@ -82,7 +88,8 @@ class datagram_sealer {
     crypto::secret_key send_key;
     std::uint64_t counter = 0;
     unsigned unanswered = datagram_unanswered_max;  ///< so that the first one carries the key
-    /// Of the remote's current process and the one before; instance 0 is none.
+    bool confirmed = false;
+    /// The remote's current process, as far as known, and another one; instance 0 is none.
     std::array<inbound, 2> processes;
   };
   using order = std::list<acquaintance>;
@@ -91,6 +98,8 @@ class datagram_sealer {
   [[nodiscard]] static std::uint64_t hint_of(const node_id& id) noexcept;
   [[nodiscard]] result<acquaintance> meet(const public_key& key) const;
   [[nodiscard]] order::iterator remember(acquaintance fresh);
+  [[nodiscard]] result<order::iterator> acquainted(const public_key& key);
+  void drop(order::iterator peer);
   [[nodiscard]] crypto::secret_key direction_key(const crypto::secret_key& shared,
                                                  const public_key& from, const public_key& to,
                                                  std::uint64_t instance) const;
@@ -103,7 +112,8 @@ class datagram_sealer {
   crypto::secret_key secret_;
   std::uint64_t agreements_ = 0;
   std::uint64_t counter_floor_ = 0;  ///< the highest counter of any forgotten peer
-  order order_;                      ///< most recently used first
+  order order_;                      ///< most recently used first; none of them confirmed
+  order confirmed_;
   std::map<std::uint64_t, order::iterator> by_hint_;
 };
 

@@ -174,6 +174,7 @@ class endpoint {
   };
   struct incoming {
     std::uint64_t received = 0;  ///< in the mailbox, read, or held
+    epoch_number epoch;          ///< of the last of them; a source's epochs never fall
     std::uint64_t consumed_messages = 0, consumed_bytes = 0;
     bool dirty = false, gap = false, lift = false, blocked = false;
   };

@@ -89,11 +89,10 @@ class exchange_handler {
   /// The session was `congested` and is no longer.
   virtual void on_writable(const node_id&) {}
   virtual void on_meeting_failed(const address&, const error&) {}
-  /// `plain` is valid during the call. A datagram may be a replay of an earlier process.
-  virtual void on_datagram(const public_key& from, const node_id& id, const address& from_address,
-                           byte_view plain) {
-    static_cast<void>(from), static_cast<void>(id), static_cast<void>(from_address),
-        static_cast<void>(plain);
+  /// One that is not `current` may be a replay of an earlier process, or of a new one that has
+  /// no session yet.
+  virtual void on_datagram(const link::opened_datagram&, const address& from) {
+    static_cast<void>(from);
   }
 
  protected:

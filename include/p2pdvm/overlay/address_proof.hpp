@@ -22,7 +22,8 @@ inline constexpr std::size_t tokens_kept_max = 1024;
 /// Gives and checks tokens without keeping any state per peer.
 class address_prover {
  public:
-  explicit address_prover(const crypto::identity& self);
+  /// `salt` differs in every process of this identity, or numbers and tokens would repeat.
+  address_prover(const crypto::identity& self, std::uint64_t salt);
   [[nodiscard]] address_token give(time_point now, const contact& to) const;
   /// Whether `from` echoes a token that was sent to its very address lately.
   [[nodiscard]] bool proves(time_point now, const contact& from, address_token token) const;

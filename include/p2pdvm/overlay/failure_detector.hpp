@@ -104,7 +104,7 @@ class failure_detector {
   /// The members of the job, at most `limits::members_max`; ourselves may be among them.
   /// What is known of those that stay is kept.
   void set_members(time_point now, const std::vector<node_id>& members);
-  /// `from` is authenticated.
+  /// `from` is authenticated, and this comes from its present process.
   void on_message(time_point now, const node_id& from, byte_view bytes);
   void on_timer(time_point now);
   [[nodiscard]] time_point next_timer() const;
@@ -228,7 +228,7 @@ class failure_detector {
   bool flushing_ = false;
 
   std::uint64_t incarnation_ = 0;
-  std::uint32_t sequence_ = 0;
+  std::uint32_t sequence_;
   std::uint64_t news_number_ = 0;
   unsigned health_ = 0;
   time_point next_probe_ = time_point_never;

@@ -25,9 +25,13 @@ inline constexpr std::size_t record_value_max =
     std::min<std::size_t>(limits::record_value_bytes_max, datagram_payload_max - 176);
 /// Longer lifetimes are refused: a record whose publisher has gone must go too.
 inline constexpr std::chrono::seconds record_lifetime_max = std::chrono::hours(48);
-/// Records kept for senders from one public network (`network_of`): keys cost nothing,
+/// Records kept for publishers in one public network (`network_of`): keys cost nothing,
 /// addresses do.
 inline constexpr std::size_t records_per_network_max = 1024;
+/// Records kept for one public network that others than their publishers brought from there.
+/// They are counted apart, or what strangers make honest holders replicate would take the place
+/// of the publishers in those holders' networks.
+inline constexpr std::size_t relayed_per_network_max = records_per_network_max / 4;
 /// Expired records that one reading skips before it gives up; `expire` removes them soon.
 inline constexpr std::size_t record_get_tries_max = 8;
 
@@ -63,6 +67,7 @@ struct record_store_options {
   std::size_t records_max = limits::records_max;
   std::size_t per_publisher_max = limits::records_per_source_max;
   std::size_t per_network_max = records_per_network_max;
+  std::size_t relayed_max = relayed_per_network_max;
 };
 
 /// Ordered by distance to its owner: when full, the farthest record gives way to a nearer one.
@@ -70,10 +75,10 @@ class record_store {
  public:
   record_store(const node_id& self, const record_store_options& options);
 
-  /// Validates and keeps `r`, which `sender` brought. An equal record is accepted again.
+  /// Validates and keeps `r`, which `bringer` brought. An equal record is accepted again.
   /// Errors: those of `validate`, `conflict` (not newer), `no_space` (over a cap). `due` is
   /// when it should be replicated next; a repeated store moves it.
-  result<> put(record r, const address& sender, unix_seconds wall, time_point due);
+  result<> put(record r, const contact& bringer, unix_seconds wall, time_point due);
   /// One unexpired record for `target`, of `publisher` if given, else of any: the draw makes
   /// sure that no publisher hides the others for good.
   [[nodiscard]] std::optional<record> get(const node_id& target,
@@ -86,16 +91,22 @@ class record_store {
   [[nodiscard]] std::size_t size() const noexcept { return records_.size(); }
 
  private:
+  /// What a record counts against.
+  struct budget {
+    network_prefix network;
+    bool relayed = false;
+    friend auto operator<=>(const budget&, const budget&) = default;
+  };
   struct kept {
     record r;
-    network_prefix network;
+    budget charged;
     time_point due;
   };
   /// Distance to the owner first.
   using place = record_key;
 
   [[nodiscard]] place place_of(const record& r) const;
-  [[nodiscard]] bool over_caps(const record& r, network_prefix network) const;
+  [[nodiscard]] bool used_up(const budget& b) const;
   void erase(std::map<place, kept>::iterator at);
 
   node_id self_;
@@ -104,7 +115,7 @@ class record_store {
   std::set<std::pair<unix_seconds, place>> by_expiry_;
   std::set<std::pair<time_point, place>> by_due_;
   std::map<public_key, std::size_t> per_publisher_;
-  std::map<network_prefix, std::size_t> per_network_;
+  std::map<budget, std::size_t> per_network_;
 };
 
 }  // namespace p2pdvm::overlay

@@ -32,6 +32,9 @@ struct peer_setting {
   std::chrono::seconds ticket_lifetime = std::chrono::hours(24 * 7);
   /// After the end, for members that have not fetched the results yet.
   duration linger_max = std::chrono::seconds(30);
+  /// What chunks and values may take of the disk: members of a job are believed to be members,
+  /// not to be modest. Three epochs of three copies of 28 GB of state per peer.
+  std::uint64_t store_bytes_max = std::uint64_t{256} << 30;
   bool storage_only = false;
 };
 

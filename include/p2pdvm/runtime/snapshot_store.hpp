@@ -57,6 +57,8 @@ class snapshot_store {
                  const crypto::secret_key& secret);
 
   void set_members(std::vector<store::member> members, unsigned replicas);
+  /// The newest record: what may be stored here for others.
+  void follow(const checkpoint::job_record& record);
   void on_member_lost(const node_id& node);
   /// The member's process restarted; what it has on disk it still has.
   void on_member_reset(const node_id& node);

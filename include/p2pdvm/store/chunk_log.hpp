@@ -36,7 +36,7 @@ class chunk_log {
   /// Storing a chunk that is there already costs nothing. Errors: `no_space`, `io`.
   virtual result<> put(const chunk_id& id, byte_view sealed) = 0;
   /// Errors: `not_found`; `corrupted` when the stored bytes fail their checksum (the chunk is
-  /// then forgotten, so that a new copy can be put).
+  /// then forgotten, so that a new copy can be put); `io` when it could not be read this time.
   virtual result<byte_vector> get(const chunk_id& id) = 0;
 
   /// Adds chunks (which are there) to a pin.

@@ -8,6 +8,7 @@
 #include <p2pdvm/store/chunk_log.hpp>
 #include <p2pdvm/store/messages.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -20,6 +21,9 @@ namespace p2pdvm::store {
 
 /// Puts that wait for the disk; more are refused.
 inline constexpr std::size_t receipts_waiting_max = 4096;
+/// How far behind a holder's knowledge of a job's record may lie: puts for epochs further ahead
+/// are refused, for nothing would ever collect them.
+inline constexpr std::uint64_t epochs_ahead_max = 32;
 /// Damaged chunks that are remembered until they are stored again.
 inline constexpr std::size_t damaged_chunks_max = 4096;
 
@@ -50,11 +54,16 @@ class holder {
 
   /// Puts and gets; other messages are not for a holder and have no effect. A put is answered
   /// once: by a receipt when all its chunks are durable, by `chunks_missing` at once if some
-  /// were damaged or are not here, by `put_refused` if the log cannot take them.
+  /// were damaged or are not here, by `put_refused` if the log cannot take them or no record
+  /// that this holder follows will ever let go of them.
   void on_message(time_point now, const node_id& from, const store_message& message);
 
-  /// Garbage: drops the job's pins of all epochs up to the greater of `floor` and `committed`
-  /// except `committed`, `previous` and 0 (inputs), and refuses later puts for them.
+  /// What the job's newest record says. Puts are taken only for jobs that are followed, and of
+  /// those for `committed`, `previous` and the next `epochs_ahead_max` epochs; never for 0.
+  void follow(const job_id& job, epoch_number committed, epoch_number previous,
+              epoch_number floor);
+  /// Follows the job. Garbage: drops the job's pins of all epochs up to the greater of `floor` and `committed`
+  /// except `committed`, `previous` and 0 (inputs).
   result<> keep_only(const job_id& job, epoch_number committed, epoch_number previous,
                      epoch_number floor);
   /// Drops everything of the job: it is over, or moved on without this peer.
@@ -66,12 +75,17 @@ class holder {
     [[nodiscard]] bool keeps(epoch_number e) const noexcept {
       return e.value() == 0 || e == committed || e == previous || (e > floor && e > committed);
     }
+    [[nodiscard]] bool too_far(epoch_number e) const noexcept {
+      const std::uint64_t last = std::max(committed, floor).value();
+      return e.value() > last && e.value() - last > epochs_ahead_max;
+    }
   };
   struct waiting_receipt {
     node_id to;
     receipt unsigned_form;
   };
 
+  [[nodiscard]] std::string why_not(const pin& snapshot) const;
   void on_put(const node_id& from, const put_chunks& put);
   void on_get(const node_id& from, const get_chunks& get);
   result<> store(const put_chunks& put, std::vector<chunk_id>& missing);

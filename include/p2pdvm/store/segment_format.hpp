@@ -116,7 +116,8 @@ struct found_record {
   }
 };
 
-/// Walks over the records of one segment, past bytes that are none. Bodies are not read.
+/// Walks over the records of one segment, past bytes that are none and past blocks that the
+/// disk has lost. Bodies are not read.
 class scanner {
  public:
   /// `file` must outlive the scanner.

@@ -145,6 +145,7 @@ class segment_log final : public chunk_log {
                           std::optional<std::uint64_t> sequence = std::nullopt);
   result<> claim_space(std::uint64_t bytes, need who);
   result<> write(std::uint64_t number, std::uint64_t offset, byte_view bytes, need who);
+  result<> refuse_to_replace(std::uint64_t number);
   result<> roll(need who);
   result<record> read(const location& where);
 

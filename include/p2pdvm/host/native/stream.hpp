@@ -33,6 +33,8 @@ struct socket_context {
 
 [[nodiscard]] asio::ip::address to_asio(const address& a);
 [[nodiscard]] address from_asio(const asio::ip::address& ip, std::uint16_t port);
+/// Processes that are started later do not inherit the socket: its port would stay in use.
+void keep_from_children(int socket) noexcept;
 [[nodiscard]] std::string ip_text(const address& a);  ///< without the port
 
 /// Outlives the stream object while Asio holds handlers of it; `ended` makes them do nothing.

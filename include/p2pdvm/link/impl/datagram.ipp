@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace p2pdvm::link {
 
@@ -98,13 +99,10 @@ P2PDVM_DECL result<datagram_sealer::acquaintance> datagram_sealer::meet(
 P2PDVM_DECL datagram_sealer::order::iterator datagram_sealer::remember(acquaintance fresh) {
   const std::uint64_t hint = hint_of(fresh.id);
   const auto old = by_hint_.find(hint);
-  const auto victim = old != by_hint_.end()          ? old->second
-                      : order_.size() >= peers_max_ ? std::prev(order_.end())
-                                                     : order_.end();
-  if (victim != order_.end()) {
-    counter_floor_ = std::max(counter_floor_, victim->counter);
-    by_hint_.erase(hint_of(victim->id));
-    order_.erase(victim);
+  if (old != by_hint_.end()) {
+    drop(old->second);
+  } else if (order_.size() >= peers_max_) {
+    drop(std::prev(order_.end()));
   }
   fresh.counter = std::max(fresh.counter, counter_floor_);
   order_.push_front(std::move(fresh));
@@ -112,21 +110,53 @@ P2PDVM_DECL datagram_sealer::order::iterator datagram_sealer::remember(acquainta
   return order_.begin();
 }
 
+P2PDVM_DECL void datagram_sealer::drop(order::iterator peer) {
+  counter_floor_ = std::max(counter_floor_, peer->counter);
+  by_hint_.erase(hint_of(peer->id));
+  (peer->confirmed ? confirmed_ : order_).erase(peer);
+}
+
+P2PDVM_DECL result<datagram_sealer::order::iterator> datagram_sealer::acquainted(
+    const public_key& key) {
+  const auto known = by_hint_.find(hint_of(crypto::node_id_of(key)));
+  if (known != by_hint_.end() && known->second->key == key) return known->second;
+  auto fresh = meet(key);
+  if (!fresh) return fresh.error();
+  return remember(std::move(*fresh));
+}
+
+P2PDVM_DECL void datagram_sealer::confirm(const public_key& key, std::uint64_t instance) {
+  P2PDVM_ASSERT(instance != 0);
+  const auto found = acquainted(key);
+  if (!found) return;  // no datagram can come with this key
+  acquaintance& peer = **found;
+  if (!std::exchange(peer.confirmed, true)) confirmed_.splice(confirmed_.begin(), order_, *found);
+  if (peer.processes[0].instance == instance) return;
+  std::swap(peer.processes[0], peer.processes[1]);
+  if (peer.processes[0].instance == instance) return;
+  inbound now;
+  now.instance = instance;
+  now.key = direction_key(peer.shared, peer.key, self_.key(), instance);
+  peer.processes[0] = std::move(now);
+}
+
+P2PDVM_DECL void datagram_sealer::release(const node_id& id) {
+  const auto known = by_hint_.find(hint_of(id));
+  if (known == by_hint_.end() || known->second->id != id) return;
+  if (!std::exchange(known->second->confirmed, false)) return;
+  order_.splice(order_.begin(), confirmed_, known->second);
+  if (order_.size() > peers_max_) drop(std::prev(order_.end()));
+}
+
 P2PDVM_DECL result<byte_vector> datagram_sealer::seal(const public_key& to, byte_view plain) {
   if (plain.size() > datagram_plain_bytes_max)
     return error(errc::too_large, "a datagram of " + std::to_string(plain.size()) +
                                       " bytes is over the limit of " +
                                       std::to_string(datagram_plain_bytes_max));
-  const auto known = by_hint_.find(hint_of(crypto::node_id_of(to)));
-  order::iterator peer;
-  if (known != by_hint_.end() && known->second->key == to) {
-    peer = known->second;
-    order_.splice(order_.begin(), order_, peer);
-  } else {
-    auto fresh = meet(to);
-    if (!fresh) return fresh.error();
-    peer = remember(std::move(*fresh));
-  }
+  const auto found = acquainted(to);
+  if (!found) return found.error();
+  const order::iterator peer = *found;
+  if (!peer->confirmed) order_.splice(order_.begin(), order_, peer);
   const bool with_key = peer->unanswered >= datagram_unanswered_max;
   if (!with_key) ++peer->unanswered;
   ++peer->counter;
@@ -165,8 +195,9 @@ P2PDVM_DECL result<byte_vector> datagram_sealer::open_from(acquaintance& peer,
     return error(errc::authentication, "a datagram does not authenticate");
   from.window.accept(h.counter);
   if (restarted) {
-    peer.processes[1] = std::move(peer.processes[0]);
-    peer.processes[0] = std::move(fresh);
+    // What is known of the confirmed process stays, or its datagrams could be taken again.
+    if (!peer.confirmed) std::swap(peer.processes[0], peer.processes[1]);
+    peer.processes[peer.confirmed ? 1 : 0] = std::move(fresh);
   }
   peer.unanswered = 0;
   return plain;
@@ -194,8 +225,9 @@ P2PDVM_DECL result<opened_datagram> datagram_sealer::open(byte_view datagram, bo
     const auto peer = known->second;
     auto plain = open_from(*peer, h);
     if (!plain) return plain.error();
-    order_.splice(order_.begin(), order_, peer);
-    return opened_datagram{peer->key, peer->id, std::move(*plain)};
+    if (!peer->confirmed) order_.splice(order_.begin(), order_, peer);
+    return opened_datagram{peer->key, peer->id, std::move(*plain),
+                           peer->processes[0].instance == h.instance};
   }
   if (!h.key) return error(errc::not_found, "a datagram comes from a peer that is not known");
   if (!strangers) return error(errc::refused, "too many datagrams come from unknown peers");
@@ -207,7 +239,7 @@ P2PDVM_DECL result<opened_datagram> datagram_sealer::open(byte_view datagram, bo
   auto plain = open_from(*fresh, h);
   if (!plain) return plain.error();
   const auto peer = remember(std::move(*fresh));
-  return opened_datagram{peer->key, peer->id, std::move(*plain)};
+  return opened_datagram{peer->key, peer->id, std::move(*plain), true};
 }
 
 }  // namespace p2pdvm::link

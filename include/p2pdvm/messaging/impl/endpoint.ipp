@@ -168,6 +168,15 @@ P2PDVM_DECL void endpoint::accept(const rank_message& message, numbering stream,
     }
     return mark(message.source, stream);
   }
+  if (stream == numbering::main && epoch < i.epoch) {
+    // Neither before nor after a cut of ours: no snapshot could hold it.
+    return host_.must_abandon(self_, i.epoch,
+                              "rank " + std::to_string(message.source.value()) +
+                                  " sent a message of epoch " + std::to_string(epoch.value()) +
+                                  " after one of epoch " + std::to_string(i.epoch.value()) +
+                                  "; its peer is faulty, and the message was dropped");
+  }
+  i.epoch = epoch;
   ++i.received;
   if (host_.local(message.source) == nullptr) mark(message.source, stream);
   if (stream == numbering::main && early(epoch)) {

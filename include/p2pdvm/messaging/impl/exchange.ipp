@@ -73,7 +73,10 @@ P2PDVM_DECL exchange::peer& exchange::peer_of(const node_id& node, bool invited)
   P2PDVM_ASSERT(node != self_.id());
   if (peer* known = find_peer(node)) return *known;
   if (peers_.size() >= idle_sessions_max)
-    std::erase_if(peers_, [](const auto& entry) { return entry.second->spent(); });
+    std::erase_if(peers_, [this](const auto& entry) {
+      if (entry.second->spent()) sealer_.release(entry.first);
+      return entry.second->spent();
+    });
   auto fresh = std::make_unique<peer>(node, detail::draw_number(machine_.entropy()),
                                       machine_.clock());
   fresh->invited = invited;
@@ -120,6 +123,7 @@ P2PDVM_DECL void exchange::forget(const node_id& node) {
   if (p.live) p.live->close();
   if (p.dial) p.dial->close();
   peers_.erase(found);
+  sealer_.release(node);
 }
 
 P2PDVM_DECL void exchange::send(const node_id& node, std::uint8_t channel, byte_vector header,

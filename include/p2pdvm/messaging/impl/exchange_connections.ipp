@@ -176,6 +176,7 @@ P2PDVM_DECL bool exchange::join(connection_pointer fresh) {
   if (p.live) p.live->close();
   p.source = fresh->remote_address();
   p.live = std::move(fresh);
+  sealer_.confirm(p.live->remote().key, p.live->remote().instance);
   p.s.attach();
   return true;
 }
@@ -309,7 +310,7 @@ P2PDVM_DECL void exchange::on_datagram(const address& from, byte_view bytes) {
     return;
   }
   ++statistics_.datagrams_received;
-  handler_.on_datagram(opened->from, opened->id, from, opened->plain);
+  handler_.on_datagram(*opened, from);
   flush();
 }
 

@@ -7,8 +7,10 @@
 
 namespace p2pdvm::overlay {
 
-P2PDVM_DECL address_prover::address_prover(const crypto::identity& self)
-    : secret_(crypto::derive(self.seed(), "p2pdvm overlay address token")) {}
+P2PDVM_DECL address_prover::address_prover(const crypto::identity& self, std::uint64_t salt)
+    : secret_(crypto::keyed_hash(crypto::derive(self.seed(), "p2pdvm overlay address token"),
+                                 bytes_of(salt))
+                  .bytes()) {}
 
 P2PDVM_DECL address_token address_prover::make(std::int64_t period, const contact& to) const {
   std::array<std::byte, 64> text{};

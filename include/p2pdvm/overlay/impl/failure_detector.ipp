@@ -27,7 +27,12 @@ inline constexpr std::size_t small_group = 32;
 P2PDVM_DECL failure_detector::failure_detector(const node_id& self,
                                                const detector_options& options,
                                                random_generator random, detector_owner& owner)
-    : self_(self), options_(options), random_(random), owner_(&owner) {
+    : self_(self),
+      options_(options),
+      random_(random),
+      owner_(&owner),
+      // Answers to an earlier process of ours must not answer what this one asks.
+      sequence_(static_cast<std::uint32_t>(random_())) {
   P2PDVM_ASSERT(options.probe_interval > duration::zero());
   P2PDVM_ASSERT(options.probe_timeout > duration::zero());
   P2PDVM_ASSERT(options.observers > 0);

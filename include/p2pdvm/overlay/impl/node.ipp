@@ -15,7 +15,7 @@ P2PDVM_DECL node::node(const crypto::identity& self, const node_options& options
       transport_(&transport),
       table_(self_, options.routing),
       store_(self_, options.records),
-      prover_(self),
+      prover_(self, random_()),
       check_interval_(options.check_interval_min),
       exchange_interval_(options.exchange_interval_min),
       refresh_interval_(options.refresh_interval_min),
@@ -151,7 +151,7 @@ P2PDVM_DECL void node::begin_stores(time_point now, std::uint64_t number, operat
                     nearer(target, self_, crypto::node_id_of(nearest.back().key));
   if (near) {
     const time_point due = now + jittered(options_.replicate_interval);
-    if (store_.put(*op.subject, address::loopback(0), wall(now), due)) ++op.copies;
+    if (store_.put(*op.subject, contact{key_, address::loopback(0)}, wall(now), due)) ++op.copies;
   }
   for (const contact& c : nearest) {
     message q;

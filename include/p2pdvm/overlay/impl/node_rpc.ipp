@@ -152,7 +152,7 @@ P2PDVM_DECL void node::answer(time_point now, const contact& from, const message
 
 P2PDVM_DECL bool node::keep(time_point now, const contact& from, const record& r) {
   const time_point due = now + jittered(options_.replicate_interval);
-  const auto kept = store_.put(r, from.where, wall(now), due);
+  const auto kept = store_.put(r, from, wall(now), due);
   ++(kept ? statistics_.stores_accepted : statistics_.stores_refused);
   if (!kept && kept.error().code() == errc::authentication) ++statistics_.invalid_records;
   return kept.ok();

@@ -65,29 +65,36 @@ P2PDVM_DECL record_store::place record_store::place_of(const record& r) const {
   return {distance(self_, r.target), r.publisher};
 }
 
-P2PDVM_DECL bool record_store::over_caps(const record& r, network_prefix network) const {
-  if (detail::count_in(per_publisher_, r.publisher) >= options_.per_publisher_max) return true;
-  return network != network_prefix() &&
-         detail::count_in(per_network_, network) >= options_.per_network_max;
+P2PDVM_DECL bool record_store::used_up(const budget& b) const {
+  if (b.network == network_prefix()) return false;
+  const std::size_t most = b.relayed ? options_.relayed_max : options_.per_network_max;
+  return detail::count_in(per_network_, b) >= most;
 }
 
-P2PDVM_DECL result<> record_store::put(record r, const address& sender, unix_seconds wall,
+P2PDVM_DECL result<> record_store::put(record r, const contact& bringer, unix_seconds wall,
                                        time_point due) {
   const place where = place_of(r);
-  const network_prefix network = network_of(sender);
+  const budget charge{network_of(bringer.where), bringer.key != r.publisher};
   const auto old = records_.find(where);
   if (old != records_.end() && old->second.r == r) {
     if (r.expiry <= wall) return error(errc::expired, "the record has expired");
     by_due_.erase({old->second.due, where});
     old->second.due = due;
     by_due_.insert({due, where});
+    if (old->second.charged.relayed && !charge.relayed && !used_up(charge)) {
+      detail::count_down(per_network_, old->second.charged);
+      ++per_network_[charge];
+      old->second.charged = charge;
+    }
     return {};
   }
   // The cheap refusals come before the signature.
   if (old != records_.end() && old->second.r.sequence >= r.sequence) {
     return error(errc::conflict, "a record with this or a higher sequence is already kept");
   }
-  if (old == records_.end() && over_caps(r, network)) {
+  const bool too_many =
+      detail::count_in(per_publisher_, r.publisher) >= options_.per_publisher_max;
+  if (old == records_.end() && (too_many || used_up(charge))) {
     return error(errc::no_space, "this source already has as many records here as it may have");
   }
   if (old == records_.end() && records_.size() >= options_.records_max &&
@@ -102,17 +109,17 @@ P2PDVM_DECL result<> record_store::put(record r, const address& sender, unix_sec
     erase(std::prev(records_.end()));
   }
   ++per_publisher_[r.publisher];
-  ++per_network_[network];
+  ++per_network_[charge];
   by_expiry_.insert({r.expiry, where});
   by_due_.insert({due, where});
-  records_.emplace(where, kept{std::move(r), network, due});
+  records_.emplace(where, kept{std::move(r), charge, due});
   return {};
 }
 
 P2PDVM_DECL void record_store::erase(std::map<place, kept>::iterator at) {
   const kept& k = at->second;
   detail::count_down(per_publisher_, k.r.publisher);
-  detail::count_down(per_network_, k.network);
+  detail::count_down(per_network_, k.charged);
   by_expiry_.erase({k.r.expiry, at->first});
   by_due_.erase({k.due, at->first});
   records_.erase(at);

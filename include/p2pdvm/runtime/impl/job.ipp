@@ -157,6 +157,7 @@ P2PDVM_DECL void job::note_members(const checkpoint::job_record& previous) {
     }
   }
   store_.set_members(holders(), who_.spec.replicas);
+  store_.follow(record());
   restorer_.set_members(holders());
   if (context_.exchange != nullptr) {
     detector_.set_members(now, is_member() ? live : std::vector<node_id>());

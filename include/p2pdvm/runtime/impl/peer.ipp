@@ -51,6 +51,7 @@ P2PDVM_DECL result<> peer::open() {
   if (auto r = open_identity(); !r.ok()) return r;
   store::segment_log::options how;
   how.salt = machine_.entropy().next();
+  how.quota_bytes = setting_.store_bytes_max;
   auto log = store::segment_log::open(machine_.disk(), "store", how);
   if (!log.ok()) return log.error();
   (*log)->drop_unpinned();
@@ -425,13 +426,14 @@ P2PDVM_DECL void peer::on_connection_lost(const node_id& node, const error& why)
   if (job_) job_->on_connection_lost(node);
 }
 
-P2PDVM_DECL void peer::on_datagram(const public_key& from, const node_id& id,
-                                   const address& from_address, byte_view plain) {
+P2PDVM_DECL void peer::on_datagram(const link::opened_datagram& datagram, const address& from) {
+  const byte_view plain = datagram.plain;
   if (plain.empty()) return;
   if (plain[0] == datagram_kind::detector) {
-    if (job_) job_->on_detector_datagram(id, plain.subspan(1));
+    // What a member's earlier process said is no sign that it lives.
+    if (job_ && datagram.current) job_->on_detector_datagram(datagram.id, plain.subspan(1));
   } else if (plain[0] == datagram_kind::overlay) {
-    node_->on_datagram(machine_.clock().now(), {from, from_address}, plain.subspan(1));
+    node_->on_datagram(machine_.clock().now(), {datagram.from, from}, plain.subspan(1));
     arm_node();
   }
 }

@@ -54,6 +54,10 @@ P2PDVM_DECL void snapshot_store::set_members(std::vector<store::member> members,
   replicas_ = replicas;
 }
 
+P2PDVM_DECL void snapshot_store::follow(const checkpoint::job_record& record) {
+  holder_.follow(job_, record.committed.epoch, record.previous.epoch, record.floor);
+}
+
 P2PDVM_DECL void snapshot_store::captured(rank_number rank, epoch_number epoch,
                                           incarnation_number incarnation, peal::snapshot taken) {
   drain d;

@@ -54,10 +54,21 @@ P2PDVM_DECL void holder::refuse(const node_id& to, const receipt& put, std::stri
   emit_(to, put_refused{put.snapshot, put.rank, put.sequence, std::move(reason)});
 }
 
+/// Empty when chunks may be put for this snapshot.
+P2PDVM_DECL std::string holder::why_not(const pin& snapshot) const {
+  const auto kept = kept_.find(snapshot.job);
+  if (kept == kept_.end()) return "it takes no part in job " + snapshot.job.brief();
+  const epoch_number epoch = snapshot.epoch;
+  if (epoch.value() == 0) return "epoch 0 is for inputs, which every peer stores by itself";
+  if (!kept->second.keeps(epoch)) return detail::given_up(epoch);
+  if (!kept->second.too_far(epoch)) return {};
+  return "epoch " + std::to_string(epoch.value()) + " is far ahead of the job's record, which "
+         "has committed " + std::to_string(kept->second.committed.value());
+}
+
 P2PDVM_DECL void holder::on_put(const node_id& from, const put_chunks& put) {
-  const auto kept = kept_.find(put.snapshot.job);
-  if (kept != kept_.end() && !kept->second.keeps(put.snapshot.epoch)) {
-    refuse(from, detail::receipt_for(put), detail::given_up(put.snapshot.epoch));
+  if (std::string reason = why_not(put.snapshot); !reason.empty()) {
+    refuse(from, detail::receipt_for(put), std::move(reason));
     return;
   }
   if (waiting_.size() >= receipts_waiting_max) {
@@ -139,10 +150,15 @@ P2PDVM_DECL void holder::on_get(const node_id& from, const get_chunks& get) {
   if (!absent.ids.empty()) emit_(from, std::move(absent));
 }
 
+P2PDVM_DECL void holder::follow(const job_id& job, epoch_number committed,
+                                epoch_number previous, epoch_number floor) {
+  kept_[job] = {committed, previous, floor};
+}
+
 P2PDVM_DECL result<> holder::keep_only(const job_id& job, epoch_number committed,
                                        epoch_number previous, epoch_number floor) {
-  const kept_epochs kept{committed, previous, floor};
-  kept_[job] = kept;
+  follow(job, committed, previous, floor);
+  const kept_epochs kept = kept_.at(job);
   return drop_pins(job, [kept](epoch_number e) { return kept.keeps(e); });
 }
 

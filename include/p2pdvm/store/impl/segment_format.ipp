@@ -42,6 +42,26 @@ inline std::uint64_t place_seed(std::uint64_t salt, const position& at) {
   return checksum(std::as_bytes(std::span(words)));
 }
 
+/// As `file.read`, but blocks that the disk has lost read as zeros, which are no record.
+inline result<std::size_t> read_past_losses(host::file& file, std::uint64_t offset,
+                                            byte_span into) {
+  static constexpr std::uint64_t block_bytes = 4096;
+  auto whole = file.read(offset, into);
+  if (whole || whole.error().code() != errc::corrupted) return whole;
+  std::size_t done = 0;
+  while (done < into.size()) {
+    const std::uint64_t left = block_bytes - (offset + done) % block_bytes;
+    const byte_span block = into.subspan(
+        done, static_cast<std::size_t>(std::min<std::uint64_t>(left, into.size() - done)));
+    const auto got = file.read(offset + done, block);
+    if (!got && got.error().code() != errc::corrupted) return got;
+    if (!got) std::fill(block.begin(), block.end(), std::byte{0});
+    done += got ? *got : block.size();
+    if (got && *got < block.size()) break;
+  }
+  return done;
+}
+
 }  // namespace detail
 
 P2PDVM_DECL std::uint64_t checksum(byte_view bytes, std::uint64_t seed) {
@@ -97,7 +117,7 @@ P2PDVM_DECL result<header> read_header(host::file& file, std::uint64_t number) {
   h.records_begin = aligned(manifest_offset + good->manifest_bytes);
   if (good->manifest_bytes > detail::manifest_bytes_max) return error(errc::corrupted);
   byte_vector listing(good->manifest_bytes);
-  const auto listed = file.read(manifest_offset, listing);
+  const auto listed = detail::read_past_losses(file, manifest_offset, listing);
   if (!listed) return listed.error();
   if (*listed == listing.size() && checksum(listing) == good->manifest_checksum) {
     if (auto contents = wire::decode<manifest>(listing)) h.contents = std::move(*contents);
@@ -147,7 +167,7 @@ P2PDVM_DECL result<byte_view> scanner::window(std::uint64_t offset, std::size_t 
   if (offset < window_begin_ || offset + bytes > window_begin_ + window_.size()) {
     window_.resize(static_cast<std::size_t>(std::min<std::uint64_t>(std::max(bytes, ahead), left)));
     window_begin_ = offset;
-    const auto got = file_.read(offset, window_);
+    const auto got = detail::read_past_losses(file_, offset, window_);
     if (!got) {
       window_.clear();
       return got.error();

@@ -92,6 +92,19 @@ P2PDVM_DECL result<> segment_log::write(std::uint64_t number, std::uint64_t offs
   return written;
 }
 
+/// A segment that the folder's listing kept from us may be good: it is neither overwritten nor
+/// passed over, for the next manifest would declare it deleted.
+P2PDVM_DECL result<> segment_log::refuse_to_replace(std::uint64_t number) {
+  const auto there = disk_.open(path(number), false);
+  if (there) {
+    return error(errc::io, disk_.describe(path(number)) +
+                               " exists, but was not listed when the store was opened; nothing "
+                               "was overwritten, start again");
+  }
+  if (there.error().code() == errc::not_found) return {};
+  return fail(there.error(), "start a new segment");
+}
+
 /// Once a new segment has been asked for, the old one must never grow again: the new one's
 /// manifest may be on disk whatever `replace` reported.
 P2PDVM_DECL result<> segment_log::roll(need who) {
@@ -99,6 +112,7 @@ P2PDVM_DECL result<> segment_log::roll(need who) {
   if (segments_.size() >= segment::segments_max) {
     return error(errc::no_space, "too many segments in " + disk_.describe(folder_));
   }
+  if (auto r = refuse_to_replace(last_number_ + 1); !r) return r;
   segment::header h;
   h.number = ++last_number_;
   h.first_sequence = next_sequence_;
@@ -208,6 +222,9 @@ P2PDVM_DECL result<byte_vector> segment_log::get(const chunk_id& id) {
   }
   auto r = read(it->second.where);
   if (r && equal(r->key, id.bytes())) return std::move(r->body);
+  if (!r && r.error().code() != errc::corrupted) {  // the next reading may find it again
+    return fail(r.error(), "read chunk " + id.brief());
+  }
   const std::string why = r ? "it is another one" : r.error().message();
   forget(id);
   return error(errc::corrupted, "chunk " + id.brief() + " in " + disk_.describe(folder_) +
@@ -288,9 +305,12 @@ P2PDVM_DECL result<byte_vector> segment_log::get_value(std::string_view name) {
   result<record> r = error(errc::corrupted);
   if (it->second.state == value_state::present) r = read(it->second.where);
   if (r && as_text(r->key) == name) return std::move(r->body);
-  const errc code = r ? errc::corrupted : r.error().code();
-  return error(code, "the value '" + std::string(name) + "' in " + disk_.describe(folder_) +
-                         " cannot be read back; part of that folder is damaged");
+  if (!r && r.error().code() != errc::corrupted) {
+    return fail(r.error(), "read the value '" + std::string(name) + "'");
+  }
+  return error(errc::corrupted, "the value '" + std::string(name) + "' in " +
+                                    disk_.describe(folder_) +
+                                    " cannot be read back; part of that folder is damaged");
 }
 
 P2PDVM_DECL std::vector<chunk_id> segment_log::damaged() const {

@@ -36,6 +36,12 @@ inline error disk_error(const char* doing, const std::string& path, int cause) {
                              std::generic_category().message(cause));
 }
 
+/// EIO of a read is the medium's: what stood there is lost, the rest of the file is not.
+inline error read_error(const std::string& path, int cause) {
+  const error why = disk_error("reading", path, cause);
+  return cause == EIO ? error(errc::corrupted, why.message()) : why;
+}
+
 class descriptor {
  public:
   explicit descriptor(int fd) noexcept : fd_(fd) {}
@@ -183,7 +189,7 @@ class open_file : public std::enable_shared_from_this<open_file> {
   }
   result<std::size_t> read(std::uint64_t offset, byte_span into) const {
     const std::int64_t n = read_fully(fd_.get(), offset, into);
-    if (n < 0) return disk_error("reading", path_, static_cast<int>(-n));
+    if (n < 0) return read_error(path_, static_cast<int>(-n));
     return static_cast<std::size_t>(n);
   }
   result<> truncate(std::uint64_t size) {
@@ -332,7 +338,11 @@ P2PDVM_DECL result<std::vector<std::string>> disk::list(std::string_view folder)
     if (errno == ENOENT) return names;
     return detail::disk_error("listing", *name, errno);
   }
-  while (const dirent* entry = ::readdir(directory.get())) {
+  for (;;) {
+    errno = 0;  // a null may be the end, or an error
+    const dirent* entry = ::readdir(directory.get());
+    if (entry == nullptr && errno != 0) return detail::disk_error("listing", *name, errno);
+    if (entry == nullptr) break;
     const std::string_view found = entry->d_name;
     if (found != "." && found != ".." && !found.ends_with(detail::unfinished_suffix))
       names.emplace_back(found);
@@ -386,7 +396,7 @@ P2PDVM_DECL result<byte_vector> disk::read_all(std::string_view path, std::size_
                                       std::to_string(bytes_max) + " are allowed");
   byte_vector bytes(static_cast<std::size_t>(size));
   const std::int64_t n = detail::read_fully(d.get(), 0, bytes);
-  if (n < 0) return detail::disk_error("reading", *name, static_cast<int>(-n));
+  if (n < 0) return detail::read_error(*name, static_cast<int>(-n));
   bytes.resize(static_cast<std::size_t>(n));
   return bytes;
 }

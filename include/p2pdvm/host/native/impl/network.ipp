@@ -38,6 +38,7 @@ result<> bind_to(Socket& socket, const address& local, bool reuse, const char* w
   const typename Socket::endpoint_type end(to_asio(local), local.port());
   asio::error_code ec;
   socket.open(end.protocol(), ec);
+  keep_from_children(socket.native_handle());
   if (!ec && reuse) socket.set_option(asio::socket_base::reuse_address(true), ec);
   if (!ec && !local.is_v4()) socket.set_option(asio::ip::v6_only(true), ec);
   if (!ec) socket.bind(end, ec);
@@ -154,6 +155,7 @@ class tcp_port : public std::enable_shared_from_this<tcp_port> {
       });
       return;
     }
+    if (!ec) keep_from_children(socket.native_handle());
     asio::error_code gone;
     const auto end = ec ? asio::ip::tcp::endpoint() : socket.remote_endpoint(gone);
     if (!ec && !gone)

@@ -5,6 +5,8 @@
 #include <asio/error.hpp>
 #include <asio/post.hpp>
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -22,6 +24,10 @@ P2PDVM_DECL address from_asio(const asio::ip::address& ip, std::uint16_t port) {
   if (ip.is_v6()) return address(ip.to_v6().to_bytes(), port);
   const auto b = ip.to_v4().to_bytes();
   return address::v4(b[0], b[1], b[2], b[3], port);
+}
+
+P2PDVM_DECL void keep_from_children(int socket) noexcept {
+  static_cast<void>(::fcntl(socket, F_SETFD, FD_CLOEXEC));
 }
 
 P2PDVM_DECL std::string ip_text(const address& a) {
@@ -52,6 +58,9 @@ P2PDVM_DECL void connection::configure() {
 
 P2PDVM_DECL void connection::connect() {
   const asio::ip::tcp::endpoint to(to_asio(remote_), remote_.port());
+  asio::error_code ignored;  // connecting opens a socket that is not open, and says what fails
+  socket_.open(to.protocol(), ignored);
+  keep_from_children(socket_.native_handle());
   socket_.async_connect(to, [self = shared_from_this()](const asio::error_code& ec) {
     self->on_connected(ec);
   });
