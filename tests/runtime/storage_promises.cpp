@@ -248,5 +248,31 @@ TEST_CASE("a full disk is told of and does not stop the commits of the others", 
   CHECK(world.count(event_kind::evicted) == 0);
 }
 
+TEST_CASE("a job that resumes with some of its peers waits for the copies of the others",
+          "[promises]") {
+  const auto program = small_program(halo);
+  const std::string right = undisturbed(program, 7, 200);
+  constexpr std::size_t peers = 7;
+  observed_cluster world(program, cluster_of(peers, 7, 200));
+  REQUIRE(world.run_to(event_kind::committed, 60s, 3 * peers));
+  std::set<std::size_t> first;  // a majority of the keepers, and one more
+  for (const node_id& keeper : world.record()->keepers) {
+    if (first.size() < 3) first.insert(*world->index_of(keeper));
+  }
+  for (std::size_t i = 0; first.size() < 4; ++i) first.insert(i);
+  for (std::size_t i = 0; i < peers; ++i) world->crash(i);
+  REQUIRE(world->run_until([&] { return !world->alive(peers - 1); }, 1s));
+  for (const std::size_t i : first) world->restart(i);
+  // Longer than it takes to give the absent up as lost, and their copies too.
+  (void)world->run_until([] { return false; }, 120s);
+  REQUIRE(world.count(event_kind::evicted) > 0);
+  for (const std::size_t i : first) REQUIRE_FALSE(world->outcome(i));
+  CHECK(world.count(event_kind::warning) > 0);
+  for (std::size_t i = 0; i < peers; ++i) {
+    if (!first.contains(i)) world->restart(i);
+  }
+  check_end(world, right);
+}
+
 }  // namespace
 }  // namespace p2pdvm::test
