@@ -201,6 +201,18 @@ TEST_CASE("a change of keepers whose author dies is finished by another keeper")
   world.check();
 }
 
+TEST_CASE("while keepers are being changed the silent ones are counted among old and new") {
+  register_world world(9, make::running(4, 4));
+  world.propose(0, evict_number(2));  // a keeper; member 3 is to replace it
+  world.run_until([&] { return !world.peer(0).known().record->previous_keepers.empty(); });
+  for (const std::uint64_t other : {1u, 2u, 3u}) world.crash(other);
+  world.propose(0, raise_next());
+  world.settle(20s);
+  CHECK(world.silence_reports > 0);
+  CHECK(world.asked == 4);
+  CHECK(world.silent == 3);
+}
+
 TEST_CASE("a peer that missed changes of keepers believes a record only through the links") {
   register_world world(9, make::running(4, 8));
   world.isolate(7);

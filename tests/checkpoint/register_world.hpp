@@ -24,6 +24,7 @@ class register_world {
   double duplication = 0;
   int rejections = 0;
   int silence_reports = 0;
+  std::size_t silent = 0, asked = 0;  ///< of the last such report
 
   /// The founder alone would have one keeper; a later record is accepted by all its keepers.
   register_world(std::uint64_t seed, const make::job_record& first) : random(seed) {
@@ -224,6 +225,9 @@ class register_world {
         --p.waiting;
         p.reason = r->why.message();
       } else {
+        const auto& report = std::get<make::no_majority_event>(e);
+        silent = report.silent.size();
+        asked = report.asked;
         ++silence_reports;
         ask_around(p);
       }

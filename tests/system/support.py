@@ -1,5 +1,6 @@
 """What the system tests share: where the programs are, inputs, reference digests."""
 import argparse
+import functools
 import hashlib
 import os
 import random
@@ -30,6 +31,16 @@ def main(description, extra=lambda parser: None):
   _, rest = parser.parse_known_args(namespace=options)
   options.bin = os.path.abspath(options.bin)
   unittest.main(argv=[sys.argv[0], *rest], verbosity=2)
+
+
+def long(test):
+  """A test that only runs with the option --all."""
+  @functools.wraps(test)
+  def run(self):
+    if not options.all:
+      self.skipTest("it takes long; run it with --all")
+    test(self)
+  return run
 
 
 def machine(name, folder):

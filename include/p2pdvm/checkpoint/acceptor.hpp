@@ -88,8 +88,8 @@ inline constexpr std::uint64_t ballot_step_max = std::uint64_t{1} << 32;
 class acceptor {
  public:
   struct outcome {
-    /// When present: make these bytes durable before the reply is sent, in the order of the
-    /// outcomes. If that fails, send nothing and let the acceptor go.
+    /// When present: make these bytes durable before this or any later reply is sent. If that
+    /// fails, send nothing until what `persistent` gives then is durable.
     std::optional<byte_vector> persist;
     std::optional<register_reply> reply;  ///< none for what does not deserve one
   };
@@ -108,6 +108,8 @@ class acceptor {
   /// `from` is the authenticated sender; whether it may write is the caller's to know.
   [[nodiscard]] outcome on_request(const node_id& from, const register_request& request);
 
+  /// Its whole state, for `restore`.
+  [[nodiscard]] byte_vector persistent() const;
   [[nodiscard]] const ballot& promised() const noexcept { return state_.promised; }
   [[nodiscard]] const ballot& accepted() const noexcept { return state_.accepted; }
 

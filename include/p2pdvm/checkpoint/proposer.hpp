@@ -35,6 +35,7 @@ struct rejected_event {
 struct no_majority_event {
   std::uint64_t operation = 0;
   std::vector<node_id> silent;  ///< keepers that did not answer this time
+  std::size_t asked = 0;        ///< of so many; while they are being changed, old and new ones
 };
 using proposer_event = std::variant<chosen_event, rejected_event, no_majority_event>;
 

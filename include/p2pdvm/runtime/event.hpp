@@ -23,7 +23,7 @@ enum class event_kind : std::uint8_t {
   cut,             ///< epoch, rank: captured
   drained,         ///< epoch, rank: its chunks are replicated; count: bytes sent
   sealed,          ///< epoch, rank
-  committed,       ///< epoch; count: replicas; seconds: since the first local cut
+  committed,       ///< epoch; count: replicas, 0 where unknown; seconds: since the first local cut
   abandoned,       ///< epoch; text: why
   suspected,       ///< node
   refuted,         ///< node

@@ -93,6 +93,8 @@ class job final : private record_owner,
   void leave();
   /// All peers are being stopped: that they go is no loss.
   void hold_still();
+  /// Too few keepers answer: nothing can be committed, and nobody can take over anything.
+  [[nodiscard]] bool lacks_majority() const noexcept { return no_majority_; }
   /// A checkpoint now.
   void wish();
   /// Everything that a progress line needs.
@@ -107,7 +109,7 @@ class job final : private record_owner,
   // record_owner, rank_traffic_owner
   void send(const node_id& to, job_message message) override { owner_.send(to, std::move(message)); }
   void on_record(const checkpoint::job_record& previous) override;
-  void on_no_majority(const std::vector<node_id>& silent) override;
+  void on_no_majority(const std::vector<node_id>& silent, std::size_t asked) override;
   void on_keeper_failed(const error& why) override;
   void must_abandon(epoch_number epoch, std::string why) override;
   void waits_for_held(rank_number rank, epoch_number epoch, std::string why) override;
@@ -163,6 +165,7 @@ class job final : private record_owner,
   void begin_running();
   void begin_incarnation();
   void follow_placement();
+  void mend_inputs();
   void want_rank(rank_number rank);
   void start_ranks();
   void start_rank(rank_number rank, std::shared_ptr<const peal::snapshot> from);
@@ -193,6 +196,11 @@ class job final : private record_owner,
   void move_away();
   void finish_job();
   void results_complete();
+  [[nodiscard]] bool end_unsaved(epoch_number epoch, const error& why);
+  void warn(std::string text);
+  [[nodiscard]] bool alone_and_damaged() const {
+    return record().live_count() == 1 && damage_seen_;
+  }
   void end(result<std::map<std::string, byte_vector>> results);
 
   job_owner& owner_;
@@ -211,6 +219,9 @@ class job final : private record_owner,
   std::set<rank_number> wanted_;                        ///< to be started here
   std::map<rank_number, std::shared_ptr<const peal::snapshot>> found_;  ///< for `wanted_`
   std::map<std::string, payload> inputs_;
+  bool inputs_whole_ = true;  ///< else no rank starts here
+  static constexpr int inputs_tries_max = 60;
+  int inputs_tries_ = 0;
 
   std::unique_ptr<checkpoint::policy> policy_;
   checkpoint::lifetime_estimator lifetimes_;
@@ -223,7 +234,13 @@ class job final : private record_owner,
   bool may_start_ = false;  ///< this incarnation is on disk
   bool evicting_ = false;  ///< an eviction is being written
   time_point patient_until_{};  ///< nobody is evicted before
-  host::timer policy_timer_, commit_timer_, detector_timer_, eviction_timer_, sweep_timer_;
+  host::timer policy_timer_, commit_timer_, detector_timer_, eviction_timer_, sweep_timer_,
+      abandon_timer_, inputs_timer_;
+  static constexpr duration abandon_delay_min = std::chrono::seconds(1);
+  static constexpr duration abandon_delay_max = std::chrono::seconds(16);
+  duration abandon_delay_ = abandon_delay_min;  ///< doubles while nobody can keep a snapshot
+  epoch_number abandon_epoch_;                  ///< to be given up after it
+  bool damage_seen_ = false;                    ///< on this peer's disk
   std::set<node_id> lost_;      ///< agreed to be dead, not yet evicted
   std::set<node_id> told_old_;  ///< outsiders, `members_max` at most, that were sent the record
   early_messages early_;

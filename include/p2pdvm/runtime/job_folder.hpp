@@ -36,6 +36,8 @@ class job_folder {
   /// `wrong_job` when it holds a job that has not ended.
   [[nodiscard]] result<> vacant() const;
   [[nodiscard]] std::optional<job_id> job() const;
+  /// Whether that job has ever had this peer as a member, as far as it was told here.
+  [[nodiscard]] bool lists(const node_id& peer) const;
   /// The job to go on with. `not_found`, `corrupted`, `wrong_job` for another program's, `misuse`
   /// when it has failed.
   [[nodiscard]] result<kept_job> load(const std::string& program,
@@ -56,6 +58,8 @@ class job_folder {
 
  private:
   [[nodiscard]] std::string name() const { return disk_.describe(""); }
+  [[nodiscard]] bool damaged(const result<byte_vector>& value) const;
+  [[nodiscard]] error damage() const;
 
   host::disk& disk_;
   store::chunk_log& log_;

@@ -105,6 +105,7 @@ class peer final : private messaging::exchange_handler,
   result<> open_identity();
   result<> open_network();
   result<> listen();
+  void tell_listening();
   void begin(job_identity who, record_update newest,
              std::optional<checkpoint::acceptor> acceptor);
   void on_join_request(const node_id& from, const join_request& request);

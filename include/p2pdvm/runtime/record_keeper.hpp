@@ -22,8 +22,9 @@ class record_owner {
   virtual void send(const node_id& to, job_message message) = 0;
   /// `newest()` has changed; `previous` is what it was.
   virtual void on_record(const checkpoint::job_record& previous) = 0;
-  virtual void on_no_majority(const std::vector<node_id>& silent) = 0;
-  /// This peer can no longer be a keeper: its disk failed.
+  /// `asked` keepers were asked: the silent ones and others.
+  virtual void on_no_majority(const std::vector<node_id>& silent, std::size_t asked) = 0;
+  /// This peer cannot be a keeper until its disk takes data again. Told once while that lasts.
   virtual void on_keeper_failed(const error& why) = 0;
 
  protected:
@@ -63,6 +64,7 @@ class record_keeper {
   void pump();
   void pump_once();
   void carry_out(const node_id& from, checkpoint::acceptor::outcome outcome);
+  void disk_failed(const error& why);
   void reply(const node_id& to, checkpoint::register_reply reply);
   void adopted();
   void spread();
@@ -75,7 +77,9 @@ class record_keeper {
   checkpoint::proposer proposer_;
   std::shared_ptr<const checkpoint::job_record> last_;
   std::optional<checkpoint::acceptor> acceptor_;
-  bool acceptor_failed_ = false;
+  std::uint64_t changes_ = 0;  ///< of the acceptor
+  std::uint64_t durable_ = 0;  ///< of them
+  bool disk_failed_ = false;   ///< and the owner knows
   std::map<std::uint64_t, write_done> writes_;
   host::timer timer_;
   bool pumping_ = false, pump_again_ = false;

@@ -49,6 +49,7 @@ class reporter {
   [[nodiscard]] std::optional<std::string> sentence(const event& e, int peer);
   [[nodiscard]] std::string name(const std::optional<node_id>& node) const;
   void clear_line();
+  void forget(event_kind kind);
 
   options options_;
   bool terminal_;

@@ -42,7 +42,7 @@ class restorer {
   void on_message(const node_id& from, const store::store_message& message);
 
   /// Into this peer's own log, pinned; `done` when they are durable.
-  void fetch_inputs(const node_id& from, const std::map<std::string, job_input>& inputs,
+  void fetch_inputs(std::vector<store::member> from, const std::map<std::string, job_input>& inputs,
                     std::function<void(result<>)> done);
 
  private:

@@ -76,6 +76,8 @@ class snapshot_store {
   void committed(const checkpoint::job_record& record);
   /// This peer's own copy of a rank's whole snapshot, if it still has it.
   [[nodiscard]] std::shared_ptr<const peal::snapshot> kept(rank_number rank, epoch_number epoch) const;
+  /// A snapshot of this epoch that is on its way to the holders, or that none of them took.
+  [[nodiscard]] std::shared_ptr<const peal::snapshot> drained(rank_number rank, epoch_number epoch) const;
 
   /// True when the message was for the holder or for a drain.
   bool on_message(const node_id& from, const store::store_message& message);
@@ -85,6 +87,8 @@ class snapshot_store {
                                 byte_view proof) const;
   /// Least number of copies in the drains of the last epoch.
   [[nodiscard]] unsigned replicas() const noexcept { return replicas_achieved_; }
+  /// Reads them all; what is damaged counts as absent from then on.
+  [[nodiscard]] bool has_inputs(const std::map<std::string, job_input>& inputs);
   [[nodiscard]] result<byte_vector> read_input(const job_input& input);
 
  private:

@@ -50,6 +50,9 @@ class chunk_log {
   virtual result<> put_value(std::string_view name, byte_view value) = 0;
   [[nodiscard]] virtual result<byte_vector> get_value(std::string_view name) = 0;
 
+  /// Whether anything that was durable turned out unreadable, so that what is absent may be lost.
+  [[nodiscard]] virtual bool damage_found() const noexcept { return false; }
+
   /// Calls `done` when everything before this call is durable; never from inside the call.
   virtual void sync(std::function<void(result<>)> done) = 0;
 

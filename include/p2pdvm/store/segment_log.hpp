@@ -71,7 +71,7 @@ class segment_log final : public chunk_log {
   [[nodiscard]] std::vector<chunk_id> damaged() const;
   /// Whether durable records were unreadable when the log was opened. Their names are unknown:
   /// pins may be missing or may have come back, a value's only record may be gone.
-  [[nodiscard]] bool damage_found() const noexcept { return damage_found_; }
+  [[nodiscard]] bool damage_found() const noexcept override { return damage_found_; }
   /// Forgets chunks that no pin names (left by a crash between `put` and `add_pin`); for the
   /// owner to call after `open`. Does nothing when damage was found. Returns their number.
   std::size_t drop_unpinned();

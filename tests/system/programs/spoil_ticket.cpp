@@ -3,6 +3,7 @@
 ///     spoil_ticket altered TICKET        one field changed, the signature as it was
 ///     spoil_ticket expired TICKET        out of date, rightly signed by somebody
 ///     spoil_ticket forged TICKET         for the same job, signed by somebody else
+///     spoil_ticket stranger TICKET       names somebody else at the peers' addresses
 ///     spoil_ticket at ADDR:PORT TICKET   names another address, signed by somebody else
 
 #include <p2pdvm/runtime/ticket.hpp>
@@ -24,6 +25,9 @@ int main(int argc, char** argv) {
     t.expiry += 1000;
   } else {
     if (how == "expired") t.expiry = 1'000'000'000;
+    if (how == "stranger") {
+      for (auto& c : t.contacts) c.key = somebody.key();
+    }
     if (how == "at") {
       for (auto& c : t.contacts) c.addresses = {address::parse(argv[2]).value()};
     }

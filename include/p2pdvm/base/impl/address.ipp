@@ -47,13 +47,10 @@ P2PDVM_DECL result<address> address::parse(std::string_view text) {
                                              "' is not an address; write ADDRESS:PORT, for example "
                                              "192.0.2.1:4000 or [2001:db8::1]:4000");
   };
-  std::string_view host;
-  std::string_view port_text = text;
   const std::size_t colon = text.rfind(':');
-  if (colon != std::string_view::npos) {
-    host = text.substr(0, colon);
-    port_text = text.substr(colon + 1);
-  }
+  if (colon == std::string_view::npos) return bad();
+  const std::string_view host = text.substr(0, colon);
+  const std::string_view port_text = text.substr(colon + 1);
   std::uint16_t port = 0;
   const auto [end, ec] =
       std::from_chars(port_text.data(), port_text.data() + port_text.size(), port);

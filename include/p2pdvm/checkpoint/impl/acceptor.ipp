@@ -44,6 +44,8 @@ P2PDVM_DECL result<acceptor> acceptor::restore(const job_id& job, const crypto::
   return restored;
 }
 
+P2PDVM_DECL byte_vector acceptor::persistent() const { return wire::encode(state_); }
+
 P2PDVM_DECL acceptor::outcome acceptor::on_request(const node_id& from,
                                                    const register_request& request) {
   return std::visit(

@@ -241,7 +241,8 @@ P2PDVM_DECL void proposer::report_silence() {
   }
   // Built in place: moving it in as a variant makes GCC 12 warn of members it does not have.
   auto& event = events_.emplace_back(std::in_place_type<no_majority_event>);
-  std::get<no_majority_event>(event) = {queue_.front().number, std::move(silent)};
+  std::get<no_majority_event>(event) = {queue_.front().number, std::move(silent),
+                                            asked_.size()};
 }
 
 P2PDVM_DECL void proposer::on_timer(time_point now) {

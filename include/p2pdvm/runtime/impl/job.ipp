@@ -56,7 +56,9 @@ P2PDVM_DECL job::job(job_owner& owner, peer_context& context, job_identity who,
       commit_timer_(context.machine.clock()),
       detector_timer_(context.machine.clock()),
       eviction_timer_(context.machine.clock()),
-      sweep_timer_(context.machine.clock()) {
+      sweep_timer_(context.machine.clock()),
+      abandon_timer_(context.machine.clock()),
+      inputs_timer_(context.machine.clock()) {
   const auto& every = context.setting.checkpoint_interval;
   if (!every) {
     policy_ = std::make_unique<checkpoint::adaptive_policy>();
@@ -117,7 +119,27 @@ P2PDVM_DECL void job::begin_resumed() {
   // The others are being started too: nobody is lost before they had time to.
   patient_until_ = clock_now() + std::chrono::seconds(10);
   begin();
+  inputs_whole_ = record().state == checkpoint::job_state::done || store_.has_inputs(who_.spec.inputs);
+  mend_inputs();
   roll_back_own();
+}
+
+/// What this peer's disk has lost of the inputs, every other member has.
+P2PDVM_DECL void job::mend_inputs() {
+  if (ended_) return;
+  if (inputs_whole_) return start_ranks();
+  std::vector<store::member> others = holders();
+  std::erase_if(others, [this](const store::member& m) { return m.id == self(); });
+  if (others.empty() || ++inputs_tries_ > inputs_tries_max)
+    return end(error(errc::lost, "the job's input is damaged in " +
+                                     context_.machine.disk().describe("") +
+                                     ", and no other peer gives it; restore the folder from a copy, "
+                                     "or remove it to give the job up"));
+  restorer_.fetch_inputs(std::move(others), who_.spec.inputs, [this](const result<>& fetched) {
+    inputs_whole_ = fetched.ok();
+    // The others are perhaps only being started.
+    inputs_timer_.after(std::chrono::seconds(fetched.ok() ? 0 : 1), [this] { mend_inputs(); });
+  });
 }
 
 P2PDVM_DECL void job::roll_back_own() {
@@ -219,20 +241,29 @@ P2PDVM_DECL void job::maintain_keepers() {
   }
 }
 
-P2PDVM_DECL void job::on_no_majority(const std::vector<node_id>& silent) {
+P2PDVM_DECL void job::on_no_majority(const std::vector<node_id>& silent, std::size_t asked) {
   for (const checkpoint::member& m : record().members) {
     if (m.live() && m.node != self()) record_is_old(m.node);  // keepers may have been replaced
   }
+  if (asked == 1 && silent.front() == self()) return;  // `on_keeper_failed` has told
   if (std::exchange(no_majority_, true)) return;
   event e;
-  e.text = std::to_string(silent.size()) + " of " + std::to_string(record().keepers.size()) +
-           " keepers of the job record do not answer; the job waits until a majority is back";
+  e.text = std::to_string(silent.size()) + " of " + std::to_string(asked) +
+           " keepers of the job record do not answer; the job waits until a majority is back: "
+           "start the missing peers again with --resume, or stop with Ctrl-C and go on later "
+           "with --resume";
   tell(event_kind::no_majority, std::move(e));
+  // There will be no last checkpoint, and nobody to give anything to.
+  if (leaving_ || patient_until_ == time_point_never) owner_.on_left();
 }
 
 P2PDVM_DECL void job::on_keeper_failed(const error& why) {
+  warn("this peer does not keep the job record for now: " + why.message());
+}
+
+P2PDVM_DECL void job::warn(std::string text) {
   event e;
-  e.text = "this peer can no longer keep the job record: " + why.message();
+  e.text = std::move(text);
   tell(event_kind::warning, std::move(e));
 }
 
@@ -259,6 +290,7 @@ P2PDVM_DECL void job::begin_incarnation() {
     tell(event_kind::recovering, std::move(e));
   }
   commit_timer_.cancel();
+  abandon_timer_.cancel();
   std::vector<rank_number> old;
   for (const auto& [rank, runner] : runners_) old.push_back(rank);
   for (const rank_number rank : old) retire(rank);
@@ -314,7 +346,7 @@ P2PDVM_DECL void job::want_rank(rank_number rank) {
 }
 
 P2PDVM_DECL void job::start_ranks() {
-  if (!may_start_) return;
+  if (!may_start_ || !inputs_whole_) return;
   std::vector<rank_number> started;
   for (const rank_number rank : std::vector<rank_number>(wanted_.begin(), wanted_.end())) {
     const auto found = found_.find(rank);
@@ -527,7 +559,10 @@ P2PDVM_DECL void job::on_store_message(const node_id& from, const store::store_m
 
 P2PDVM_DECL void job::fetch_inputs(const node_id& from, std::function<void(result<>)> done) {
   awaiting_inputs_ = from;
-  restorer_.fetch_inputs(from, who_.spec.inputs, std::move(done));
+  const messaging::contact* who = context_.exchange == nullptr ? nullptr : context_.exchange->find(from);
+  if (who == nullptr) return done(error(errc::unreachable));
+  restorer_.fetch_inputs({{from, who->key, "the peer that answered", 1}}, who_.spec.inputs,
+                         std::move(done));
 }
 
 // --- who lives ---

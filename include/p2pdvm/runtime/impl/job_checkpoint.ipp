@@ -157,6 +157,7 @@ P2PDVM_DECL void job::act(checkpoint::cut_action::released& a) {
 
 P2PDVM_DECL void job::act(checkpoint::cut_action::committed& a) {
   commit_latency_ = std::max(clock_now() - cut_at_, commit_latency_ / 2);
+  abandon_delay_ = abandon_delay_min;
   event e;
   e.epoch = a.epoch;
   e.count = store_.replicas();
@@ -219,8 +220,33 @@ P2PDVM_DECL void job::drained(rank_number rank, epoch_number epoch, const drain_
 }
 
 P2PDVM_DECL void job::drain_failed(rank_number rank, epoch_number epoch, const error& why) {
-  must_abandon(epoch, "the snapshot of rank " + std::to_string(rank.value()) +
-                          " cannot be stored: " + why.message());
+  if (end_unsaved(epoch, why)) return;
+  if (abandon_timer_.armed() && abandon_epoch_ == epoch) return;
+  abandon_epoch_ = epoch;
+  // After the end, and for a leaving peer, the next try follows at once: not in a tight loop.
+  abandon_timer_.after(abandon_delay_, [this, epoch, text = "the snapshot of rank " +
+                                                            std::to_string(rank.value()) +
+                                                            " cannot be stored: " + why.message()] {
+    abandon_delay_ = std::min(abandon_delay_ * 2, abandon_delay_max);
+    must_abandon(epoch, text);
+  });
+}
+
+/// The last peer of a job whose ranks have all returned has the results, even where it cannot
+/// store them.
+P2PDVM_DECL bool job::end_unsaved(epoch_number epoch, const error& why) {
+  const bool last = is_member() && record().live_count() == 1;
+  if (!last || runners_.size() != record().ranks) return false;
+  std::map<rank_number, std::shared_ptr<const peal::snapshot>> whole;
+  for (const auto& [rank, runner] : runners_) {
+    auto snapshot = store_.drained(rank, epoch);
+    if (!runner->rank().finished() || snapshot == nullptr) return false;
+    whole[rank] = std::move(snapshot);
+  }
+  warn("the results are only given, not kept: " + why.message());
+  results_ = std::move(whole);
+  results_complete();
+  return true;
 }
 
 P2PDVM_DECL void job::disk_noticed(const store::disk_notice& notice) {
@@ -231,6 +257,7 @@ P2PDVM_DECL void job::disk_noticed(const store::disk_notice& notice) {
     e.text = "this peer keeps no new pieces of checkpoints until it can again: " + notice.text;
     return tell(event_kind::warning, std::move(e));
   }
+  damage_seen_ = damage_seen_ || notice.what == kind::damaged;
   e.count = 1;
   tell(notice.what == kind::healed ? event_kind::healed : event_kind::damaged, std::move(e));
 }
@@ -278,6 +305,7 @@ P2PDVM_DECL void job::leave() {
   tell(event_kind::leaving);
   if (!barrier_ || record().state != checkpoint::job_state::running || !is_member())
     return owner_.on_left();
+  if (no_majority_) return owner_.on_left();  // nobody can be given anything
   wish_to_leave();
 }
 
@@ -350,7 +378,12 @@ P2PDVM_DECL void job::restored(rank_number rank, epoch_number epoch,
 
 P2PDVM_DECL void job::restore_failed(rank_number rank, epoch_number epoch, const error& why) {
   const std::string sentence = "checkpoint " + std::to_string(epoch.value()) + " of rank " +
-                               std::to_string(rank.value()) + " cannot be read: " + why.message();
+                               std::to_string(rank.value()) + " cannot be read: " +
+                               (alone_and_damaged()
+                                    ? "it is damaged in " + context_.machine.disk().describe("") +
+                                          ", and no other peer has a copy; restore the folder from "
+                                          "a copy, or remove it to give the job up"
+                                    : why.message());
   if (record().state == checkpoint::job_state::done) return end(error(errc::lost, sentence));
   fail(sentence);
 }

@@ -27,7 +27,22 @@ std::optional<T> value_of(store::chunk_log& log, std::string_view name) {
 
 }  // namespace detail
 
+/// A value that is not there may have been lost, too.
+P2PDVM_DECL bool job_folder::damaged(const result<byte_vector>& value) const {
+  return !value.ok() && (log_.damage_found() || value.error().code() != errc::not_found);
+}
+
+P2PDVM_DECL error job_folder::damage() const {
+  return error(errc::corrupted,
+               "what " + name() + " holds of a job is damaged; restore the folder from a copy, or "
+               "remove it: where other peers of the job live, they go on without this one, and it "
+               "can join again");
+}
+
 P2PDVM_DECL result<> job_folder::vacant() const {
+  for (const auto name : {detail::spec_name, record_keeper::record_name}) {
+    if (damaged(log_.get_value(name))) return damage();
+  }
   const auto spec = detail::value_of<job_spec>(log_, detail::spec_name);
   const auto update = detail::value_of<record_update>(log_, record_keeper::record_name);
   if (!spec || !update || !spec->fits(update->record) ||
@@ -47,26 +62,33 @@ P2PDVM_DECL std::optional<job_id> job_folder::job() const {
   return spec->id;
 }
 
+P2PDVM_DECL bool job_folder::lists(const node_id& peer) const {
+  const auto saved = log_.get_value(record_keeper::record_name);
+  if (!saved.ok()) return damaged(saved);  // then `load` says so
+  const auto update = wire::decode<record_update>(*saved);
+  return !update.ok() || update->record.find(peer) != nullptr;
+}
+
 P2PDVM_DECL result<job_folder::kept_job> job_folder::load(const std::string& program,
                                                           const crypto::identity& self) const {
   auto spec_bytes = log_.get_value(detail::spec_name);
   auto secret = log_.get_value(detail::secret_name);
   auto saved = log_.get_value(record_keeper::record_name);
   auto promises = log_.get_value(record_keeper::acceptor_name);
+  // Above all, a keeper that forgot what it promised must not promise again.
+  for (const auto* value : {&spec_bytes, &secret, &saved, &promises}) {
+    if (damaged(*value)) return damage();
+  }
   if (!spec_bytes.ok() || !secret.ok())
     return error(errc::not_found, name() + " holds no job to resume; start one without --resume");
-  const auto damaged = [this] {
-    return error(errc::corrupted, name() + " holds a damaged job; its other peers can go on without "
-                                           "this one: remove the folder and join again");
-  };
   auto spec = wire::decode<job_spec>(*spec_bytes);
-  if (!spec.ok() || secret->size() != crypto::secret_key::size) return damaged();
+  if (!spec.ok() || secret->size() != crypto::secret_key::size) return damage();
   if (spec->program != program)
     return error(errc::wrong_job, name() + " holds a job of the program '" + spec->program +
                                       "', not of '" + program +
                                       "'; choose another folder with --data");
   auto newest = saved.ok() ? wire::decode<record_update>(*saved) : result<record_update>(saved.error());
-  if (saved.ok() && !newest.ok()) return damaged();
+  if (saved.ok() && !newest.ok()) return damage();
   if (!saved.ok() || !spec->fits(newest->record))
     return error(errc::not_found, name() + " holds a job that never began; start it again without "
                                            "--resume");

@@ -48,7 +48,8 @@ class local_parent {
     int pipe = -1;
     byte_vector pending;
     int status = 0;
-    bool running = false, ended = false;
+    bool running = false, started = false, ended = false;
+    std::string failure;
   };
 
   void open_signals() {
@@ -174,8 +175,26 @@ class local_parent {
   void on_event(std::size_t k, const event& e) {
     report_.on_event(e, static_cast<int>(k));
     children_[k].ended |= e.kind == event_kind::done;
-    // The one that makes the job could not: nobody else has anything to wait for.
-    if (e.kind == event_kind::failed && k == 0 && !others_started_) others_started_ = true;
+    children_[k].started |= e.kind == event_kind::started;
+    started_ |= e.kind == event_kind::started;
+    if (e.kind != event_kind::failed) return;
+    children_[k].failure = e.text;
+    if (!children_[k].started) report_.say(fmt::format("peer {} stops: {}", k, e.text));
+    if (started_ || how_.resume) return;
+    // The job waits for all of them, so it will never start.
+    others_started_ = true;
+    for (const child& c : children_) {
+      if (c.running) ::kill(c.pid, SIGTERM);
+    }
+  }
+
+  /// What the run failed of, if it did: a peer that gave up does not matter once others are done,
+  /// unless it was done itself and could not write what it should.
+  std::string failure(bool done) const {
+    for (const child& c : children_) {
+      if (!c.failure.empty() && (!done || c.ended)) return c.failure;
+    }
+    return {};
   }
 
   void reap() {
@@ -201,12 +220,17 @@ class local_parent {
     report_.finish();
     bool done = false;
     for (const child& c : children_) done |= c.ended;
+    for (std::size_t k = 0; k < children_.size(); ++k) {
+      const child& c = children_[k];
+      if (done && c.started && !c.ended && !c.failure.empty())
+        report_.say(fmt::format("peer {} stopped before: {}", k, c.failure));
+    }
     if (report_.digests_differ()) {
       fmt::print(stderr, "{}: the peers ended with different results: this is a bug in p2pdvm\n", program_.name());
       return 1;
     }
-    if (!report_.failure().empty()) {
-      fmt::print(stderr, "{}: {}\n", program_.name(), report_.failure());
+    if (const std::string why = failure(done); !why.empty()) {
+      fmt::print(stderr, "{}: {}\n", program_.name(), why);
       return 1;
     }
     if (stopping_ && !done) {
@@ -231,7 +255,7 @@ class local_parent {
   std::string folder_;
   std::vector<child> children_;
   int signals_ = -1;
-  bool others_started_ = false, stopping_ = false;
+  bool others_started_ = false, started_ = false, stopping_ = false;
 };
 
 }  // namespace detail

@@ -260,7 +260,7 @@ P2PDVM_DECL int run_peer(const peal::program& program, const command_line& how) 
       if (ec) return;
       if (std::exchange(stopped, true)) ::_exit(130);
       // Alone, or told to by the parent of `--local`: the whole job stops here.
-      if (which == SIGTERM || how.local_index >= 0 || !setting.listen) {
+      if (which == SIGTERM || how.local_index >= 0 || p->swarm() == nullptr) {
         p->stop();
       } else {
         p->leave();

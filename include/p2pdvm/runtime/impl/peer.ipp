@@ -63,14 +63,16 @@ P2PDVM_DECL result<> peer::open() {
   }
   context_.emplace(peer_context{machine_, ranks_, token_, *log_, *identity_, program_, setting_,
                                 exchange_.get(), call_.event});
-  if (exchange_) {
-    event e;
-    e.kind = event_kind::listening;
-    e.node = identity_->id();
-    e.text = exchange_->local().text();
-    context_->tell(std::move(e));
-  }
+  if (exchange_) tell_listening();
   return {};
+}
+
+P2PDVM_DECL void peer::tell_listening() {
+  event e;
+  e.kind = event_kind::listening;
+  e.node = identity_->id();
+  e.text = exchange_->local().text();
+  context_->tell(std::move(e));
 }
 
 P2PDVM_DECL result<> peer::open_identity() {
@@ -194,8 +196,22 @@ P2PDVM_DECL result<> peer::resume() {
   P2PDVM_ASSERT(job_ == nullptr);
   auto kept = folder_->load(program_.name(), *identity_);
   if (!kept.ok()) return kept.error();
+  const checkpoint::job_record& record = kept->newest.record;
+  // A job of several peers needs the network, where none was asked for too.
+  if (!exchange_ && kept->who.spec.peers > 1) {
+    setting_.listen = address::v4(0, 0, 0, 0, 0);
+    if (auto r = open_network(); !r.ok()) return r;
+    context_->exchange = exchange_.get();
+    tell_listening();
+  }
+  const bool away = record.state != checkpoint::job_state::done && !record.is_live(identity_->id());
+  if (away && (!exchange_ || record.find(identity_->id()) == nullptr))
+    return error(errc::authentication,
+                 "the identity in " + machine_.disk().describe("identity") + " has no part in the job "
+                 "kept there; put the job's own identity back, or remove the folder and join again");
   begin(std::move(kept->who), std::move(kept->newest), std::move(kept->acceptor));
   job_->begin_resumed();
+  if (away) on_evicted();  // it stopped before it could come back
   maybe_start();
   return {};
 }
@@ -226,9 +242,11 @@ P2PDVM_DECL result<> peer::join(const ticket& with) {
   if (auto r = with.check(machine_.clock().wall()); !r.ok()) return r;
   if (!equal(with.swarm.bytes(), setting_.swarm.bytes()))
     return error(errc::wrong_job, "this ticket is for another swarm than this program's");
-  if (const auto kept = folder_->job()) {
-    if (*kept == with.job) return resume();
-    if (auto r = folder_->vacant(); !r.ok()) return r;
+  const auto kept = folder_->job();
+  if (kept == with.job) {
+    if (folder_->lists(identity_->id())) return resume();
+  } else if (auto r = folder_->vacant(); !r.ok()) {
+    return r;
   }
   joiner_owner& owner = *this;
   joining_.emplace(owner, machine_.clock(), with);
@@ -561,6 +579,7 @@ P2PDVM_DECL void peer::stop() {
   if (!job_ || ended_ || job_->record().state != checkpoint::job_state::running) return on_left();
   stop_at_ = job_->record().committed.epoch;
   job_->hold_still();
+  if (job_->lacks_majority()) return on_left();  // there will be no last checkpoint
   job_->wish();
   linger_timer_.after(std::chrono::seconds(5), [this] { call_.may_go(); });
 }

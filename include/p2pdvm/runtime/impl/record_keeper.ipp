@@ -2,6 +2,7 @@
 
 #include <p2pdvm/runtime/record_keeper.hpp>
 
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -42,27 +43,33 @@ P2PDVM_DECL void record_keeper::propose(checkpoint::proposer::transition change,
 
 P2PDVM_DECL void record_keeper::on_request(const node_id& from,
                                            const checkpoint::register_request& request) {
-  if (acceptor_failed_) return;
   carry_out(from, acceptor_->on_request(from, request));
 }
 
 P2PDVM_DECL void record_keeper::carry_out(const node_id& from,
                                           checkpoint::acceptor::outcome outcome) {
-  if (!outcome.persist) {
-    if (outcome.reply) reply(from, std::move(*outcome.reply));
-    return;
-  }
-  const auto failed = [this](const error& why) {
-    if (std::exchange(acceptor_failed_, true)) return;
-    owner_.on_keeper_failed(why);
-  };
-  const auto put = log_.put_value(acceptor_name, *outcome.persist);
-  if (!put.ok()) return failed(put.error());
-  log_.sync([this, alive = alive_, from, failed, answer = std::move(outcome.reply)](result<> synced) {
+  if (outcome.persist) ++changes_;
+  if (!outcome.reply) return;
+  // A repeated request changes nothing, but what it asks for may not be durable yet, or the disk
+  // refused it. A refusal promises nothing.
+  const bool refuses = std::holds_alternative<checkpoint::refused_reply>(*outcome.reply);
+  if (refuses || durable_ == changes_) return reply(from, std::move(*outcome.reply));
+  const auto put = log_.put_value(acceptor_name, acceptor_->persistent());
+  if (!put.ok()) return disk_failed(put.error());
+  log_.sync([this, alive = alive_, from, now = changes_,
+             answer = std::move(*outcome.reply)](result<> synced) {
     if (!*alive) return;
-    if (!synced.ok()) return failed(synced.error());
-    if (answer && !acceptor_failed_) reply(from, *answer);
+    if (!synced.ok()) return disk_failed(synced.error());
+    disk_failed_ = false;
+    durable_ = std::max(durable_, now);
+    reply(from, answer);
   });
+}
+
+/// No reply is given for what is not durable, so the others see a keeper that is silent, and one
+/// that is back once there is space again.
+P2PDVM_DECL void record_keeper::disk_failed(const error& why) {
+  if (!std::exchange(disk_failed_, true)) owner_.on_keeper_failed(why);
 }
 
 P2PDVM_DECL void record_keeper::reply(const node_id& to, checkpoint::register_reply answer) {
@@ -121,7 +128,7 @@ P2PDVM_DECL void record_keeper::pump_once() {
     } else if (const auto* rejected = std::get_if<checkpoint::rejected_event>(&event)) {
       if (auto write = writes_.extract(rejected->operation)) write.mapped()(rejected->why);
     } else if (const auto* silent = std::get_if<checkpoint::no_majority_event>(&event)) {
-      owner_.on_no_majority(silent->silent);
+      owner_.on_no_majority(silent->silent, silent->asked);
     }
   }
 }
@@ -132,7 +139,7 @@ P2PDVM_DECL void record_keeper::adopted() {
   const auto previous = std::exchange(last_, newest);
   // Not synced: a keeper's own promise is what must be durable; this only helps to resume.
   const auto put = log_.put_value(record_name, wire::encode(update()));
-  if (!put.ok()) owner_.on_keeper_failed(put.error());
+  if (!put.ok()) disk_failed(put.error());
   owner_.on_record(*previous);
 }
 

@@ -84,6 +84,9 @@ P2PDVM_DECL void reporter::on_event(const event& e, int peer) {
     std::fflush(stdout);
     return;
   }
+  // What comes and goes is told each time, and each warning.
+  if (e.kind == event_kind::no_majority) forget(event_kind::majority_again);
+  if (e.kind == event_kind::majority_again) forget(event_kind::no_majority);
   const auto key = std::make_tuple(e.kind, e.incarnation, e.epoch,
                                    e.rank ? std::int64_t{e.rank->value()} : e.kind == event_kind::waiting_peers ? static_cast<std::int64_t>(e.count) : -1,
                                    e.node.value_or(node_id()),
@@ -91,6 +94,10 @@ P2PDVM_DECL void reporter::on_event(const event& e, int peer) {
   auto text = sentence(e, peer);
   if (!text || !told_.insert(key).second) return;
   say(*text);
+}
+
+P2PDVM_DECL void reporter::forget(event_kind kind) {
+  std::erase_if(told_, [kind](const auto& key) { return std::get<0>(key) == kind; });
 }
 
 P2PDVM_DECL std::optional<std::string> reporter::sentence(const event& e, int peer) {
@@ -105,6 +112,7 @@ P2PDVM_DECL std::optional<std::string> reporter::sentence(const event& e, int pe
       // In an undisturbed run one line in five seconds is enough.
       if (last_committed_at_ >= 0 && at - last_committed_at_ < 5) return std::nullopt;
       last_committed_at_ = at;
+      if (e.count == 0) return fmt::format("checkpoint {} committed", e.epoch.value());
       return fmt::format("checkpoint {} committed {} after it was taken, {} cop{} of each piece",
                          e.epoch.value(), detail::human_time(e.seconds), e.count, e.count == 1 ? "y" : "ies");
     }
@@ -125,7 +133,7 @@ P2PDVM_DECL std::optional<std::string> reporter::sentence(const event& e, int pe
     case event_kind::recovered:
       return fmt::format("recovered: all ranks run again, {} after the decision to go back", detail::human_time(e.seconds));
     case event_kind::moved: return fmt::format("  rank {} moves to {}", e.rank->value(), name(e.node));
-    case event_kind::leaving: return std::string("leaving: ranks are handed over at a last checkpoint");
+    case event_kind::leaving: return std::string("leaving: ranks are handed over at a last checkpoint; Ctrl-C again stops at once");
     case event_kind::left: return fmt::format("{} has left", name(e.node));
     case event_kind::no_majority: return e.text;
     case event_kind::majority_again: return std::string("a majority of keepers answers again");

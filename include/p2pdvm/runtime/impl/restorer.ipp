@@ -88,7 +88,7 @@ P2PDVM_DECL void restorer::look_after_all() {
   arm();
 }
 
-P2PDVM_DECL void restorer::fetch_inputs(const node_id& from,
+P2PDVM_DECL void restorer::fetch_inputs(std::vector<store::member> from,
                                         const std::map<std::string, job_input>& inputs,
                                         std::function<void(result<>)> done) {
   inputs_.emplace();
@@ -98,13 +98,12 @@ P2PDVM_DECL void restorer::fetch_inputs(const node_id& from,
   for (const auto& [name, input] : inputs) {
     for (const chunk_id& id : input.chunks) {
       if (!seen.insert(id).second) continue;
-      chunks.push_back({id, static_cast<std::uint32_t>(limits::chunk_bytes_large), 0});
       inputs_->all.push_back(id);
+      if (!context_.log.contains(id))
+        chunks.push_back({id, static_cast<std::uint32_t>(limits::chunk_bytes_large), 0});
     }
   }
-  const messaging::contact* who = context_.exchange == nullptr ? nullptr : context_.exchange->find(from);
-  if (who == nullptr) return inputs_->done(error(errc::unreachable));
-  inputs_->fetcher = fetch(rank_number(), std::move(chunks), {{from, who->key, "the peer that answered", 1}},
+  inputs_->fetcher = fetch(rank_number(), std::move(chunks), std::move(from),
                            [this](const chunk_id& id, payload plain) {
                              const auto put = context_.log.put(id, codec_.seal(id, plain.view()));
                              if (!put.ok()) inputs_->trouble = put.error();

@@ -141,6 +141,11 @@ P2PDVM_DECL void snapshot_store::look_after(rank_number rank, drain& d) {
   d.replicator.reset();
   if (!finished.ok()) return owner_.drain_failed(rank, d.epoch, finished.error());
   const store::replication_outcome& good = *finished;
+  if (good.replicas == 0) {
+    std::string text = "no peer can keep a copy of it";
+    if (!good.troubles.empty()) text += " (" + good.troubles.front() + ")";
+    return owner_.drain_failed(rank, d.epoch, error(errc::no_space, std::move(text)));
+  }
   seal_proof proof;
   proof.replicas = good.replicas;
   proof.receipts = good.receipts;
@@ -253,6 +258,12 @@ P2PDVM_DECL std::shared_ptr<const peal::snapshot> snapshot_store::kept(rank_numb
   return found == snapshots->second.end() ? nullptr : found->second;
 }
 
+P2PDVM_DECL std::shared_ptr<const peal::snapshot> snapshot_store::drained(
+    rank_number rank, epoch_number epoch) const {
+  const auto found = drains_.find(rank);
+  return found == drains_.end() || found->second.epoch != epoch ? nullptr : found->second.whole;
+}
+
 P2PDVM_DECL bool snapshot_store::sufficient(const store::pin& snapshot, rank_number rank,
                                             byte_view bytes) const {
   const auto proof = wire::decode<seal_proof>(bytes);
@@ -274,6 +285,20 @@ P2PDVM_DECL bool snapshot_store::sufficient(const store::pin& snapshot, rank_num
     if (domains.size() < needed) return false;
   }
   return true;
+}
+
+P2PDVM_DECL bool snapshot_store::has_inputs(const std::map<std::string, job_input>& inputs) {
+  bool all = true;
+  for (const auto& [name, input] : inputs) {
+    for (const chunk_id& id : input.chunks) {
+      const auto sealed = context_.log.get(id);
+      if (sealed.ok()) continue;
+      all = false;
+      if (sealed.error().code() == errc::corrupted)
+        owner_.disk_noticed({store::disk_notice::kind::damaged, sealed.error().message()});
+    }
+  }
+  return all;
 }
 
 P2PDVM_DECL result<byte_vector> snapshot_store::read_input(const job_input& input) {

@@ -127,6 +127,7 @@ P2PDVM_DECL void holder::on_durable(std::uint64_t ticket, const result<>& synced
   waiting_receipt w = std::move(found->second);
   waiting_.erase(found);
   if (!synced) {
+    note_put(synced);
     refuse(w.to, w.unsigned_form, synced.error().message());
     return;
   }

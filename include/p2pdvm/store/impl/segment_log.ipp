@@ -74,7 +74,10 @@ P2PDVM_DECL result<> segment_log::claim_space(std::uint64_t bytes, need who) {
                                      " bytes; raise the quota or let old checkpoints go");
   }
   if (who == need::ordinary && !reserve_full_ && (reserve_refused_ || !restore_reserve())) {
-    return fail(error(errc::no_space), "store data");
+    return error(errc::no_space,
+                 "cannot store data: the disk of " + disk_.describe(folder_) + " is full but for the " +
+                     std::to_string(options_.reserve_bytes >> 20) +
+                     " MiB that are kept to clean up; free some space there or use another --data");
   }
   return {};
 }
