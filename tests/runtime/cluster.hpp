@@ -105,14 +105,15 @@ class observed_cluster {
     for (std::size_t i = 0; i < cluster_->size(); ++i) {
       if (crashed.contains(i)) continue;
       const auto& outcome = cluster_->outcome(i);
-      const bool member = std::any_of(events_.begin(), events_.end(), [i](const seen& s) {
-        return s.peer == i && s.what.kind == event_kind::started;
-      });
       if (!outcome) {
+        const bool member = std::any_of(events_.begin(), events_.end(), [i](const seen& s) {
+          return s.peer == i && s.what.kind == event_kind::started;
+        });
         if (member && !left.contains(i)) all.insert(fmt::format("peer {} has no end", i));
       } else if (outcome->ok()) {
         all.insert(runtime::digest_of(**outcome).hex());
-      } else if (member || outcome->error().code() != errc::refused) {
+      } else if (outcome->error().code() != errc::refused &&
+                 outcome->error().code() != errc::unreachable) {
         all.insert("peer " + std::to_string(i) + ": " + outcome->error().message());
       }
     }

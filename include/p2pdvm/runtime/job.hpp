@@ -194,6 +194,7 @@ class job final : private record_owner,
   void evict_lost();
   void wish_to_leave();
   void move_away();
+  void look_for_missing();
   void finish_job();
   void results_complete();
   [[nodiscard]] bool end_unsaved(epoch_number epoch, const error& why);
@@ -218,6 +219,11 @@ class job final : private record_owner,
   std::vector<std::unique_ptr<rank_runner>> retiring_;  ///< cancelled; their frames still unwind
   std::set<rank_number> wanted_;                        ///< to be started here
   std::map<rank_number, std::shared_ptr<const peal::snapshot>> found_;  ///< for `wanted_`
+  std::set<rank_number> missing_;  ///< of `wanted_`: nobody who is here has the whole snapshot
+  epoch_number missing_told_;
+  static constexpr duration missing_delay_min = std::chrono::seconds(1);
+  static constexpr duration missing_delay_max = std::chrono::seconds(30);
+  duration missing_delay_ = missing_delay_min;
   std::map<std::string, payload> inputs_;
   bool inputs_whole_ = true;  ///< else no rank starts here
   static constexpr int inputs_tries_max = 60;
@@ -235,7 +241,7 @@ class job final : private record_owner,
   bool evicting_ = false;  ///< an eviction is being written
   time_point patient_until_{};  ///< nobody is evicted before
   host::timer policy_timer_, commit_timer_, detector_timer_, eviction_timer_, sweep_timer_,
-      abandon_timer_, inputs_timer_;
+      abandon_timer_, inputs_timer_, missing_timer_;
   static constexpr duration abandon_delay_min = std::chrono::seconds(1);
   static constexpr duration abandon_delay_max = std::chrono::seconds(16);
   duration abandon_delay_ = abandon_delay_min;  ///< doubles while nobody can keep a snapshot

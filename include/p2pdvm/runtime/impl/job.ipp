@@ -58,7 +58,8 @@ P2PDVM_DECL job::job(job_owner& owner, peer_context& context, job_identity who,
       eviction_timer_(context.machine.clock()),
       sweep_timer_(context.machine.clock()),
       abandon_timer_(context.machine.clock()),
-      inputs_timer_(context.machine.clock()) {
+      inputs_timer_(context.machine.clock()),
+      missing_timer_(context.machine.clock()) {
   const auto& every = context.setting.checkpoint_interval;
   if (!every) {
     policy_ = std::make_unique<checkpoint::adaptive_policy>();
@@ -181,6 +182,7 @@ P2PDVM_DECL void job::note_members(const checkpoint::job_record& previous) {
   store_.set_members(holders(), who_.spec.replicas);
   store_.follow(record());
   restorer_.set_members(holders());
+  if (!missing_.empty()) missing_timer_.after(missing_delay_min, [this] { look_for_missing(); });
   if (context_.exchange != nullptr) {
     detector_.set_members(now, is_member() ? live : std::vector<node_id>());
     arm_detector();
@@ -298,6 +300,9 @@ P2PDVM_DECL void job::begin_incarnation() {
   restorer_.cancel_all();
   wanted_.clear();
   found_.clear();
+  missing_.clear();
+  missing_timer_.cancel();
+  missing_delay_ = missing_delay_min;
   may_start_ = false;
   if (record().incarnation == lost_incarnation_) return;
   for (const rank_number rank : record().ranks_of(self())) want_rank(rank);

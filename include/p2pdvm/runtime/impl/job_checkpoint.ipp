@@ -384,8 +384,24 @@ P2PDVM_DECL void job::restore_failed(rank_number rank, epoch_number epoch, const
                                           ", and no other peer has a copy; restore the folder from "
                                           "a copy, or remove it to give the job up"
                                     : why.message());
-  if (record().state == checkpoint::job_state::done) return end(error(errc::lost, sentence));
-  fail(sentence);
+  const bool final = record().state == checkpoint::job_state::done;
+  if (why.code() != errc::lost || alone_and_damaged())
+    return final ? end(error(errc::lost, sentence)) : fail(sentence);
+  // Those who have the copies may only be away.
+  if (std::exchange(missing_told_, epoch) != epoch)
+    warn(sentence + "; the job waits for the peers that have copies of it: start them again with "
+                    "--resume");
+  missing_.insert(rank);
+  if (missing_timer_.armed()) return;
+  missing_timer_.after(missing_delay_, [this] { look_for_missing(); });
+  missing_delay_ = std::min(missing_delay_ * 2, missing_delay_max);
+}
+
+P2PDVM_DECL void job::look_for_missing() {
+  missing_timer_.cancel();
+  const auto& base = record().committed;
+  for (const rank_number rank : std::exchange(missing_, {}))
+    restorer_.start(rank, base.epoch, base.manifests[rank.value()]);
 }
 
 P2PDVM_DECL void job::finish_job() {
