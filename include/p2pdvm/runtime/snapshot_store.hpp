@@ -127,6 +127,7 @@ class snapshot_store {
   std::map<rank_number, store::replica_map> known_;
   std::map<rank_number, drain> drains_;
   std::map<rank_number, std::map<epoch_number, std::shared_ptr<const peal::snapshot>>> kept_;
+  epoch_number committed_;
   std::vector<std::pair<node_id, store::store_message>> outbox_;
   host::timer timer_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -52,9 +52,15 @@ P2PDVM_DECL void snapshot_store::set_members(std::vector<store::member> members,
                                              unsigned replicas) {
   members_ = std::move(members);
   replicas_ = replicas;
+  // Among other members, and failure domains, what was stored may be too little.
+  for (auto& [rank, d] : drains_) {
+    const store::pin snapshot{job_, d.incarnation, d.epoch};
+    if (d.outcome && !sufficient(snapshot, rank, d.outcome->receipts)) replicate(rank, d);
+  }
 }
 
 P2PDVM_DECL void snapshot_store::follow(const checkpoint::job_record& record) {
+  committed_ = record.committed.epoch;
   holder_.follow(job_, record.committed.epoch, record.previous.epoch, record.floor);
 }
 
@@ -229,6 +235,9 @@ P2PDVM_DECL void snapshot_store::on_member_reset(const node_id& node) {
 
 P2PDVM_DECL void snapshot_store::drop(epoch_number epoch) {
   std::erase_if(drains_, [&](const auto& entry) { return entry.second.epoch <= epoch; });
+  for (auto& [rank, snapshots] : kept_) {
+    std::erase_if(snapshots, [&](const auto& s) { return s.first <= epoch && s.first > committed_; });
+  }
   arm();
 }
 
