@@ -2,6 +2,30 @@
 
 #include <sys/stat.h>
 
+#if defined(__linux__)
+#include <dirent.h>
+#include <dlfcn.h>
+
+#include <cerrno>
+
+namespace {
+
+int entries_until_failure = -1;  ///< negative: none fails
+
+}  // namespace
+
+/// Stands before the system's, so that reading a folder can fail in the middle.
+extern "C" dirent* readdir(DIR* folder) {
+  if (entries_until_failure == 0) {
+    errno = EIO;
+    return nullptr;
+  }
+  if (entries_until_failure > 0) --entries_until_failure;
+  static const auto next = reinterpret_cast<dirent* (*)(DIR*)>(::dlsym(RTLD_NEXT, "readdir"));
+  return next(folder);
+}
+#endif
+
 using namespace p2pdvm;
 
 namespace {
@@ -49,6 +73,22 @@ TEMPLATE_TEST_CASE("files are written, read, resized and synced", "", worlds::na
 }
 
 #if defined(__linux__)
+TEST_CASE("a folder that cannot be read to its end is an error, not a shorter folder") {
+  worlds::native_world world;
+  host::disk& disk = world.first().disk();
+  for (const char* name : {"store/a", "store/b", "store/c"})
+    REQUIRE(disk.replace(name, text("x")).ok());
+  for (entries_until_failure = 0; entries_until_failure < 6;) {
+    const int left = entries_until_failure;
+    const auto listed = disk.list("store");
+    REQUIRE_FALSE(listed.ok());
+    CHECK(listed.error().message().find("listing ") != std::string::npos);
+    entries_until_failure = left + 1;
+  }
+  entries_until_failure = -1;
+  CHECK((*disk.list("store")).size() == 3);
+}
+
 TEST_CASE("what the medium cannot read any more is told from what may be better next time") {
   asio::io_context io;
   native::disk system(io, "/proc/self");

@@ -164,11 +164,31 @@ TEST_CASE("a forgotten peer never sees a counter again, and the cache stays boun
   CHECK(a.peers() == 2);
 }
 
+TEST_CASE("what was sent to an earlier process of the receiver is not current in the next") {
+  datagram_sealer a = at_alice();
+  datagram_sealer before = at_bob(1);
+  datagram_sealer after = at_bob(2);
+  const byte_vector unbound = sealed(a, bob, "x");
+  a.confirm(bob.key(), 1);
+  before.confirm(alice.key(), 11);
+  const byte_vector old = sealed(a, bob, "x");
+  CHECK(before.open(old)->current);
+  CHECK_FALSE(before.open(unbound)->current);  // who was met has met us
+  CHECK(after.open(unbound)->current);         // not met yet: all that there is
+  CHECK_FALSE(after.open(old)->current);
+  after.confirm(alice.key(), 11);
+  CHECK_FALSE(after.open(sealed(a, bob, "x"))->current);  // it does not know yet
+  a.confirm(bob.key(), 2);
+  CHECK(after.open(sealed(a, bob, "x"))->current);
+  CHECK_FALSE(before.open(sealed(a, bob, "x"))->current);
+}
+
 TEST_CASE("only datagrams of the confirmed process are current, and none of them comes twice") {
   datagram_sealer b = at_bob();
   datagram_sealer first = at_alice(1);
   datagram_sealer second = at_alice(2);
   datagram_sealer third = at_alice(3);
+  for (datagram_sealer* a : {&first, &second, &third}) a->confirm(bob.key(), 22);
   const auto current = [&](const byte_vector& datagram) {
     auto opened = b.open(datagram);
     REQUIRE(opened.ok());

@@ -204,8 +204,8 @@ class disk::open_file final : public host::file {
   }
   result<std::size_t> read(std::uint64_t offset, byte_span into) override {
     if (disk_.fails()) return broken(disk_.fail_code);
-    const auto& lost = disk_.lost;
-    if (lost && lost->path == path_ && offset < lost->end && lost->begin < offset + into.size()) {
+    const auto& gone = disk_.lost;
+    if (gone && gone->path == path_ && offset < gone->end && gone->begin < offset + into.size()) {
       return broken(errc::corrupted);
     }
     if (offset >= node_->now.size()) return std::size_t{0};

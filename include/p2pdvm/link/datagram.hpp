@@ -6,7 +6,8 @@
 /// that travel this way must be harmless when repeated, or be taken only when `current`.
 ///
 /// On the wire: kind (1 byte), first 8 bytes of the sender's node id, its instance, the counter
-/// (8 bytes each), its public key unless the receiver is believed to know it, sealed bytes.
+/// (8 bytes each), its public key unless the receiver is believed to know it, sealed bytes: the
+/// receiver's instance as far as it was confirmed to the sender (8 bytes), and the message.
 #pragma once
 
 #include <p2pdvm/base/limits.hpp>
@@ -21,8 +22,8 @@
 
 namespace p2pdvm::link {
 
-inline constexpr std::size_t datagram_header_bytes = 1 + 8 + 8 + 8;
-/// What a datagram carries at most; the rest is header, key and tag.
+inline constexpr std::size_t datagram_header_bytes = 1 + 8 + 8 + 8 + 8;
+/// What a datagram carries at most; the rest is header, both instances, key and tag.
 inline constexpr std::size_t datagram_plain_bytes_max = limits::datagram_bytes_max -
                                                         datagram_header_bytes - public_key::size -
                                                         crypto::tag_bytes;
@@ -50,7 +51,8 @@ struct opened_datagram {
   public_key from;
   node_id id;
   byte_vector plain;
-  /// Sent by the peer's process that was confirmed last; if none was, by the one seen last.
+  /// Sent by the peer's process that was confirmed last, and to this process of ours; if none
+  /// was confirmed, by the one seen last.
   bool current = false;
 };
 
@@ -103,7 +105,7 @@ class datagram_sealer {
   [[nodiscard]] crypto::secret_key direction_key(const crypto::secret_key& shared,
                                                  const public_key& from, const public_key& to,
                                                  std::uint64_t instance) const;
-  [[nodiscard]] result<byte_vector> open_from(acquaintance& peer, const header& h) const;
+  [[nodiscard]] result<opened_datagram> open_from(acquaintance& peer, const header& h) const;
 
   const crypto::identity& self_;
   swarm_id swarm_;

@@ -169,16 +169,19 @@ P2PDVM_DECL result<byte_vector> datagram_sealer::seal(const public_key& to, byte
   w(instance_);
   w(peer->counter);
   if (with_key) w(self_.key());
+  const std::uint64_t meant_for = peer->confirmed ? peer->processes[0].instance : 0;
+  byte_vector text = to_vector(bytes_of(meant_for));
+  append(text, plain);
   const std::size_t start = out.size();
-  out.resize(start + plain.size() + crypto::tag_bytes);
+  out.resize(start + text.size() + crypto::tag_bytes);
   const byte_span whole(out);
-  crypto::seal(peer->send_key, detail::datagram_nonce(peer->counter), whole.first(start), plain,
+  crypto::seal(peer->send_key, detail::datagram_nonce(peer->counter), whole.first(start), text,
                whole.subspan(start));
   return out;
 }
 
-P2PDVM_DECL result<byte_vector> datagram_sealer::open_from(acquaintance& peer,
-                                                           const header& h) const {
+P2PDVM_DECL result<opened_datagram> datagram_sealer::open_from(acquaintance& peer,
+                                                               const header& h) const {
   auto process = std::find_if(peer.processes.begin(), peer.processes.end(),
                               [&](const inbound& p) { return p.instance == h.instance; });
   inbound fresh;
@@ -190,9 +193,13 @@ P2PDVM_DECL result<byte_vector> datagram_sealer::open_from(acquaintance& peer,
   inbound& from = restarted ? fresh : *process;
   if (!from.window.fresh(h.counter))
     return error(errc::conflict, "a datagram was repeated or came far too late");
-  byte_vector plain(h.sealed.size() - crypto::tag_bytes);
-  if (!crypto::open(from.key, detail::datagram_nonce(h.counter), h.associated, h.sealed, plain))
+  byte_vector text(h.sealed.size() - crypto::tag_bytes);
+  if (!crypto::open(from.key, detail::datagram_nonce(h.counter), h.associated, h.sealed, text))
     return error(errc::authentication, "a datagram does not authenticate");
+  wire::reader inside(text);
+  std::uint64_t meant_for = 0;
+  inside(meant_for);
+  if (!inside.ok()) return error(errc::malformed, "a datagram is not one of p2pdvm");
   from.window.accept(h.counter);
   if (restarted) {
     // What is known of the confirmed process stays, or its datagrams could be taken again.
@@ -200,7 +207,12 @@ P2PDVM_DECL result<byte_vector> datagram_sealer::open_from(acquaintance& peer,
     peer.processes[peer.confirmed ? 1 : 0] = std::move(fresh);
   }
   peer.unanswered = 0;
-  return plain;
+  // Whom we know by a handshake knows us by it, too. What it sent to an earlier process of ours
+  // was accepted there, and could be repeated to this one.
+  const bool meant = meant_for == instance_ || (meant_for == 0 && !peer.confirmed);
+  const bool newest = peer.processes[0].instance == h.instance;
+  return opened_datagram{peer.key, peer.id, to_vector(inside.raw(inside.remaining())),
+                         meant && newest};
 }
 
 P2PDVM_DECL result<opened_datagram> datagram_sealer::open(byte_view datagram, bool strangers) {
@@ -223,11 +235,9 @@ P2PDVM_DECL result<opened_datagram> datagram_sealer::open(byte_view datagram, bo
   const auto known = by_hint_.find(h.hint);
   if (known != by_hint_.end() && (!h.key || known->second->key == *h.key)) {
     const auto peer = known->second;
-    auto plain = open_from(*peer, h);
-    if (!plain) return plain.error();
-    if (!peer->confirmed) order_.splice(order_.begin(), order_, peer);
-    return opened_datagram{peer->key, peer->id, std::move(*plain),
-                           peer->processes[0].instance == h.instance};
+    auto opened = open_from(*peer, h);
+    if (opened && !peer->confirmed) order_.splice(order_.begin(), order_, peer);
+    return opened;
   }
   if (!h.key) return error(errc::not_found, "a datagram comes from a peer that is not known");
   if (!strangers) return error(errc::refused, "too many datagrams come from unknown peers");
@@ -236,10 +246,9 @@ P2PDVM_DECL result<opened_datagram> datagram_sealer::open(byte_view datagram, bo
   ++agreements_;
   auto fresh = meet(*h.key);
   if (!fresh) return fresh.error();
-  auto plain = open_from(*fresh, h);
-  if (!plain) return plain.error();
-  const auto peer = remember(std::move(*fresh));
-  return opened_datagram{peer->key, peer->id, std::move(*plain), true};
+  auto opened = open_from(*fresh, h);
+  if (opened) static_cast<void>(remember(std::move(*fresh)));
+  return opened;
 }
 
 }  // namespace p2pdvm::link
