@@ -277,5 +277,26 @@ TEST_CASE("a job that resumes with some of its peers waits for the copies of the
   check_end(world, right);
 }
 
+TEST_CASE("checkpoints go on when a new member changes what counts as apart", "[promises]") {
+  const auto program = small_program(halo);
+  const std::string right = undisturbed(program, 4, 100);
+  for (std::uint64_t seed = 1; seed <= 4; ++seed) {
+    INFO("seed " << seed);
+    auto how = cluster_of(3, 4, 100);
+    how.network.seed = seed;
+    how.spares = 1;
+    how.checkpoint_interval = 5ms;  // one is always under way
+    how.failure_domains = {"one", "one", "two", "three"};
+    observed_cluster world(program, how);
+    REQUIRE(world->run_until(
+        [&] { return world.record() != nullptr && world.record()->live_count() == 4; }, 60s));
+    const bool committed = world.run_to(event_kind::committed);
+    INFO(world.log());
+    REQUIRE(committed);
+    check_end(world, right);
+    CHECK(world.count(event_kind::evicted) == 0);
+  }
+}
+
 }  // namespace
 }  // namespace p2pdvm::test

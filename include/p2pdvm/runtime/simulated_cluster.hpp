@@ -22,6 +22,8 @@ class simulated_cluster {
     std::optional<duration> checkpoint_interval;
     sim::options network;
     overlay::detector_options detector = overlay::detector_options::wan();
+    /// Of the first peers; every other machine is one of its own.
+    std::vector<std::string> failure_domains;
   };
   /// Called for each event of each peer, in the order of virtual time. It may crash peers.
   using observer = std::function<void(std::size_t peer, const event&)>;

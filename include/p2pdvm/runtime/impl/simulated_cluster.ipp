@@ -38,7 +38,8 @@ P2PDVM_DECL void simulated_cluster::begin(node& n, beginning how) {
   const std::lock_guard lock(n.token);
   peer_setting setting;
   if (options_.peers + options_.spares > 1) setting.listen = n.machine->address().with_port(4000);
-  setting.failure_domain = n.machine->name();
+  setting.failure_domain =
+      n.index < options_.failure_domains.size() ? options_.failure_domains[n.index] : n.machine->name();
   setting.checkpoint_interval = options_.checkpoint_interval;
   setting.detector = options_.detector;
   n.may_go = false;

@@ -164,6 +164,8 @@ P2PDVM_DECL void snapshot_store::look_after(rank_number rank, drain& d) {
   outcome.bytes_sent = d.bytes_sent;
   outcome.replicas = good.replicas;
   replicas_achieved_ = replicas_achieved_ == 0 ? good.replicas : std::min(replicas_achieved_, good.replicas);
+  // The members may have changed since it began.
+  if (!sufficient({job_, d.incarnation, d.epoch}, rank, outcome.receipts)) return replicate(rank, d);
   d.outcome = outcome;
   kept_[rank][d.epoch] = d.whole;
   owner_.drained(rank, d.epoch, outcome);
