@@ -634,12 +634,12 @@ TEST_CASE("a crowd of strangers from one place does not lock others out") {
   early.send(b, "early");
   REQUIRE(w.run_until([&] { return b.messages.size() == 1; }));
   // All of them stay connected, on one machine.
-  std::vector<std::unique_ptr<exchange>> crowd;
+  fake::machine place(w, 66);
+  node ear(w, 67);
   std::vector<crypto::identity> selves;
   for (std::size_t i = 0; i < strangers_max; ++i)
     selves.push_back(identity_of("crowd " + std::to_string(i)));
-  fake::machine place(w, 66);
-  node ear(w, 67);
+  std::vector<std::unique_ptr<exchange>> crowd;
   for (const crypto::identity& self : selves) {
     crowd.push_back(std::make_unique<exchange>(place, self, options_of(), ear));
     REQUIRE(crowd.back()->learn({b.self.key(), {b.machine.ip.with_port(4000)}}).ok());
@@ -702,7 +702,7 @@ TEST_CASE("handshakes from many places make room for one from another") {
   fake::world w;
   node b(w, 2);
   mute handler;
-  std::vector<std::unique_ptr<fake::machine>> places;
+  std::vector<std::unique_ptr<fake::machine>> places;  // outlive their streams
   std::vector<std::unique_ptr<host::stream>> streams;
   constexpr std::size_t count = limits::half_open_max / limits::half_open_per_source_max;
   for (std::size_t p = 0; p < count; ++p) {

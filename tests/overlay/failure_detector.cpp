@@ -138,7 +138,7 @@ TEST_CASE("a member that stalled for seconds does not take the others for dead")
   }
 }
 
-TEST_CASE("five percent loss leads to no false agreement in long runs") {
+TEST_CASE("five percent loss leads to no false agreement in long runs", "[heavy]") {
   for (const std::size_t members : {2, 5, 32}) {
     for (std::uint64_t seed = 1; seed <= 4; ++seed) {
       group g(lan(members, seed, 0.05));

@@ -64,7 +64,7 @@ double sibling_quality(swarm& s) {
 
 }  // namespace
 
-TEST_CASE("500 peers find records after their first peer died, some in three hops or more") {
+TEST_CASE("500 peers find records after their first peer died, some in three hops or more", "[heavy]") {
   swarm s(1);
   s.build(500);
   s.run_for(5s);
