@@ -21,8 +21,7 @@ struct receiver final : host::datagram_handler {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("datagrams go there and back with the sender's address", "",
-                   worlds::native_world, worlds::simulated_world) {
+TEMPLATE_LIST_TEST_CASE("datagrams go there and back with the sender's address", "", worlds::networks) {
   TestType world;
   receiver client;
   receiver server;
@@ -45,8 +44,7 @@ TEMPLATE_TEST_CASE("datagrams go there and back with the sender's address", "",
   CHECK(client.senders[1] == to);
 }
 
-TEMPLATE_TEST_CASE("a datagram socket may be destroyed by its handler", "", worlds::native_world,
-                   worlds::simulated_world) {
+TEMPLATE_LIST_TEST_CASE("a datagram socket may be destroyed by its handler", "", worlds::networks) {
   TestType world;
   receiver client;
   receiver server;
@@ -66,8 +64,7 @@ TEMPLATE_TEST_CASE("a datagram socket may be destroyed by its handler", "", worl
   CHECK_FALSE(*b);
 }
 
-TEMPLATE_TEST_CASE("a port that is taken is refused in one sentence", "", worlds::native_world,
-                   worlds::simulated_world) {
+TEMPLATE_LIST_TEST_CASE("a port that is taken is refused in one sentence", "", worlds::networks) {
   TestType world;
   receiver handler;
   auto a = world.first().network().open_datagrams(world.first_ip(), handler);
@@ -83,8 +80,7 @@ TEMPLATE_TEST_CASE("a port that is taken is refused in one sentence", "", worlds
   CHECK(world.first().network().open_datagrams(taken, handler).ok());
 }
 
-TEMPLATE_TEST_CASE("a foreign address cannot be bound", "", worlds::native_world,
-                   worlds::simulated_world) {
+TEMPLATE_LIST_TEST_CASE("a foreign address cannot be bound", "", worlds::networks) {
   TestType world;
   receiver handler;
   const address foreign = address::v4(192, 0, 2, 77, 4000);
@@ -94,8 +90,7 @@ TEMPLATE_TEST_CASE("a foreign address cannot be bound", "", worlds::native_world
   CHECK(socket.error().message().find("192.0.2.77:4000") != std::string::npos);
 }
 
-TEMPLATE_TEST_CASE("interfaces end with loopback and entropy does not repeat", "",
-                   worlds::native_world, worlds::simulated_world) {
+TEMPLATE_LIST_TEST_CASE("interfaces end with loopback and entropy does not repeat", "", worlds::networks) {
   TestType world;
   const auto interfaces = world.first().network().interfaces();
   REQUIRE_FALSE(interfaces.empty());

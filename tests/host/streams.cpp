@@ -89,8 +89,7 @@ struct pair_of_machines {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("eight megabytes return whole through pauses on both sides", "",
-                   worlds::native_world, worlds::simulated_world) {
+TEMPLATE_LIST_TEST_CASE("eight megabytes return whole through pauses on both sides", "", worlds::networks) {
   pair_of_machines<TestType> p;
   p.entrance.echo = true;
   const byte_vector all = worlds::pattern(8 * 1024 * 1024, 7);
@@ -129,8 +128,7 @@ TEMPLATE_TEST_CASE("eight megabytes return whole through pauses on both sides", 
   CHECK(server.stream->remote() == p.client.stream->local());
 }
 
-TEMPLATE_TEST_CASE("a paused reader holds the writer back", "", worlds::native_world,
-                   worlds::simulated_world) {
+TEMPLATE_LIST_TEST_CASE("a paused reader holds the writer back", "", worlds::networks) {
   pair_of_machines<TestType> p;
   p.connect_both();
   party& server = p.entrance.parties.front();
@@ -147,8 +145,7 @@ TEMPLATE_TEST_CASE("a paused reader holds the writer back", "", worlds::native_w
   CHECK(server.got == all);
 }
 
-TEMPLATE_TEST_CASE("a stream may be destroyed by its handler", "", worlds::native_world,
-                   worlds::simulated_world) {
+TEMPLATE_LIST_TEST_CASE("a stream may be destroyed by its handler", "", worlds::networks) {
   pair_of_machines<TestType> p;
   p.connect_both();
   party& server = p.entrance.parties.front();
@@ -162,8 +159,7 @@ TEMPLATE_TEST_CASE("a stream may be destroyed by its handler", "", worlds::nativ
   CHECK_FALSE(server.closed);
 }
 
-TEMPLATE_TEST_CASE("what was sent before an orderly end still arrives", "", worlds::native_world,
-                   worlds::simulated_world) {
+TEMPLATE_LIST_TEST_CASE("what was sent before an orderly end still arrives", "", worlds::networks) {
   pair_of_machines<TestType> p;
   p.connect_both();
   party& server = p.entrance.parties.front();
@@ -177,8 +173,7 @@ TEMPLATE_TEST_CASE("what was sent before an orderly end still arrives", "", worl
   CHECK(p.client.stream->unsent() == 0);
 }
 
-TEMPLATE_TEST_CASE("an end with unread bytes is a reset", "", worlds::native_world,
-                   worlds::simulated_world) {
+TEMPLATE_LIST_TEST_CASE("an end with unread bytes is a reset", "", worlds::networks) {
   pair_of_machines<TestType> p;
   p.connect_both();
   party& server = p.entrance.parties.front();
@@ -191,8 +186,7 @@ TEMPLATE_TEST_CASE("an end with unread bytes is a reset", "", worlds::native_wor
   CHECK(p.client.closed->code() == errc::io);
 }
 
-TEMPLATE_TEST_CASE("a connection that nobody accepts is refused after start", "",
-                   worlds::native_world, worlds::simulated_world) {
+TEMPLATE_LIST_TEST_CASE("a connection that nobody accepts is refused after start", "", worlds::networks) {
   pair_of_machines<TestType> p;
   p.listener.reset();
   p.client.stream = p.world.first().network().connect(p.to);
@@ -207,8 +201,7 @@ TEMPLATE_TEST_CASE("a connection that nobody accepts is refused after start", ""
   CHECK(p.client.opened == 0);
 }
 
-TEMPLATE_TEST_CASE("a listening port is taken until its listener goes", "", worlds::native_world,
-                   worlds::simulated_world) {
+TEMPLATE_LIST_TEST_CASE("a listening port is taken until its listener goes", "", worlds::networks) {
   pair_of_machines<TestType> p;
   auto again = p.world.second().network().listen(p.to, p.entrance);
   REQUIRE_FALSE(again.ok());
@@ -221,8 +214,7 @@ TEMPLATE_TEST_CASE("a listening port is taken until its listener goes", "", worl
   REQUIRE(p.world.run([&] { return p.entrance.parties.front().got.size() == 10; }));
 }
 
-TEMPLATE_TEST_CASE("nothing is delivered before start, and a stream may be dropped at any time", "",
-                   worlds::native_world, worlds::simulated_world) {
+TEMPLATE_LIST_TEST_CASE("nothing is delivered before start, and a stream may be dropped at any time", "", worlds::networks) {
   pair_of_machines<TestType> p;
   p.entrance.start = false;
   p.connect();
@@ -278,8 +270,7 @@ TEST_CASE("native streams and listeners speak IPv6 where the machine does") {
   CHECK(entrance.parties[0].stream->remote() == client.stream->local());
 }
 
-TEMPLATE_TEST_CASE("a writer that does not read learns once that its stream was reset", "",
-                   worlds::native_world, worlds::simulated_world) {
+TEMPLATE_LIST_TEST_CASE("a writer that does not read learns once that its stream was reset", "", worlds::networks) {
   pair_of_machines<TestType> p;
   p.connect_both();
   party& server = p.entrance.parties.front();

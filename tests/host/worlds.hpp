@@ -3,6 +3,7 @@
 
 #include "support/test.hpp"
 
+#include <p2pdvm/host/delayed_network.hpp>
 #include <p2pdvm/host/native/machine.hpp>
 #include <p2pdvm/sim/simulation.hpp>
 
@@ -13,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <tuple>
 
 namespace worlds {
 
@@ -72,6 +74,25 @@ class native_world {
   native::machine second_;
 };
 
+/// The native world with a network that pretends to be slow.
+class delayed_world {
+ public:
+  host::machine& first() { return first_; }
+  host::machine& second() { return second_; }
+  static address first_ip() { return address::loopback(0); }
+  static address second_ip() { return address::loopback(0); }
+  bool run(const std::function<bool()>& condition) { return native_.run(condition); }
+  void settle() { native_.settle(); }
+
+ private:
+  static host::path way(const address&) { return {std::chrono::milliseconds(2), 800'000'000, 800'000'000}; }
+  native_world native_;
+  host::delayed_network slow_first_{native_.first().network(), native_.first().clock(), way};
+  host::delayed_network slow_second_{native_.second().network(), native_.second().clock(), way};
+  host::machine_with_network first_{native_.first(), slow_first_};
+  host::machine_with_network second_{native_.second(), slow_second_};
+};
+
 class simulated_world {
  public:
   host::machine& first() { return first_; }
@@ -95,6 +116,8 @@ class simulated_world {
   sim::machine& first_ = simulation_.add_machine();
   sim::machine& second_ = simulation_.add_machine();
 };
+
+using networks = std::tuple<native_world, delayed_world, simulated_world>;
 
 inline byte_vector pattern(std::size_t size, std::uint64_t seed) {
   random_generator random(seed);

@@ -1,0 +1,3 @@
+#pragma once
+
+#include <p2pdvm/host/impl/delayed_network.ipp>
