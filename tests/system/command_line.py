@@ -106,6 +106,16 @@ class Answers(CommandLineTest):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertRegex(done.stdout, r"^digest: [0-9a-f]{64}\n$")
 
+  def test_local_peers_as_if_far_apart(self):
+    far = ["--ranks", 4, "--local", 3, "--profile", "lan"]
+    with Job(program("heat"), [*far, "--", "--size", 32, "--steps", 50]) as job:
+      self.assertEqual(job.wait_for_exit(PATIENCE), 0, job.report())
+      told = [e["text"] for e in job.of_kind("listening")]
+      self.assertEqual({t.rsplit(".", 1)[0] for t in told}, {"127.77.0"}, job.report())
+      with Job(program("heat"), ["--ranks", 4, "--", "--size", 32, "--steps", 50]) as near:
+        self.assertEqual(near.wait_for_exit(PATIENCE), 0, near.report())
+        self.assertEqual(job.digest, near.digest)
+
   def test_one_output_file_with_local_peers(self):
     out = self.path("out.pgm")
     done = self.run_program("heat", "--ranks", 4, "--local", 3, "--", "--steps", 5, "--size", 16,
@@ -118,6 +128,8 @@ class Answers(CommandLineTest):
 
 class BadInput(CommandLineTest):
   def test_options(self):
+    self.refused(["--profile goes with --local"], "--profile", "lan")
+    self.refused(["no latency profile 'mars'", "planetlab"], "--local", 2, "--profile", "mars")
     self.refused(["--bogus", "--help"], "--bogus")
     self.refused(["--bogus", "--help"], "--", "--bogus", "1")
     self.refused(["extra"], "extra")

@@ -26,7 +26,7 @@ class address {
   [[nodiscard]] static constexpr address loopback(std::uint16_t port) noexcept {
     return v4(127, 0, 0, 1, port);
   }
-  /// "192.0.2.1:4000", "[2001:db8::1]:4000"; a bare port means all IPv4 interfaces.
+  /// "192.0.2.1:4000", "[2001:db8::1]:4000".
   [[nodiscard]] static result<address> parse(std::string_view text);
 
   [[nodiscard]] constexpr const std::array<std::uint8_t, 16>& ip() const noexcept { return ip_; }

@@ -19,6 +19,7 @@ struct command_line {
   std::uint32_t peers = 0;   ///< wanted before the job starts; 0: as the mode has it
   bool host = false;
   std::string join;          ///< a ticket
+  std::string profile;       ///< with `local`: a latency profile for real processes
   std::string simulate;      ///< a latency profile
   std::string latency_matrix;
   bool matrix_in_seconds = false;

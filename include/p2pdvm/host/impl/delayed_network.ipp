@@ -39,9 +39,8 @@ class delayed_network::delayed_stream final : public stream, private stream_hand
   }
   void write(byte_vector bytes) override {
     if (bytes.empty() || over_) return;
-    const time_point gone = net_.up_.pass(now(), bytes.size(), way_.up);
     out_bytes_ += bytes.size();
-    out_.push_back({gone + way_.one_way, std::move(bytes)});
+    out_.push_back({open_ ? arrives(bytes.size()) : time_point_never, std::move(bytes)});
     arm_out();
   }
   [[nodiscard]] std::size_t unsent() const override {
@@ -66,6 +65,10 @@ class delayed_network::delayed_stream final : public stream, private stream_hand
   };
 
   [[nodiscard]] time_point now() const { return net_.clock_.now(); }
+  /// When bytes that go into the link now are there.
+  [[nodiscard]] time_point arrives(std::size_t bytes) {
+    return net_.up_.pass(now(), bytes, way_.up) + way_.one_way;
+  }
 
   // From the real connection.
   void on_open() override { arrive({arrival::kind::open, now() + 2 * way_.one_way, {}, {}}); }
@@ -111,6 +114,7 @@ class delayed_network::delayed_stream final : public stream, private stream_hand
       switch (next.what) {
         case arrival::kind::open:
           open_ = true;
+          for (piece& p : out_) p.due = arrives(p.bytes.size());
           arm_out();
           handler_->on_open();
           break;

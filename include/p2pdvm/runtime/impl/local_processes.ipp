@@ -1,5 +1,6 @@
 #pragma once
 
+#include <p2pdvm/runtime/local_profile.hpp>
 #include <p2pdvm/runtime/native_process.hpp>
 #include <p2pdvm/runtime/reporter.hpp>
 #include <p2pdvm/wire/codec.hpp>
@@ -60,13 +61,18 @@ class local_parent {
     signals_ = ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
   }
 
+  address listen_at(std::uint32_t k) const {
+    return how_.profile.empty() ? address::loopback(0) : local_profile::address_of(k);
+  }
+
   std::vector<std::string> arguments(std::uint32_t k) const {
-    std::vector<std::string> a = {program_.name(), "--listen", "127.0.0.1:0",
+    std::vector<std::string> a = {program_.name(), "--listen", listen_at(k).text(),
                                   "--data", folder_ + "/peer-" + std::to_string(k),
                                   "--local-index", std::to_string(k), "--event-fd", "3",
                                   "--threads", std::to_string(how_.threads),
                                   "--checkpoint-every", how_.checkpoint_every};
     const auto add = [&a](std::initializer_list<std::string> words) { a.insert(a.end(), words); };
+    if (!how_.profile.empty()) add({"--profile", how_.profile});
     if (how_.resume) {
       add({"--resume"});
     } else if (k == 0) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <p2pdvm/runtime/impl/local_processes.ipp>
+#include <p2pdvm/runtime/impl/local_profile.ipp>
 #include <p2pdvm/runtime/impl/main.ipp>
 #include <p2pdvm/runtime/impl/native_driver.ipp>
 #include <p2pdvm/runtime/impl/native_process.ipp>

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <p2pdvm/host/native/machine.hpp>
+#include <p2pdvm/runtime/local_profile.hpp>
 #include <p2pdvm/runtime/native_driver.hpp>
 #include <p2pdvm/runtime/native_process.hpp>
 #include <p2pdvm/runtime/peer.hpp>
@@ -124,6 +125,17 @@ class event_pipe {
   int fd_;
 };
 
+/// A child of `--local --profile`.
+struct far_machine {
+  far_machine(host::machine& real, const command_line& how)
+      : places(*sim::latency_profile_of(how.profile), 1, static_cast<std::uint32_t>(how.local_index)),
+        network(real.network(), real.clock(), [this](const address& a) { return places.to(a); }),
+        machine(real, network) {}
+  local_profile places;
+  host::delayed_network network;
+  host::machine_with_network machine;
+};
+
 inline peer_setting setting_of(const command_line& how) {
   peer_setting s;
   s.checkpoint_interval = how.checkpoint_interval();
@@ -134,7 +146,8 @@ inline peer_setting setting_of(const command_line& how) {
     s.listen = address::v4(0, 0, 0, 0, 0);
   }
   s.failure_domain = how.local_index >= 0 ? "process " + std::to_string(how.local_index) : machine_name();
-  s.detector = how.local_index >= 0 ? overlay::detector_options::local() : overlay::detector_options::wan();
+  const bool near = how.local_index >= 0 && how.profile.empty();
+  s.detector = near ? overlay::detector_options::local() : overlay::detector_options::wan();
   return s;
 }
 
@@ -223,7 +236,10 @@ P2PDVM_DECL int run_peer(const peal::program& program, const command_line& how) 
   asio::io_context io;
   queue_context ranks;
   driver_token token;
-  native::machine machine(io, {folder});
+  native::machine real_machine(io, {folder});
+  std::optional<detail::far_machine> far;
+  if (!how.profile.empty()) far.emplace(real_machine, how);
+  host::machine& machine = far ? far->machine : static_cast<host::machine&>(real_machine);
   native_driver::options threads;
   threads.threads = how.threads;
   native_driver driver(io, ranks, token, threads);

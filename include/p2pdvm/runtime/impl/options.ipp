@@ -3,6 +3,7 @@
 #include <p2pdvm/base/address.hpp>
 #include <p2pdvm/base/limits.hpp>
 #include <p2pdvm/runtime/options.hpp>
+#include <p2pdvm/sim/latency.hpp>
 
 #include <CLI/CLI.hpp>
 
@@ -83,6 +84,12 @@ inline std::string check_interval(const std::string& text) {
   return "write auto, off or a number of seconds (0.001 at least), not '" + text + "'";
 }
 
+inline std::string check_profile(const std::string& name) {
+  if (sim::latency_profile_of(name)) return {};
+  return "there is no latency profile '" + name +
+         "'; it is loopback, lan, planetlab, residential or intercontinental";
+}
+
 inline void add_place_options(CLI::App& app, command_line& out) {
   constexpr const char* group = "Where the job runs";
   app.add_option("--ranks", out.ranks, "virtual processors of the job, however many peers run it")
@@ -119,6 +126,12 @@ inline void add_place_options(CLI::App& app, command_line& out) {
         const auto parsed = address::parse(text);
         return parsed.ok() ? std::string() : parsed.error().message();
       });
+  app.add_option("--profile", out.profile,
+                 "with --local: delay and limit what the peers send one another as if they were far "
+                 "apart: loopback, lan, planetlab, residential or intercontinental")
+      ->type_name("PROFILE")
+      ->check(check_profile)
+      ->group(group);
   app.add_option("--threads", out.threads, "threads that run ranks in this process")
       ->check(between(1, 256))
       ->type_name("N")
@@ -135,6 +148,7 @@ inline void add_simulator_options(CLI::App& app, command_line& out) {
                      "run all peers in this process and in virtual time, over a simulated network: "
                      "loopback, lan, planetlab, residential or intercontinental")
           ->type_name("PROFILE")
+          ->check(check_profile)
           ->group(group);
   for (const char* other : {"--local", "--host", "--join"}) simulate->excludes(app.get_option(other));
   app.add_option("--seed", out.seed, "the same seed gives the same run, event by event")
@@ -305,6 +319,9 @@ P2PDVM_DECL std::optional<parse_exit> parse_command_line(int argc, const char* c
     return parse_exit{2, program.name() + ": " + e.what() + "; see " + program.name() +
                              " --help\n"};
   }
+  if (!out.profile.empty() && out.local == 0 && out.local_index < 0)
+    return parse_exit{2, program.name() + ": --profile goes with --local (in virtual time: --simulate " +
+                             out.profile + "); see " + program.name() + " --help\n"};
   return detail::parse_program_options(std::move(after), program, out);
 }
 

@@ -61,13 +61,7 @@ P2PDVM_DECL int run_simulated(const peal::program& program, const command_line& 
   };
   simulated_cluster::options o;
   o.network.seed = how.seed;
-  if (!how.simulate.empty()) {
-    const auto profile = sim::latency_profile_of(how.simulate);
-    if (!profile)
-      return fail("there is no latency profile '" + how.simulate +
-                  "'; choose loopback, lan, planetlab, residential or intercontinental");
-    o.network.profile = *profile;
-  }
+  if (!how.simulate.empty()) o.network.profile = *sim::latency_profile_of(how.simulate);
   if (!how.latency_matrix.empty()) {
     auto matrix = sim::latency_matrix::load(how.latency_matrix, how.matrix_in_seconds ? sim::latency_unit::seconds
                                                                                  : sim::latency_unit::milliseconds);
