@@ -2,7 +2,9 @@
 """What programs say to bad input and to strangers: one clear sentence, a non-zero exit, no hang."""
 import json
 import os
+import pty
 import random
+import re
 import shutil
 import signal
 import socket
@@ -97,6 +99,32 @@ class Answers(CommandLineTest):
           self.assertLessEqual({"event", "time", "peer"}, e.keys())
         digests = {e["digest"] for e in events if e["event"] == "done"}
         self.assertEqual(len(digests), 1)
+
+  def test_a_terminal_sees_one_live_line(self):
+    for where in ([], ["--local", "2"]):
+      main, terminal = pty.openpty()
+      process = subprocess.Popen(
+          [program("heat"), "--ranks", "4", *where, "--data", os.path.join(self.folder, "live%d" % len(where)),
+           "--", "--size", "64", "--steps", "1000000000"], stdout=terminal, stderr=terminal)
+      self.addCleanup(process.kill)
+      os.close(terminal)
+      shown = b""
+      live = re.compile(rb"\r\x1b\[K4 ranks on (\d) peers? \| step (\d+) \(([\d.]+)/s\) \| checkpoint \d+ \|")
+      while len(live.findall(shown)) < 2:
+        shown += os.read(main, 4096)  # an end would be an error
+      process.send_signal(signal.SIGINT)
+      os.set_blocking(main, True)
+      try:
+        while os.read(main, 4096):
+          pass
+      except OSError:
+        pass  # what a terminal says when the other side is closed
+      self.assertEqual(process.wait(PATIENCE), 130)
+      os.close(main)
+      (peers, first, _), (_, second, rate) = live.findall(shown)[:2]
+      self.assertEqual(int(peers), 2 if where else 1)
+      self.assertGreater(int(second), int(first))
+      self.assertGreater(float(rate), 0)
 
   def test_quiet_prints_the_result_only(self):
     for mode in ([], ["--local", 3]):

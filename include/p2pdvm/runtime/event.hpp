@@ -41,6 +41,7 @@ enum class event_kind : std::uint8_t {
   majority_again,
   damaged,         ///< count: chunks on this peer's disk that cannot be read back; text: which, why
   healed,          ///< count: such chunks that others have sent again
+  progress,        ///< count: safe points of the slowest rank here; for the live line only
   done,            ///< text: the digest, when results were offered
   failed,          ///< text: the sentence
   warning,         ///< text
@@ -52,7 +53,7 @@ enum class event_kind : std::uint8_t {
       "cut",       "drained",    "sealed",  "committed",     "abandoned",     "suspected",
       "refuted",   "lost",       "evicted", "recovering",    "fetched",       "rank_started",
       "rank_returned", "recovered", "moved", "leaving",      "left",          "no_majority",
-      "majority_again", "damaged", "healed", "done", "failed", "warning"};
+      "majority_again", "damaged", "healed", "progress", "done", "failed", "warning"};
   return names[static_cast<std::size_t>(kind)];
 }
 

@@ -34,7 +34,7 @@ class reporter {
   void on_event(const event& e, int peer = 0);
   /// A sentence of the program itself.
   void say(const std::string& sentence);
-  /// Progress for the live line.
+  /// Progress for the live line: `safe_points` of the slowest rank, `seconds` since the beginning.
   void progress(std::size_t ranks, std::size_t peers, epoch_number committed,
                 std::uint64_t safe_points, double seconds);
   /// Ends the live line.
@@ -61,6 +61,8 @@ class reporter {
   std::string digest_, failure_, ticket_;
   epoch_number committed_;
   double last_committed_at_ = -1;
+  std::uint64_t shown_safe_points_ = 0;  ///< by the last live line,
+  double shown_at_ = 0;                  ///< and when [s]
   bool differ_ = false;
 };
 

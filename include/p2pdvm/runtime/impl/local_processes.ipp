@@ -14,8 +14,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <vector>
 
 namespace p2pdvm::runtime {
@@ -50,6 +53,7 @@ class local_parent {
     byte_vector pending;
     int status = 0;
     bool running = false, started = false, ended = false;
+    std::optional<std::uint64_t> safe_points;  ///< of its slowest rank
     std::string failure;
   };
 
@@ -179,6 +183,11 @@ class local_parent {
   }
 
   void on_event(std::size_t k, const event& e) {
+    if (e.kind == event_kind::progress) {
+      children_[k].safe_points = e.count;
+      return show_progress();
+    }
+    if (e.kind == event_kind::started) ranks_ = e.count;
     report_.on_event(e, static_cast<int>(k));
     children_[k].ended |= e.kind == event_kind::done;
     children_[k].started |= e.kind == event_kind::started;
@@ -192,6 +201,18 @@ class local_parent {
     for (const child& c : children_) {
       if (c.running) ::kill(c.pid, SIGTERM);
     }
+  }
+
+  void show_progress() {
+    std::size_t running = 0;
+    std::optional<std::uint64_t> slowest;
+    for (const child& c : children_) {
+      if (!c.running) continue;
+      ++running;
+      if (c.safe_points) slowest = std::min(slowest.value_or(*c.safe_points), *c.safe_points);
+    }
+    const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - began_;
+    report_.progress(ranks_, running, report_.committed(), slowest.value_or(0), passed.count());
   }
 
   /// What the run failed of, if it did: a peer that gave up does not matter once others are done,
@@ -262,6 +283,8 @@ class local_parent {
   std::vector<child> children_;
   int signals_ = -1;
   bool others_started_ = false, started_ = false, stopping_ = false;
+  std::uint64_t ranks_ = 0;
+  std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
 };
 
 }  // namespace detail

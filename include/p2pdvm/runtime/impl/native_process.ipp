@@ -293,13 +293,20 @@ P2PDVM_DECL int run_peer(const peal::program& program, const command_line& how) 
       if (ec) return;
       if (auto* j = p->current_job()) {
         const auto s = j->now();
-        report.progress(s.ranks_here, s.live_peers, s.committed, s.safe_points,
-                        to_seconds(machine.clock().now() - began));
+        if (!child) {
+          report.progress(s.ranks_here, s.live_peers, s.committed, s.safe_points,
+                          to_seconds(machine.clock().now() - began));
+        } else if (s.ranks_here > 0) {
+          event e;
+          e.kind = event_kind::progress;
+          e.count = s.safe_points;
+          pipe.write(e);
+        }
       }
       show();
     });
   };
-  if (!child) show();
+  show();
 
   driver.run();
 
