@@ -30,7 +30,7 @@ datagram_sealer at_bob(std::uint64_t instance = 22) {
 byte_vector sealed(datagram_sealer& from, const crypto::identity& to, std::string_view text) {
   auto datagram = from.seal(to.key(), as_bytes(text));
   REQUIRE(datagram.ok());
-  return *datagram;
+  return to_vector(*datagram);
 }
 
 errc refusal(datagram_sealer& at, byte_view datagram) {
@@ -49,7 +49,6 @@ TEST_CASE("the first datagrams carry the sender's key until an answer comes back
   auto opened = b.open(first);
   REQUIRE(opened.ok());
   CHECK(opened->from == alice.key());
-  CHECK(opened->id == alice.id());
   CHECK(as_text(opened->plain) == "ping");
 
   const byte_vector answer = sealed(b, alice, "pong");

@@ -16,7 +16,7 @@ byte_vector sign_of_life(link::datagram_sealer& earlier, const crypto::identity&
   m.what = overlay::detector_message::kind::gossip;
   byte_vector plain{runtime::datagram_kind::detector};
   append(plain, wire::encode(m));
-  return earlier.seal(to.key(), plain).value();
+  return to_vector(earlier.seal(to.key(), plain).value());
 }
 
 TEST_CASE("replays of an earlier process do not keep a dead member alive", "[promises]") {

@@ -69,7 +69,7 @@ class opaque_id {
   std::array<std::byte, Size> bytes_{};
 };
 
-/// BLAKE2b-256 of a peer's Ed25519 public key.
+/// A peer's Ed25519 public key, as a place in the swarm and as its name.
 using node_id = opaque_id<struct node_tag, 32>;
 /// A peer's Ed25519 public key.
 using public_key = opaque_id<struct public_key_tag, 32>;

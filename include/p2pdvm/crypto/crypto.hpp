@@ -44,6 +44,11 @@ class secret_key {
 /// A sub-key for one purpose: keyed BLAKE2b-256 of the purpose's name.
 [[nodiscard]] secret_key derive(const secret_key& key, std::string_view purpose);
 
+/// A 16-byte key of `short_hash`.
+using short_key = std::array<std::byte, 16>;
+/// SipHash-2-4: a 64-bit code for short messages that nobody guesses without the key.
+[[nodiscard]] std::uint64_t short_hash(const short_key& key, byte_view bytes);
+
 /// Incremental BLAKE2b-256.
 class hasher {
  public:
@@ -70,13 +75,13 @@ class hasher512 {
 /// Overwrites secret bytes in a way that the compiler does not optimise away.
 void wipe(byte_span secret) noexcept;
 
-/// An Ed25519 key pair; the node id is the hash of its public key.
+/// An Ed25519 key pair; its public key is the node id.
 class identity {
  public:
   /// Deterministic from a 32-byte seed.
   explicit identity(const secret_key& seed);
   [[nodiscard]] const public_key& key() const noexcept { return public_; }
-  [[nodiscard]] const node_id& id() const noexcept { return id_; }
+  [[nodiscard]] node_id id() const noexcept { return node_id(public_.bytes()); }
   [[nodiscard]] const secret_key& seed() const noexcept { return seed_; }
   [[nodiscard]] signature sign(byte_view message) const;
   /// The X25519 secret of the same identity, for key agreement.
@@ -86,10 +91,10 @@ class identity {
   secret_key seed_;
   std::array<std::byte, 64> signing_{};
   public_key public_;
-  node_id id_;
 };
 
-[[nodiscard]] node_id node_id_of(const public_key& key);
+/// The same bytes (docs/decisions/0013-node-id-is-the-key.md).
+[[nodiscard]] inline node_id node_id_of(const public_key& key) { return node_id(key.bytes()); }
 [[nodiscard]] bool verify(const public_key& key, byte_view message, const signature& s);
 
 /// An X25519 public key.

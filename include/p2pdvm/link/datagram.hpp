@@ -49,33 +49,45 @@ class replay_window {
 
 struct opened_datagram {
   public_key from;
-  node_id id;
-  byte_vector plain;
+  byte_view plain;  ///< valid until the codec's next call, and as long as what was opened
   /// Sent by the peer's process that was confirmed last, and to this process of ours; if none
   /// was confirmed, by the one seen last.
   bool current = false;
 };
 
-class datagram_sealer {
+/// Messages to datagrams and back. Its owner makes one call at a time.
+class datagram_codec {
+ public:
+  virtual ~datagram_codec() = default;
+  /// Valid until the next call. Errors: `too_large` over `datagram_plain_bytes_max`,
+  /// `authentication` for an invalid key.
+  [[nodiscard]] virtual result<byte_view> seal(const public_key& to, byte_view plain) = 0;
+  /// An unknown sender costs a key agreement, which `strangers` allows. Errors: `malformed`,
+  /// `authentication`, `conflict` for a replay, `not_found` for an unknown sender without key,
+  /// `refused` for a stranger that is not allowed.
+  [[nodiscard]] virtual result<opened_datagram> open(byte_view datagram, bool strangers) = 0;
+  /// A handshake has proven that this is the peer's process now. Until `release`, the peer is not
+  /// forgotten, whoever else sends, and so none of that process's datagrams is taken twice.
+  virtual void confirm(const public_key& peer, std::uint64_t instance) = 0;
+  virtual void release(const node_id& peer) = 0;
+  /// Key agreements made so far for strangers' datagrams, for whoever rations them.
+  [[nodiscard]] virtual std::uint64_t agreements() const noexcept = 0;
+};
+
+class datagram_sealer final : public datagram_codec {
  public:
   /// `self` must outlive the sealer. `instance` differs in every process of this identity, or
   /// nonces would repeat.
   datagram_sealer(const crypto::identity& self, const swarm_id& swarm, std::uint64_t instance,
                   std::size_t peers_max = datagram_peers_max);
 
-  /// Errors: `too_large` over `datagram_plain_bytes_max`, `authentication` for an invalid key.
-  [[nodiscard]] result<byte_vector> seal(const public_key& to, byte_view plain);
-  /// An unknown sender costs a key agreement, which `strangers` allows. Errors: `malformed`,
-  /// `authentication`, `conflict` for a replay, `not_found` for an unknown sender without key,
-  /// `refused` for a stranger that is not allowed.
-  [[nodiscard]] result<opened_datagram> open(byte_view datagram, bool strangers = true);
-  /// A handshake has proven that this is the peer's process now. Until `release`, the peer is not
-  /// forgotten, whoever else sends, and so none of that process's datagrams is taken twice.
-  void confirm(const public_key& peer, std::uint64_t instance);
-  void release(const node_id& peer);
+  [[nodiscard]] result<byte_view> seal(const public_key& to, byte_view plain) override;
+  [[nodiscard]] result<opened_datagram> open(byte_view datagram,
+                                             bool strangers = true) override;
+  void confirm(const public_key& peer, std::uint64_t instance) override;
+  void release(const node_id& peer) override;
+  [[nodiscard]] std::uint64_t agreements() const noexcept override { return agreements_; }
   [[nodiscard]] std::size_t peers() const noexcept { return by_hint_.size(); }
-  /// Key agreements made so far for strangers' datagrams, for whoever rations them.
-  [[nodiscard]] std::uint64_t agreements() const noexcept { return agreements_; }
 
  private:
   struct inbound {
@@ -85,7 +97,6 @@ class datagram_sealer {
   };
   struct acquaintance {
     public_key key;
-    node_id id;
     crypto::secret_key shared;
     crypto::secret_key send_key;
     std::uint64_t counter = 0;
@@ -97,7 +108,7 @@ class datagram_sealer {
   using order = std::list<acquaintance>;
   struct header;
 
-  [[nodiscard]] static std::uint64_t hint_of(const node_id& id) noexcept;
+  [[nodiscard]] static std::uint64_t hint_of(const public_key& key) noexcept;
   [[nodiscard]] result<acquaintance> meet(const public_key& key) const;
   [[nodiscard]] order::iterator remember(acquaintance fresh);
   [[nodiscard]] result<order::iterator> acquainted(const public_key& key);
@@ -105,7 +116,7 @@ class datagram_sealer {
   [[nodiscard]] crypto::secret_key direction_key(const crypto::secret_key& shared,
                                                  const public_key& from, const public_key& to,
                                                  std::uint64_t instance) const;
-  [[nodiscard]] result<opened_datagram> open_from(acquaintance& peer, const header& h) const;
+  [[nodiscard]] result<opened_datagram> open_from(acquaintance& peer, const header& h);
 
   const crypto::identity& self_;
   swarm_id swarm_;
@@ -117,6 +128,28 @@ class datagram_sealer {
   order order_;                      ///< most recently used first; none of them confirmed
   order confirmed_;
   std::map<std::uint64_t, order::iterator> by_hint_;
+  byte_vector sealed_, opened_;  ///< what the last calls gave
+};
+
+/// No cipher at all, in datagrams as long as sealed ones: for simulations of more peers than
+/// there is time to encrypt for. Anybody can claim to be anybody: a network that is not
+/// simulated must never see it.
+class clear_datagrams final : public datagram_codec {
+ public:
+  clear_datagrams(const public_key& self, std::uint64_t instance);
+  [[nodiscard]] result<byte_view> seal(const public_key& to, byte_view plain) override;
+  [[nodiscard]] result<opened_datagram> open(byte_view datagram, bool strangers) override;
+  void confirm(const public_key& peer, std::uint64_t instance) override;
+  void release(const node_id& peer) override;
+  [[nodiscard]] std::uint64_t agreements() const noexcept override { return 0; }
+
+ private:
+  [[nodiscard]] std::uint64_t confirmed(const public_key& peer) const;
+
+  public_key self_;
+  std::uint64_t instance_;
+  std::map<public_key, std::uint64_t> confirmed_;
+  byte_vector sealed_;
 };
 
 }  // namespace p2pdvm::link

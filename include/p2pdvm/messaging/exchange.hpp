@@ -44,6 +44,8 @@ inline constexpr int port_attempts_max = 16;
 struct exchange_options {
   link::swarm_id swarm;
   bool allow_aes = true;
+  /// Only in simulations: see `link::clear_datagrams`.
+  bool clear_datagrams = false;
   /// First and longest wait before dialling a peer again; doubles in between.
   duration redial_min = std::chrono::milliseconds(100);
   duration redial_max = std::chrono::seconds(10);
@@ -200,7 +202,7 @@ class exchange final : private host::listen_handler,
   exchange_handler& handler_;
   random_generator random_;
   std::uint64_t instance_;
-  link::datagram_sealer sealer_;
+  std::unique_ptr<link::datagram_codec> codec_;
   address_book book_;
   exchange_statistics statistics_;
   std::unique_ptr<host::listener> listener_;

@@ -33,7 +33,7 @@ class address_prover {
 
  private:
   [[nodiscard]] address_token make(std::int64_t period, const contact& to) const;
-  crypto::secret_key secret_;
+  crypto::short_key secret_;
 };
 
 /// The tokens that others gave us.

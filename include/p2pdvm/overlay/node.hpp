@@ -86,6 +86,30 @@ struct node_statistics {
   std::uint64_t stores_refused = 0;
   std::uint64_t operations = 0;
   std::uint64_t rejoins = 0;
+
+  node_statistics& operator+=(const node_statistics& other) noexcept { return add(other, 1); }
+  node_statistics& operator-=(const node_statistics& other) noexcept {
+    return add(other, ~std::uint64_t{0});
+  }
+
+ private:
+  node_statistics& add(const node_statistics& other, std::uint64_t factor) noexcept {
+    datagrams_in += factor * other.datagrams_in;
+    datagrams_out += factor * other.datagrams_out;
+    bytes_in += factor * other.bytes_in;
+    bytes_out += factor * other.bytes_out;
+    malformed += factor * other.malformed;
+    unexpected += factor * other.unexpected;
+    requests_sent += factor * other.requests_sent;
+    requests_failed += factor * other.requests_failed;
+    proofs_demanded += factor * other.proofs_demanded;
+    invalid_records += factor * other.invalid_records;
+    stores_accepted += factor * other.stores_accepted;
+    stores_refused += factor * other.stores_refused;
+    operations += factor * other.operations;
+    rejoins += factor * other.rejoins;
+    return *this;
+  }
 };
 
 /// A synchronous state machine: call `on_datagram` with what arrives and `on_timer` at

@@ -141,7 +141,7 @@ class job final : private record_owner,
 
   void tell(event_kind kind, event e = event());
   [[nodiscard]] time_point clock_now() const { return context_.machine.clock().now(); }
-  [[nodiscard]] const node_id& self() const noexcept { return context_.self.id(); }
+  [[nodiscard]] node_id self() const noexcept { return context_.self.id(); }
   [[nodiscard]] std::vector<store::member> holders() const;
 
   void on(const node_id& from, record_update& update);

@@ -50,6 +50,14 @@ class peer final : private messaging::exchange_handler,
   /// Reads or makes the identity, opens the store, listens. Errors are sentences.
   result<> open();
 
+  /// Takes part in the swarm, with or without a job: enters it through any of these.
+  void enter(const std::vector<overlay::contact>& through);
+  /// As `overlay::node` does.
+  void lookup(const node_id& target, overlay::node::lookup_callback done);
+  void find(const node_id& target, const std::optional<public_key>& publisher,
+            overlay::node::find_callback done);
+  void publish(overlay::record r, overlay::node::publish_callback done);
+
   struct job_request {
     std::uint32_t ranks = 1;
     std::uint32_t peers = 1;
@@ -75,7 +83,7 @@ class peer final : private messaging::exchange_handler,
   [[nodiscard]] const crypto::identity& identity() const { return *identity_; }
   [[nodiscard]] messaging::contact own_contact() const;
   [[nodiscard]] job* current_job() noexcept { return job_.get(); }
-  [[nodiscard]] overlay::node* swarm() noexcept { return node_.get(); }
+  [[nodiscard]] const overlay::node* swarm() const noexcept { return node_.get(); }
   [[nodiscard]] bool ended() const noexcept { return ended_; }
 
  private:
@@ -135,6 +143,7 @@ class peer final : private messaging::exchange_handler,
   std::unique_ptr<job> job_;
 
   std::optional<joiner> joining_;
+  time_point node_armed_for_ = time_point_never;
   host::timer node_timer_, linger_timer_, publish_timer_, compact_timer_;
   std::uint64_t published_ = 0;
   bool ended_ = false, going_ = false;

@@ -7,6 +7,7 @@
 #include <p2pdvm/host/host.hpp>
 #include <p2pdvm/messaging/exchange.hpp>
 #include <p2pdvm/overlay/detector_options.hpp>
+#include <p2pdvm/overlay/node.hpp>
 #include <p2pdvm/peal/program.hpp>
 #include <p2pdvm/runtime/event.hpp>
 #include <p2pdvm/store/chunk_log.hpp>
@@ -25,6 +26,9 @@ struct peer_setting {
   /// Between checkpoints: nothing decides adaptively, zero never takes one.
   std::optional<duration> checkpoint_interval;
   overlay::detector_options detector;
+  overlay::node_options overlay;
+  /// Only in simulations: see `link::clear_datagrams`.
+  bool clear_datagrams = false;
   digest256 executable;
   std::uint64_t platform = 0;
   link::swarm_id swarm;

@@ -97,6 +97,8 @@ class disk_image {
   [[nodiscard]] std::unique_ptr<host::disk> mount();
   /// Ends the current life: see above. A file removed in the last seconds may be back.
   void crash(time_point now);
+  /// A new disk: nothing is left of the old one. Between two lives.
+  void replace();
   void set_time(std::function<time_point()> now) { now_ = std::move(now); }
 
  private:

@@ -45,6 +45,16 @@ P2PDVM_DECL digest256 keyed_hash(const secret_key& key, byte_view bytes) {
   return digest;
 }
 
+P2PDVM_DECL std::uint64_t short_hash(const short_key& key, byte_view bytes) {
+  static_assert(crypto_shorthash_BYTES == sizeof(std::uint64_t));
+  static_assert(crypto_shorthash_KEYBYTES == std::tuple_size_v<short_key>);
+  std::uint64_t code = 0;
+  crypto_shorthash(reinterpret_cast<unsigned char*>(&code),
+                   reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(),
+                   reinterpret_cast<const unsigned char*>(key.data()));
+  return code;
+}
+
 P2PDVM_DECL secret_key derive(const secret_key& key, std::string_view purpose) {
   return secret_key(keyed_hash(key, as_bytes(purpose)).bytes());
 }
@@ -96,7 +106,6 @@ P2PDVM_DECL identity::identity(const secret_key& seed) : seed_(seed) {
   ::crypto_sign_seed_keypair(detail::out(public_.mutable_bytes()),
                              reinterpret_cast<unsigned char*>(signing_.data()),
                              detail::in(seed.bytes()));
-  id_ = node_id_of(public_);
 }
 
 P2PDVM_DECL signature identity::sign(byte_view message) const {
@@ -112,8 +121,6 @@ P2PDVM_DECL secret_key identity::exchange_secret() const {
                                          reinterpret_cast<const unsigned char*>(signing_.data()));
   return secret;
 }
-
-P2PDVM_DECL node_id node_id_of(const public_key& key) { return node_id(hash(key.bytes()).bytes()); }
 
 P2PDVM_DECL bool verify(const public_key& key, byte_view message, const signature& s) {
   detail::initialise();

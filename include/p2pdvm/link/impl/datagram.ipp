@@ -13,6 +13,7 @@ namespace detail {
 
 inline constexpr std::uint8_t datagram_plain_kind = 0xd0;
 inline constexpr std::uint8_t datagram_keyed_kind = 0xd1;
+inline constexpr std::uint8_t datagram_clear_kind = 0xd2;
 
 inline crypto::nonce12 datagram_nonce(std::uint64_t counter) {
   crypto::nonce12 nonce{};
@@ -63,9 +64,9 @@ P2PDVM_DECL datagram_sealer::datagram_sealer(const crypto::identity& self, const
   P2PDVM_ASSERT(instance != 0);
 }
 
-P2PDVM_DECL std::uint64_t datagram_sealer::hint_of(const node_id& id) noexcept {
+P2PDVM_DECL std::uint64_t datagram_sealer::hint_of(const public_key& key) noexcept {
   std::uint64_t hint = 0;
-  std::memcpy(&hint, id.bytes().data(), sizeof hint);
+  std::memcpy(&hint, key.bytes().data(), sizeof hint);
   return hint;
 }
 
@@ -89,7 +90,6 @@ P2PDVM_DECL result<datagram_sealer::acquaintance> datagram_sealer::meet(
   if (!shared) return shared.error();
   acquaintance fresh;
   fresh.key = key;
-  fresh.id = crypto::node_id_of(key);
   fresh.shared = *shared;
   fresh.send_key = direction_key(*shared, self_.key(), key, instance_);
   fresh.counter = counter_floor_;
@@ -97,7 +97,7 @@ P2PDVM_DECL result<datagram_sealer::acquaintance> datagram_sealer::meet(
 }
 
 P2PDVM_DECL datagram_sealer::order::iterator datagram_sealer::remember(acquaintance fresh) {
-  const std::uint64_t hint = hint_of(fresh.id);
+  const std::uint64_t hint = hint_of(fresh.key);
   const auto old = by_hint_.find(hint);
   if (old != by_hint_.end()) {
     drop(old->second);
@@ -112,13 +112,13 @@ P2PDVM_DECL datagram_sealer::order::iterator datagram_sealer::remember(acquainta
 
 P2PDVM_DECL void datagram_sealer::drop(order::iterator peer) {
   counter_floor_ = std::max(counter_floor_, peer->counter);
-  by_hint_.erase(hint_of(peer->id));
+  by_hint_.erase(hint_of(peer->key));
   (peer->confirmed ? confirmed_ : order_).erase(peer);
 }
 
 P2PDVM_DECL result<datagram_sealer::order::iterator> datagram_sealer::acquainted(
     const public_key& key) {
-  const auto known = by_hint_.find(hint_of(crypto::node_id_of(key)));
+  const auto known = by_hint_.find(hint_of(key));
   if (known != by_hint_.end() && known->second->key == key) return known->second;
   auto fresh = meet(key);
   if (!fresh) return fresh.error();
@@ -141,14 +141,14 @@ P2PDVM_DECL void datagram_sealer::confirm(const public_key& key, std::uint64_t i
 }
 
 P2PDVM_DECL void datagram_sealer::release(const node_id& id) {
-  const auto known = by_hint_.find(hint_of(id));
-  if (known == by_hint_.end() || known->second->id != id) return;
+  const auto known = by_hint_.find(hint_of(public_key(id.bytes())));
+  if (known == by_hint_.end() || crypto::node_id_of(known->second->key) != id) return;
   if (!std::exchange(known->second->confirmed, false)) return;
   order_.splice(order_.begin(), confirmed_, known->second);
   if (order_.size() > peers_max_) drop(std::prev(order_.end()));
 }
 
-P2PDVM_DECL result<byte_vector> datagram_sealer::seal(const public_key& to, byte_view plain) {
+P2PDVM_DECL result<byte_view> datagram_sealer::seal(const public_key& to, byte_view plain) {
   if (plain.size() > datagram_plain_bytes_max)
     return error(errc::too_large, "a datagram of " + std::to_string(plain.size()) +
                                       " bytes is over the limit of " +
@@ -161,11 +161,11 @@ P2PDVM_DECL result<byte_vector> datagram_sealer::seal(const public_key& to, byte
   if (!with_key) ++peer->unanswered;
   ++peer->counter;
 
-  byte_vector out;
-  out.reserve(limits::datagram_bytes_max);
+  byte_vector& out = sealed_;
+  out.clear();
   wire::writer w(out);
   w(with_key ? detail::datagram_keyed_kind : detail::datagram_plain_kind);
-  w(hint_of(self_.id()));
+  w(hint_of(self_.key()));
   w(instance_);
   w(peer->counter);
   if (with_key) w(self_.key());
@@ -177,11 +177,11 @@ P2PDVM_DECL result<byte_vector> datagram_sealer::seal(const public_key& to, byte
   const byte_span whole(out);
   crypto::seal(peer->send_key, detail::datagram_nonce(peer->counter), whole.first(start), text,
                whole.subspan(start));
-  return out;
+  return byte_view(out);
 }
 
 P2PDVM_DECL result<opened_datagram> datagram_sealer::open_from(acquaintance& peer,
-                                                               const header& h) const {
+                                                               const header& h) {
   auto process = std::find_if(peer.processes.begin(), peer.processes.end(),
                               [&](const inbound& p) { return p.instance == h.instance; });
   inbound fresh;
@@ -193,7 +193,8 @@ P2PDVM_DECL result<opened_datagram> datagram_sealer::open_from(acquaintance& pee
   inbound& from = restarted ? fresh : *process;
   if (!from.window.fresh(h.counter))
     return error(errc::conflict, "a datagram was repeated or came far too late");
-  byte_vector text(h.sealed.size() - crypto::tag_bytes);
+  byte_vector& text = opened_;
+  text.resize(h.sealed.size() - crypto::tag_bytes);
   if (!crypto::open(from.key, detail::datagram_nonce(h.counter), h.associated, h.sealed, text))
     return error(errc::authentication, "a datagram does not authenticate");
   wire::reader inside(text);
@@ -211,8 +212,7 @@ P2PDVM_DECL result<opened_datagram> datagram_sealer::open_from(acquaintance& pee
   // was accepted there, and could be repeated to this one.
   const bool meant = meant_for == instance_ || (meant_for == 0 && !peer.confirmed);
   const bool newest = peer.processes[0].instance == h.instance;
-  return opened_datagram{peer.key, peer.id, to_vector(inside.raw(inside.remaining())),
-                         meant && newest};
+  return opened_datagram{peer.key, inside.raw(inside.remaining()), meant && newest};
 }
 
 P2PDVM_DECL result<opened_datagram> datagram_sealer::open(byte_view datagram, bool strangers) {
@@ -241,7 +241,7 @@ P2PDVM_DECL result<opened_datagram> datagram_sealer::open(byte_view datagram, bo
   }
   if (!h.key) return error(errc::not_found, "a datagram comes from a peer that is not known");
   if (!strangers) return error(errc::refused, "too many datagrams come from unknown peers");
-  if (*h.key == self_.key() || hint_of(crypto::node_id_of(*h.key)) != h.hint)
+  if (*h.key == self_.key() || hint_of(*h.key) != h.hint)
     return error(errc::authentication, "a datagram names a sender that its key does not fit");
   ++agreements_;
   auto fresh = meet(*h.key);
@@ -249,6 +249,56 @@ P2PDVM_DECL result<opened_datagram> datagram_sealer::open(byte_view datagram, bo
   auto opened = open_from(*fresh, h);
   if (opened) static_cast<void>(remember(std::move(*fresh)));
   return opened;
+}
+
+P2PDVM_DECL clear_datagrams::clear_datagrams(const public_key& self, std::uint64_t instance)
+    : self_(self), instance_(instance) {}
+
+P2PDVM_DECL std::uint64_t clear_datagrams::confirmed(const public_key& peer) const {
+  const auto at = confirmed_.find(peer);
+  return at == confirmed_.end() ? 0 : at->second;
+}
+
+P2PDVM_DECL result<byte_view> clear_datagrams::seal(const public_key& to, byte_view plain) {
+  if (plain.size() > datagram_plain_bytes_max)
+    return error(errc::too_large, "a datagram is over the limit");
+  sealed_.clear();
+  wire::writer w(sealed_);
+  w(detail::datagram_clear_kind);
+  w(self_);
+  w(static_cast<std::uint32_t>(instance_));
+  w(static_cast<std::uint32_t>(confirmed(to)));
+  sealed_.insert(sealed_.end(), to.bytes().begin(), to.bytes().begin() + sizeof(std::uint64_t));
+  append(sealed_, plain);
+  return byte_view(sealed_);
+}
+
+P2PDVM_DECL result<opened_datagram> clear_datagrams::open(byte_view datagram, bool) {
+  wire::reader r(datagram);
+  std::uint8_t kind = 0;
+  public_key from;
+  std::uint32_t instance = 0, meant_for = 0;
+  r(kind);
+  r(from);
+  r(instance);
+  r(meant_for);
+  const byte_view to = r.raw(sizeof(std::uint64_t));
+  if (!r.ok() || kind != detail::datagram_clear_kind)
+    return error(errc::malformed, "a datagram is not one of p2pdvm");
+  if (!std::equal(to.begin(), to.end(), self_.bytes().begin()))
+    return error(errc::authentication, "a datagram is for another peer");
+  const auto known = static_cast<std::uint32_t>(confirmed(from));
+  const bool meant =
+      meant_for == static_cast<std::uint32_t>(instance_) || (meant_for == 0 && known == 0);
+  return opened_datagram{from, r.raw(r.remaining()), meant && (known == 0 || known == instance)};
+}
+
+P2PDVM_DECL void clear_datagrams::confirm(const public_key& peer, std::uint64_t instance) {
+  confirmed_[peer] = instance;
+}
+
+P2PDVM_DECL void clear_datagrams::release(const node_id& peer) {
+  confirmed_.erase(public_key(peer.bytes()));
 }
 
 }  // namespace p2pdvm::link

@@ -56,9 +56,14 @@ P2PDVM_DECL exchange::exchange(host::machine& machine, const crypto::identity& s
       handler_(handler),
       random_(machine.entropy().next()),
       instance_(detail::draw_number(machine.entropy())),
-      sealer_(self, options_.swarm, instance_),
       flush_timer_(machine.clock()),
-      stranger_second_(machine.clock().now()) {}
+      stranger_second_(machine.clock().now()) {
+  if (options_.clear_datagrams) {
+    codec_ = std::make_unique<link::clear_datagrams>(self.key(), instance_);
+  } else {
+    codec_ = std::make_unique<link::datagram_sealer>(self, options_.swarm, instance_);
+  }
+}
 
 P2PDVM_DECL exchange::~exchange() = default;
 
@@ -74,7 +79,7 @@ P2PDVM_DECL exchange::peer& exchange::peer_of(const node_id& node, bool invited)
   if (peer* known = find_peer(node)) return *known;
   if (peers_.size() >= idle_sessions_max)
     std::erase_if(peers_, [this](const auto& entry) {
-      if (entry.second->spent()) sealer_.release(entry.first);
+      if (entry.second->spent()) codec_->release(entry.first);
       return entry.second->spent();
     });
   auto fresh = std::make_unique<peer>(node, detail::draw_number(machine_.entropy()),
@@ -123,7 +128,7 @@ P2PDVM_DECL void exchange::forget(const node_id& node) {
   if (p.live) p.live->close();
   if (p.dial) p.dial->close();
   peers_.erase(found);
-  sealer_.release(node);
+  codec_->release(node);
 }
 
 P2PDVM_DECL void exchange::send(const node_id& node, std::uint8_t channel, byte_vector header,

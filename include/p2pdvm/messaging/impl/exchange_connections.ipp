@@ -176,7 +176,7 @@ P2PDVM_DECL bool exchange::join(connection_pointer fresh) {
   if (p.live) p.live->close();
   p.source = fresh->remote_address();
   p.live = std::move(fresh);
-  sealer_.confirm(p.live->remote().key, p.live->remote().instance);
+  codec_->confirm(p.live->remote().key, p.live->remote().instance);
   p.s.attach();
   return true;
 }
@@ -288,7 +288,7 @@ P2PDVM_DECL void exchange::on_ended(link::connection& from, const error& why) {
 P2PDVM_DECL bool exchange::send_datagram(const public_key& to, const address& where,
                                          byte_view plain) {
   if (!datagrams_) return false;
-  auto datagram = sealer_.seal(to, plain);
+  const auto datagram = codec_->seal(to, plain);
   if (!datagram) return false;
   ++statistics_.datagrams_sent;
   datagrams_->send(where, *datagram);
@@ -301,10 +301,10 @@ P2PDVM_DECL void exchange::on_datagram(const address& from, byte_view bytes) {
     stranger_second_ = now;
     stranger_datagrams_ = 0;
   }
-  const std::uint64_t before = sealer_.agreements();
-  auto opened =
-      sealer_.open(bytes, stranger_datagrams_ < stranger_datagrams_per_second_max);
-  stranger_datagrams_ += sealer_.agreements() - before;
+  const std::uint64_t before = codec_->agreements();
+  const bool strangers = stranger_datagrams_ < stranger_datagrams_per_second_max;
+  const auto opened = codec_->open(bytes, strangers);
+  stranger_datagrams_ += codec_->agreements() - before;
   if (!opened) {
     ++statistics_.datagrams_refused;
     return;

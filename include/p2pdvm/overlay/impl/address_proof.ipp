@@ -7,10 +7,11 @@
 
 namespace p2pdvm::overlay {
 
-P2PDVM_DECL address_prover::address_prover(const crypto::identity& self, std::uint64_t salt)
-    : secret_(crypto::keyed_hash(crypto::derive(self.seed(), "p2pdvm overlay address token"),
-                                 bytes_of(salt))
-                  .bytes()) {}
+P2PDVM_DECL address_prover::address_prover(const crypto::identity& self, std::uint64_t salt) {
+  const digest256 secret = crypto::keyed_hash(
+      crypto::derive(self.seed(), "p2pdvm overlay address token"), bytes_of(salt));
+  std::memcpy(secret_.data(), secret.bytes().data(), secret_.size());
+}
 
 P2PDVM_DECL address_token address_prover::make(std::int64_t period, const contact& to) const {
   std::array<std::byte, 64> text{};
@@ -19,10 +20,7 @@ P2PDVM_DECL address_token address_prover::make(std::int64_t period, const contac
   std::memcpy(text.data() + 32, to.where.ip().data(), 16);
   std::memcpy(text.data() + 48, &port, sizeof port);
   std::memcpy(text.data() + 56, &period, sizeof period);
-  const digest256 digest = crypto::keyed_hash(secret_, text);
-  std::uint64_t value = 0;
-  std::memcpy(&value, digest.bytes().data(), sizeof value);
-  return address_token(std::max<std::uint64_t>(value, 1));
+  return address_token(std::max<std::uint64_t>(crypto::short_hash(secret_, text), 1));
 }
 
 P2PDVM_DECL address_token address_prover::give(time_point now, const contact& to) const {
@@ -37,10 +35,7 @@ P2PDVM_DECL bool address_prover::proves(time_point now, const contact& from,
 }
 
 P2PDVM_DECL std::uint64_t address_prover::unpredictable(std::uint64_t counter) const {
-  std::uint64_t value = 0;
-  const digest256 digest = crypto::keyed_hash(secret_, bytes_of(counter));
-  std::memcpy(&value, digest.bytes().data(), sizeof value);
-  return value;
+  return crypto::short_hash(secret_, bytes_of(counter));
 }
 
 P2PDVM_DECL address_token token_cache::get(time_point now, const node_id& peer) const {

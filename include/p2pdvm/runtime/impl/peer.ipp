@@ -57,7 +57,6 @@ P2PDVM_DECL result<> peer::open() {
   (*log)->drop_unpinned();
   log_ = std::move(*log);
   folder_.emplace(machine_.disk(), *log_);
-  compact_later();
   if (setting_.listen) {
     if (auto r = open_network(); !r.ok()) return r;
   }
@@ -94,11 +93,12 @@ P2PDVM_DECL result<> peer::open_identity() {
 P2PDVM_DECL result<> peer::open_network() {
   messaging::exchange_options o;
   o.swarm = setting_.swarm;
+  o.clear_datagrams = setting_.clear_datagrams;
   messaging::exchange_handler& handler = *this;
   exchange_ = std::make_unique<messaging::exchange>(machine_, *identity_, o, handler);
   if (auto r = listen(); !r.ok()) return r;
   overlay::overlay_transport& transport = *this;
-  node_ = std::make_unique<overlay::node>(*identity_, overlay::node_options(),
+  node_ = std::make_unique<overlay::node>(*identity_, setting_.overlay,
                                           random_generator(machine_.entropy().next()), transport);
   node_->set_wall_clock(machine_.clock().now(), machine_.clock().wall());
   std::vector<overlay::contact> known;
@@ -190,6 +190,7 @@ P2PDVM_DECL void peer::begin(job_identity who, record_update newest,
   job_owner& owner = *this;
   job_ = std::make_unique<job>(owner, *context_, std::move(who), std::move(newest),
                                std::move(acceptor));
+  compact_later();
 }
 
 P2PDVM_DECL result<> peer::resume() {
@@ -449,7 +450,7 @@ P2PDVM_DECL void peer::on_datagram(const link::opened_datagram& datagram, const 
   if (plain.empty()) return;
   if (plain[0] == datagram_kind::detector) {
     // What a member's earlier process said is no sign that it lives.
-    if (job_ && datagram.current) job_->on_detector_datagram(datagram.id, plain.subspan(1));
+    if (job_ && datagram.current) job_->on_detector_datagram(crypto::node_id_of(datagram.from), plain.subspan(1));
   } else if (plain[0] == datagram_kind::overlay) {
     node_->on_datagram(machine_.clock().now(), {datagram.from, from}, plain.subspan(1));
     arm_node();
@@ -481,6 +482,28 @@ P2PDVM_DECL void peer::send_detector(const node_id& to, byte_view datagram) {
   exchange_->send_datagram(who->key, who->addresses.front(), bytes);
 }
 
+P2PDVM_DECL void peer::enter(const std::vector<overlay::contact>& through) {
+  P2PDVM_ASSERT(node_ != nullptr);
+  node_->join(machine_.clock().now(), through);
+  arm_node();
+}
+
+P2PDVM_DECL void peer::lookup(const node_id& target, overlay::node::lookup_callback done) {
+  node_->lookup(machine_.clock().now(), target, std::move(done));
+  arm_node();
+}
+
+P2PDVM_DECL void peer::find(const node_id& target, const std::optional<public_key>& publisher,
+                            overlay::node::find_callback done) {
+  node_->find(machine_.clock().now(), target, publisher, std::move(done));
+  arm_node();
+}
+
+P2PDVM_DECL void peer::publish(overlay::record r, overlay::node::publish_callback done) {
+  node_->publish(machine_.clock().now(), std::move(r), std::move(done));
+  arm_node();
+}
+
 /// Gives the space of collected chunks back, little by little.
 P2PDVM_DECL void peer::compact_later() {
   constexpr auto pause = std::chrono::seconds(2);
@@ -493,8 +516,13 @@ P2PDVM_DECL void peer::compact_later() {
 
 P2PDVM_DECL void peer::arm_node() {
   if (!node_) return;
-  node_timer_.at(node_->next_timer(), [this] {
-    node_->on_timer(machine_.clock().now());
+  // One that fires too early looks again: cheaper than to set it anew after every datagram.
+  const time_point next = node_->next_timer();
+  if (node_timer_.armed() && node_armed_for_ <= next) return;
+  node_armed_for_ = next;
+  node_timer_.at(next, [this] {
+    const time_point now = machine_.clock().now();
+    if (node_->next_timer() <= now) node_->on_timer(now);
     arm_node();
   });
 }

@@ -12,5 +12,7 @@
 #include <p2pdvm/runtime/impl/record_keeper.ipp>
 #include <p2pdvm/runtime/impl/restorer.ipp>
 #include <p2pdvm/runtime/impl/simulated_cluster.ipp>
+#include <p2pdvm/runtime/impl/simulated_swarm.ipp>
 #include <p2pdvm/runtime/impl/snapshot_store.ipp>
+#include <p2pdvm/runtime/impl/swarm_experiment.ipp>
 #include <p2pdvm/runtime/impl/ticket.ipp>

@@ -228,6 +228,11 @@ P2PDVM_DECL std::unique_ptr<host::disk> disk_image::mount() {
   return std::make_unique<mounted_disk>(*this);
 }
 
+P2PDVM_DECL void disk_image::replace() {
+  files_.clear();
+  removed_.clear();
+}
+
 P2PDVM_DECL void disk_image::crash(time_point now) {
   ++life_;
   for (auto i = files_.begin(); i != files_.end();) {

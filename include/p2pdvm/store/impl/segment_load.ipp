@@ -48,7 +48,8 @@ P2PDVM_DECL result<> segment_log::load() {
   auto opened = disk_.open(folder_ + "/reserve", true);
   if (!opened) return fail(opened.error(), "open the store");
   reserve_ = std::move(*opened);
-  restore_reserve();  // without it the log works, but takes no ordinary data
+  // Without it the log works, but takes no ordinary data. A new log makes it with its first chunk.
+  if (!chunks_.empty() || reserve_->size() > 0) restore_reserve();
   // From here on everything was understood, and what was cut off may go. Failure is harmless:
   // the next segment's manifest says the same.
   for (const std::uint64_t number : l.deleted) (void)disk_.remove(path(number));
