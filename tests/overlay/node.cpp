@@ -194,7 +194,8 @@ TEST_CASE("a request without a token is padded to what its answer may need") {
   auto out = b.take();
   REQUIRE(out.size() == 1);
   CHECK(out[0].m.kind == message_kind::find_node);
-  CHECK(out[0].bytes.size() >= nodes_reply_bytes_max);
+  CHECK(out[0].m.wanted == search_contacts);
+  CHECK(out[0].bytes.size() >= small_reply_bytes_max + search_contacts * contact_bytes_v4);
   message r;
   r.kind = message_kind::nodes;
   r.transaction = out[0].m.transaction;
@@ -341,16 +342,42 @@ TEST_CASE("a value is taken only if it is what was asked for and valid") {
   CHECK(hops == 1);
 }
 
-TEST_CASE("an unanswered request is repeated once with more patience and then given up") {
+TEST_CASE("an unanswered request of a search is repeated with more patience and then given up") {
+  bench b;
+  b.befriend(stranger(1));
+  bool ended = false;
+  b.self.lookup(b.now, b.self.id(), [&](const lookup_result& r) { ended = r.nearest.empty(); });
+  std::vector<time_point> sent;
+  for (; !ended && sent.size() < 99; b.pass(50ms)) {
+    for (const auto& s : b.take()) {
+      if (s.m.target == b.self.id() && s.m.wanted == search_contacts) sent.push_back(b.now);
+    }
+  }
+  REQUIRE(sent.size() == attempts_max);
+  CHECK(sent[2] - sent[1] > sent[1] - sent[0]);
+  CHECK(b.self.statistics().requests_failed == 1);
+}
+
+TEST_CASE("a stranger far from everybody may answer upkeep long after it was given up") {
   bench b;
   b.self.join(b.now, {stranger(1)});
-  CHECK(b.take().size() == 1);
-  b.pass(1100ms);
-  CHECK(b.take().size() == 1);
-  CHECK(b.self.pending_requests() == 1);
-  b.pass(2100ms);
-  CHECK(b.self.pending_requests() == 0);
-  CHECK(b.self.statistics().requests_failed == 1);
+  const auto out = b.take();
+  REQUIRE(out.size() == 1);
+  b.pass(2500ms);
+  CHECK(b.take().empty());  // asked once, nobody waits
+  message r;
+  r.kind = message_kind::nodes;
+  r.transaction = out[0].m.transaction;
+  b.deliver(stranger(1), r);
+  CHECK(b.self.table().size() == 1);
+
+  bench other;
+  other.self.join(other.now, {stranger(2)});
+  r.transaction = other.take()[0].m.transaction;
+  other.pass(node_options().timeout_max + 1ms);
+  other.deliver(stranger(2), r);
+  CHECK(other.self.table().size() == 0);
+  CHECK(other.self.statistics().unexpected == 1);
 }
 
 TEST_CASE("malformed, truncated and random datagrams neither crash nor grow anything") {

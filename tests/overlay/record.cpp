@@ -85,7 +85,8 @@ TEST_CASE("the largest record fits into one datagram, stored or found") {
     m.kind = kind;
     CHECK(wire::encode(m).size() <= small_reply_bytes_max);
   }
-  CHECK(wire::encode(contact{}).size() == contact_bytes);
+  CHECK(wire::encode(contact{}).size() == contact_bytes_max);
+  CHECK(wire::encode(contact{{}, make_address(1)}).size() == contact_bytes_v4);
 }
 
 TEST_CASE("the newer record of a publisher wins and the older is refused") {

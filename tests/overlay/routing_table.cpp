@@ -25,6 +25,7 @@ routing_options few() {
   o.bucket_size = 4;
   o.siblings = 4;
   o.replacements = 2;
+  o.veterans = 2;
   return o;
 }
 
@@ -135,36 +136,78 @@ TEST_CASE("the sibling list holds the very nearest") {
   std::sort(ids.begin(), ids.end(),
             [](const node_id& a, const node_id& b) { return nearer(self, a, b); });
   REQUIRE(table.siblings().size() == 16);
-  for (std::size_t i = 0; i < 16; ++i) CHECK(table.siblings()[i].id == ids[i]);
+  for (std::size_t i = 0; i < 16; ++i) CHECK(table.siblings()[i].id() == ids[i]);
   // A lost sibling is replaced by the next nearest that the buckets know.
   table.failed(ids[3]);
   CHECK(table.find(ids[3])->failures == 1);
   table.failed(ids[3]);
   CHECK(table.find(ids[3]) == nullptr);
   CHECK(table.siblings().size() == 16);
-  CHECK(table.siblings()[15].id == ids[16]);
+  CHECK(table.siblings()[15].id() == ids[16]);
 }
 
-TEST_CASE("a full bucket keeps its long-lived members and waits with the newcomer") {
+TEST_CASE("a full bucket waits with a newcomer until a member fails") {
   routing_table table = with_siblings();
   const auto far = far_peers(8);
-  for (std::size_t i = 0; i < 4; ++i) CHECK(table.proven(at(0s), far[i], 100ms));
-  CHECK_FALSE(table.wants(far[4]));
-  CHECK_FALSE(table.proven(at(2h), far[4], 1ms));  // near, but the others are old
+  for (std::size_t i = 0; i < 4; ++i) CHECK(table.proven(at(i * 1s), far[i], 100ms));
+  CHECK(table.wants(far[4], at(0s)) == routing_table::wish::welcome);
+  CHECK(table.wants(far[4], at(3s)) == routing_table::wish::needed);  // most are unheard since
+  CHECK_FALSE(table.proven(at(2h), far[4], 80ms));  // hardly nearer than the others
   CHECK(table.find(id_of(far[4])) == nullptr);
   table.failed(id_of(far[1]));  // one failure suffices where somebody waits
   CHECK(table.find(id_of(far[1])) == nullptr);
   CHECK(table.find(id_of(far[4])) != nullptr);
+  CHECK(table.wants(far[4], at(0s)) == routing_table::wish::none);
 }
 
-TEST_CASE("a clearly nearer peer displaces a young distant one") {
+TEST_CASE("a clearly nearer peer displaces the farthest that is no veteran") {
   routing_table table = with_siblings();
   const auto far = far_peers(8);
-  for (std::size_t i = 0; i < 4; ++i) table.proven(at(0s), far[i], (i + 1) * 20ms);
-  CHECK_FALSE(table.proven(at(1s), far[4], 70ms));  // hardly nearer than 80 ms
-  CHECK(table.proven(at(1s), far[5], 30ms));
-  CHECK(table.find(id_of(far[3])) == nullptr);
+  for (std::size_t i = 0; i < 4; ++i) table.proven(at(i * 1s), far[i], (5 - i) * 20ms);
+  CHECK_FALSE(table.proven(at(5s), far[4], 50ms));  // hardly nearer than 60 ms
+  CHECK(table.proven(at(5s), far[5], 30ms));
+  CHECK(table.find(id_of(far[2])) == nullptr);
   CHECK(table.find(id_of(far[5])) != nullptr);
+  CHECK(table.proven(at(6s), far[6], 10ms));
+  CHECK(table.find(id_of(far[0])) != nullptr);  // 100 ms away, and known for longest
+  CHECK(table.find(id_of(far[1])) != nullptr);
+}
+
+TEST_CASE("who is in doubt comes up to be checked, siblings first") {
+  routing_table table = with_siblings();  // at 0 s
+  const auto far = far_peers(6);
+  for (std::size_t i = 0; i < 4; ++i) table.proven(at((i + 1) * 10s), far[i], 20ms);
+  CHECK_FALSE(table.most_doubtful(at(0s)));
+  const auto sibling = table.most_doubtful(at(1s));
+  REQUIRE(sibling);
+  CHECK(common_prefix(self, id_of(*sibling)) >= 3);
+  for (const peer_entry& e : std::vector<peer_entry>(table.siblings())) {
+    table.proven(at(50s), e.peer, 1ms);
+  }
+  // Of the others the one heard last: it is the likeliest to live.
+  CHECK(*table.most_doubtful(at(45s)) == far[3]);
+  CHECK(*table.most_doubtful(at(35s)) == far[2]);
+  table.failed(id_of(far[2]));
+  CHECK(table.closest(self, 99, include::healthy, at(15s)).size() == 6);
+}
+
+TEST_CASE("the bucket that needs members most comes up to be refreshed") {
+  routing_table table = with_siblings();
+  const std::size_t depth = table.depth();
+  REQUIRE(depth >= 4);
+  random_generator random(5);
+  std::set<std::size_t> needy;
+  for (std::size_t i = 0; i < depth; ++i) {
+    const auto b = table.neediest_bucket(at(0s), at(100s));
+    REQUIRE(b);
+    needy.insert(*b);
+    table.refreshed(at(100s), table.random_id_in(*b, random));
+  }
+  CHECK(needy.size() == depth);
+  CHECK_FALSE(table.neediest_bucket(at(0s), at(100s)));
+  for (const contact& c : far_peers(4)) table.proven(at(100s), c, 20ms);
+  CHECK(*table.neediest_bucket(at(0s), at(200s)) != 0);
+  CHECK(*table.neediest_bucket(at(150s), at(200s)) == 0);
 }
 
 TEST_CASE("peers that fail are not recommended but still tried") {
@@ -226,7 +269,7 @@ TEST_CASE("the quietest peer and the stalest bucket come up for upkeep") {
   for (int i = 1; i <= 4; ++i) {
     const std::size_t b = table.stalest_bucket();
     refreshed.insert(b);
-    table.looked_up(at(i * 1000s), table.random_id_in(b, random));
+    table.refreshed(at(i * 1000s), table.random_id_in(b, random));
   }
   CHECK(refreshed.size() == 4);
 }
@@ -234,9 +277,9 @@ TEST_CASE("the quietest peer and the stalest bucket come up for upkeep") {
 TEST_CASE("we are never our own peer") {
   routing_table table(self, {});
   CHECK_FALSE(table.proven(at(0s), peer(0), 1ms));
-  CHECK_FALSE(table.wants(peer(0)));
+  CHECK(table.wants(peer(0), at(0s)) == routing_table::wish::none);
   CHECK(table.size() == 0);
   table.failed(self);
-  table.looked_up(at(1s), self);
+  table.refreshed(at(1s), self);
   CHECK(table.closest(self, 16, include::all).empty());
 }

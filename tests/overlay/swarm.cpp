@@ -1,6 +1,8 @@
 #include "overlay/swarm.hpp"
 #include "support/test.hpp"
 
+#include <p2pdvm/wire/codec.hpp>
+
 #include <algorithm>
 #include <map>
 
@@ -262,18 +264,25 @@ TEST_CASE("a newer record replaces the older one at its holders") {
 
 TEST_CASE("in a whole swarm no unproven address gets more than it sent") {
   swarm s(10, 0.02);
-  // Bytes that went from one to another since the last moment when the way back was proven.
+  // Bytes that went from one to another, as long as the way back is not proven.
   std::map<std::pair<public_key, public_key>, std::int64_t> balance;
+  std::map<std::pair<public_key, public_key>, std::set<address_token>> given;
+  std::set<std::pair<public_key, public_key>> proven;
   std::set<std::pair<public_key, public_key>> asked;
   std::size_t violations = 0;
   s.tap = [&](const contact& from, const contact& to, byte_view bytes) {
     const auto kind = static_cast<message_kind>(bytes[1]);
     const bool reply = kind >= message_kind::pong;
     balance[{to.key, from.key}] += static_cast<std::int64_t>(bytes.size());
+    const auto m = wire::decode<message>(bytes);
+    REQUIRE(m.ok());
     if (!reply) {
       asked.insert({from.key, to.key});
+      if (given[{to.key, from.key}].contains(m->token)) proven.insert({to.key, from.key});
       return;
     }
+    given[{from.key, to.key}].insert(m->token);
+    if (proven.contains({from.key, to.key})) return;
     // What the replier owes: never more than came from there, unless it asked that one itself.
     std::int64_t& received = balance[{from.key, to.key}];
     received -= static_cast<std::int64_t>(bytes.size());
@@ -282,6 +291,7 @@ TEST_CASE("in a whole swarm no unproven address gets more than it sent") {
   s.build(60);
   CHECK(violations == 0);
   CHECK(asked.size() > 500);
+  CHECK(proven.size() > 100);
 }
 
 TEST_CASE("the same seed gives the same swarm, event by event") {

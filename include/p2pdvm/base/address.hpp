@@ -34,15 +34,30 @@ class address {
   [[nodiscard]] constexpr address with_port(std::uint16_t port) const noexcept {
     return address(ip_, port);
   }
-  [[nodiscard]] bool is_v4() const noexcept;
+  [[nodiscard]] constexpr bool is_v4() const noexcept {
+    for (std::size_t i = 0; i < 10; ++i) {
+      if (ip_[i] != 0) return false;
+    }
+    return ip_[10] == 0xff && ip_[11] == 0xff;
+  }
   [[nodiscard]] bool is_loopback() const noexcept;
   /// All zeros: "any interface".
   [[nodiscard]] bool is_any() const noexcept;
   [[nodiscard]] std::string text() const;
   friend auto operator<=>(const address&, const address&) = default;
+  /// On the wire an IPv4 address takes 7 bytes, an IPv6 address 19.
   template <class F>
   void fields(F&& f) {
-    f(ip_);
+    bool short_form = is_v4();
+    f(short_form);
+    if (short_form) {
+      std::array<std::uint8_t, 4> last{ip_[12], ip_[13], ip_[14], ip_[15]};
+      f(last);
+      const address read = v4(last[0], last[1], last[2], last[3], port_);
+      if (read.ip_ != ip_) ip_ = read.ip_;
+    } else {
+      f(ip_);
+    }
     f(port_);
   }
 

@@ -1,6 +1,7 @@
 /// One iterative search for the peers nearest to a target, or for a value kept there.
 #pragma once
 
+#include <p2pdvm/crypto/crypto.hpp>
 #include <p2pdvm/overlay/contact.hpp>
 
 #include <cstddef>
@@ -44,6 +45,8 @@ class iterative_lookup {
   /// `who` gave a valid value: the search is over.
   void found(const node_id& who);
 
+  /// Candidates that have not failed and are nearer than `who`.
+  [[nodiscard]] std::size_t rank(const node_id& who) const;
   [[nodiscard]] bool done() const;
   /// How far the answer was: 1 for a peer from our own table, one more for each peer in
   /// between. Of the peer that had the value, else of the nearest that answered.
@@ -55,11 +58,12 @@ class iterative_lookup {
  private:
   enum class state { fresh, asked, slow, replied, failed };
   struct candidate {
-    node_id id;
     contact peer;
+    network_prefix network;
     unsigned hops = 0;
     std::size_t path = 0;
     state now = state::fresh;
+    [[nodiscard]] node_id id() const { return crypto::node_id_of(peer.key); }
   };
 
   candidate* find(const node_id& id);

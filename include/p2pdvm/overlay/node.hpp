@@ -2,6 +2,7 @@
 #pragma once
 
 #include <p2pdvm/overlay/address_proof.hpp>
+#include <p2pdvm/overlay/lifetime.hpp>
 #include <p2pdvm/overlay/lookup.hpp>
 #include <p2pdvm/overlay/record.hpp>
 #include <p2pdvm/overlay/routing_table.hpp>
@@ -14,7 +15,6 @@
 #include <functional>
 #include <map>
 #include <optional>
-#include <set>
 #include <utility>
 #include <vector>
 
@@ -22,6 +22,8 @@ namespace p2pdvm::overlay {
 
 inline constexpr std::size_t rpcs_max = 512;        ///< unanswered requests
 inline constexpr std::size_t operations_max = 128;  ///< running searches of users
+/// Peers that must have answered at the end of a search that upkeep makes.
+inline constexpr std::size_t upkeep_width = 4;
 /// Running searches, users' included, above which upkeep starts none of its own.
 inline constexpr std::size_t upkeep_operations_max = 8;
 inline constexpr std::size_t ping_backs_max = 16;   ///< unanswered pings to peers not yet met
@@ -31,7 +33,16 @@ inline constexpr std::size_t own_records_max = limits::records_per_source_max;
 /// Pause between two stores that upkeep starts, so that many records due at once do not flood.
 inline constexpr duration upkeep_store_pause = std::chrono::milliseconds(200);
 
-/// Times adapt between their bounds: shorter where the swarm changes, longer where it rests.
+/// Contacts that a search asks each peer for: more per reply cost more bytes where addresses are
+/// not proven, fewer make searches longer.
+inline constexpr std::uint8_t search_contacts = 8;
+/// Sendings of one request, for values and for the peers nearest to a target: a search that
+/// misses the very nearest is wrong.
+inline constexpr unsigned attempts_max = 4;
+/// Of the nearest candidates of a search so many get all attempts.
+inline constexpr std::size_t patient_candidates = 4;
+
+/// Times adapt to the sessions that the node observes (`lifetime_estimate`), within bounds.
 struct node_options {
   routing_options routing;
   lookup_options lookups;
@@ -40,20 +51,27 @@ struct node_options {
   duration timeout_initial = std::chrono::milliseconds(1000);
   duration timeout_min = std::chrono::milliseconds(100);
   duration timeout_max = std::chrono::seconds(3);
-  /// Times that a request is sent, each with twice the patience, before its peer has failed.
+  /// Times that a request is sent before its peer has failed, but see `patient_candidates`.
   unsigned attempts = 2;
-  /// Pause between two checks of the peer not heard for longest, and how long ago that must be.
-  duration check_interval_min = std::chrono::seconds(1);
-  duration check_interval_max = std::chrono::seconds(20);
-  duration check_idle = std::chrono::seconds(60);
-  /// Pause between two refreshing lookups; every second one is for ourselves.
-  duration refresh_interval_min = std::chrono::seconds(5);
+  /// Pause between two checks of peers that may have gone.
+  duration check_interval_min = std::chrono::milliseconds(300);
+  duration check_interval_max = std::chrono::seconds(60);
+  /// Pause between two questions for members of one bucket.
+  duration refresh_interval_min = std::chrono::seconds(3);
   duration refresh_interval_max = std::chrono::minutes(5);
-  /// Pause between two exchanges with a sibling, which tells whom it knows near us: one request
-  /// of about 70 and one reply of about 820 bytes each.
+  /// Pause between two exchanges with a sibling, which tells whom it knows near us.
   duration exchange_interval_min = std::chrono::seconds(2);
-  duration exchange_interval_max = std::chrono::minutes(1);
-  /// Pause between two stores of the same record, by its publisher and by each holder.
+  duration exchange_interval_max = std::chrono::minutes(2);
+  /// Pause between two whole searches, for a random place and from there for ourselves: how the
+  /// halves of a divided swarm find all of each other again.
+  duration explore_interval_min = std::chrono::minutes(4);
+  duration explore_interval_max = std::chrono::minutes(15);
+  /// The same while more new siblings appear than sessions explain: two swarms have met.
+  duration explore_interval_merging = std::chrono::seconds(30);
+  /// Pause between two pings to peers that the table could do without: how it gets nearer ones.
+  duration surplus_interval = std::chrono::seconds(60);
+  /// Pause between two stores of the same record, by its publisher and by each holder, or half
+  /// an observed session and a whole one where that is shorter.
   duration republish_interval = std::chrono::minutes(10);
   duration replicate_interval = std::chrono::minutes(20);
   duration rejoin_interval_min = std::chrono::seconds(1);
@@ -158,6 +176,8 @@ class node {
   [[nodiscard]] const record_store& records() const noexcept { return store_; }
   [[nodiscard]] const node_statistics& statistics() const noexcept { return statistics_; }
   [[nodiscard]] std::size_t pending_requests() const noexcept { return pending_.size(); }
+  /// Mean session of other peers, as observed.
+  [[nodiscard]] duration observed_lifetime() const noexcept { return lifetime_.mean(); }
 
  private:
   enum class goal { nodes, value, publish };
@@ -166,6 +186,7 @@ class node {
     iterative_lookup search;
     std::optional<public_key> publisher;
     std::optional<record> subject;  ///< to be stored, or what was found
+    bool upkeep = false;
     bool storing = false;
     std::size_t stores_open = 0;
     std::size_t copies = 0;
@@ -176,21 +197,27 @@ class node {
   /// A request on its way. Each sending has its own transaction number, base + index, so that
   /// a late answer to an early one still gives a true round trip.
   struct pending {
+    std::uint64_t base = 0;
     contact to;
-    node_id id;
-    message question;
-    std::uint64_t operation = 0;  ///< 0: a check
-    unsigned timeouts = 0;
+    message_kind kind = message_kind::ping;
+    std::uint8_t wanted = 0;
     bool proved = false;
+    bool ping_back = false;
+    bool lingers = false;  ///< overdue, and nobody waits for it, but its answer is welcome
+    unsigned timeouts = 0;
     unsigned sendings = 0;
-    std::array<time_point, 4> sent{};
+    std::uint64_t operation = 0;  ///< 0: of upkeep
+    node_id target;
+    std::array<time_point, 8> sent{};
     time_point deadline{};
+    [[nodiscard]] node_id id() const { return crypto::node_id_of(to.key); }
   };
-  using pending_map = std::map<std::uint64_t, pending>;
 
   // node.ipp: searches
   [[nodiscard]] operation make_operation(time_point now, goal what, const node_id& target,
                                          const std::vector<contact>& seeds);
+  [[nodiscard]] operation make_upkeep(time_point now, const node_id& target,
+                                      const std::vector<contact>& seeds);
   [[nodiscard]] std::vector<contact> seeds_for(const node_id& target) const;
   void start(time_point now, operation op);
   void drive(time_point now, std::uint64_t number);
@@ -208,18 +235,25 @@ class node {
   void remember(const contact& peer);
 
   // node_rpc.ipp: requests and replies
-  bool ask(time_point now, const contact& to, message question, std::uint64_t number);
+  bool ask(time_point now, pending question);
+  bool ping(time_point now, const contact& to);
   void ping_back(time_point now, const contact& stranger);
-  [[nodiscard]] bool is_ping_back(const pending& p) const;
-  void transmit(time_point now, std::uint64_t base, pending& p);
+  void transmit(time_point now, pending& p);
+  [[nodiscard]] message question_of(const pending& p) const;
+  [[nodiscard]] address_token token_for(time_point now, const node_id& id) const;
+  [[nodiscard]] pending* find_pending(std::uint64_t base);
+  [[nodiscard]] pending take_pending(std::uint64_t base);
+  [[nodiscard]] unsigned attempts_for(const pending& p) const;
+  [[nodiscard]] bool is_upkeep(const pending& p) const;
   void on_request(time_point now, const contact& from, const message& q, std::size_t bytes);
   void on_reply(time_point now, const contact& from, const message& r);
   void on_timeout(time_point now, std::uint64_t base);
   void answer(time_point now, const contact& from, const message& q, bool proven, message& r);
   [[nodiscard]] bool keep(time_point now, const contact& from, const record& r);
-  [[nodiscard]] std::vector<contact> nearest_for(const contact& from, const node_id& target) const;
+  [[nodiscard]] std::vector<contact> nearest_for(time_point now, const contact& from,
+                                                 const node_id& target, std::size_t count) const;
   void send(const contact& to, const byte_vector& bytes);
-  [[nodiscard]] duration timeout_for(const node_id& id, unsigned timeouts) const;
+  [[nodiscard]] duration timeout_for(const pending& p) const;
   void meet(time_point now, const contact& peer, std::optional<duration> round_trip_time);
 
   // node_upkeep.ipp: repair
@@ -228,10 +262,18 @@ class node {
   void check_somebody(time_point now);
   void exchange(time_point now);
   void refresh(time_point now);
-  void explore(std::vector<contact> found);
+  void explore(time_point now);
+  void keep_explored(std::vector<contact> found);
+  [[nodiscard]] bool is_merging(time_point now) const;
+  [[nodiscard]] time_point trusted_since(time_point now) const;
+  void note_absent(time_point now, const node_id& id);
+  [[nodiscard]] bool is_absent(time_point now, const node_id& id) const;
+  [[nodiscard]] duration check_pause() const;
   void store_again(time_point now);
   void rejoin(time_point now);
   [[nodiscard]] time_point next_store() const;
+  [[nodiscard]] duration republish_pause();
+  [[nodiscard]] duration replicate_pause();
   [[nodiscard]] duration jittered(duration d);
 
   node_id self_;
@@ -246,9 +288,16 @@ class node {
   round_trip rtt_;  ///< of all peers together
   node_statistics statistics_;
 
-  pending_map pending_;  ///< by base transaction
-  std::set<std::pair<time_point, std::uint64_t>> deadlines_;
-  std::set<node_id> pinged_back_;
+  lifetime_estimate lifetime_;
+  std::vector<pending> pending_;
+  std::size_t ping_backs_ = 0;  ///< among them
+  struct absence {
+    std::uint64_t peer = 0;  ///< the first bytes of its id
+    time_point until{};
+  };
+  /// Who did not answer lately, and need not be asked because others still name it.
+  std::array<absence, 32> absent_{};
+  std::size_t next_absent_ = 0;
   std::uint64_t transactions_ = 0;
   std::map<std::uint64_t, operation> operations_;
   std::uint64_t next_operation_ = 1;
@@ -264,18 +313,19 @@ class node {
   time_point wall_at_{};
   unix_seconds wall_ = 0;
 
-  duration check_interval_;
   duration exchange_interval_;
-  duration refresh_interval_;
+  duration explore_interval_;
   duration rejoin_interval_;
   time_point next_check_ = time_point_never;
   time_point next_exchange_ = time_point_never;
   time_point next_refresh_ = time_point_never;
+  time_point next_explore_ = time_point_never;
   time_point next_rejoin_ = time_point_never;
+  time_point next_surplus_{};
+  std::size_t new_siblings_ = 0;  ///< since then:
+  time_point explored_at_{};
+  time_point checked_{};  ///< when somebody was last asked whether it lives
   time_point stores_not_before_{};
-  bool refresh_self_ = false;  ///< the last refreshing lookup was for ourselves
-  std::uint64_t met_ = 0;            ///< peers that entered the table, ever
-  std::uint64_t met_at_refresh_ = 0;
 };
 
 }  // namespace p2pdvm::overlay

@@ -3,8 +3,10 @@
 
 #include <p2pdvm/base/random.hpp>
 #include <p2pdvm/base/time.hpp>
+#include <p2pdvm/crypto/crypto.hpp>
 #include <p2pdvm/overlay/contact.hpp>
 #include <p2pdvm/overlay/round_trip.hpp>
+#include <p2pdvm/overlay/rpc.hpp>
 
 #include <cstddef>
 #include <optional>
@@ -18,27 +20,33 @@ struct routing_options {
   /// Nearest peers to ourselves, kept whatever the buckets do (S/Kademlia, 2007).
   std::size_t siblings = limits::bucket_size;
   /// Proven peers per bucket that wait for a place.
-  std::size_t replacements = 8;
+  std::size_t replacements = 4;
   /// Peers of one public network (`network_of`) per bucket, among the siblings, altogether.
   /// Lower: harder to eclipse a peer from one network. Higher: works better inside a campus.
   std::size_t per_network_bucket_max = 4;
   std::size_t per_network_siblings_max = 6;
   std::size_t per_network_max = 32;
-  /// A peer known for longer than this is not displaced by a nearer one: sessions of desktop
+  /// The longest known members of a bucket are not displaced by nearer peers: sessions of desktop
   /// peers are heavy-tailed, who stayed long will stay longer.
-  duration long_lived = std::chrono::minutes(30);
+  std::size_t veterans = 4;
   /// Unanswered requests in a row after which a peer is forgotten. One suffices where a
   /// replacement waits.
   unsigned failures_max = 2;
 };
 
+/// Members of a bucket that are kept checked; the others live on what is heard of them.
+inline constexpr std::size_t checked_per_bucket = 4;
+
 struct peer_entry {
-  node_id id;
   contact peer;
+  network_prefix network;  ///< of its address
+  address_token token;  ///< to show it with our next request; 0: none
+  time_point token_since{};
   time_point since{};  ///< first proof
   time_point heard{};  ///< last proof
   unsigned failures = 0;
   round_trip rtt;
+  [[nodiscard]] node_id id() const { return crypto::node_id_of(peer.key); }
 };
 
 /// Each peer is in one place: sibling, bucket member, or replacement. Only the first two are
@@ -51,26 +59,39 @@ class routing_table {
   /// table before and is now.
   bool proven(time_point now, const contact& peer, std::optional<duration> round_trip_time);
   /// Whether a proof could bring this unknown peer into the table.
-  [[nodiscard]] bool wants(const contact& peer) const;
+  /// `needed`: as a sibling, or for a bucket with less than half its members heard since then.
+  enum class wish { none, welcome, needed };
+  [[nodiscard]] wish wants(const contact& peer, time_point heard_since) const;
   /// A request to it stayed unanswered.
   void failed(const node_id& id);
   /// A peer in the table, or null. Valid until the next change.
   [[nodiscard]] const peer_entry* find(const node_id& id) const;
+  /// The token that a peer in the table gave us. False when it is not in the table.
+  bool keep_token(time_point now, const node_id& id, address_token token);
 
   enum class include { all, healthy };
-  /// The nearest to `target`, nearest first. `healthy` leaves out peers with failures: those
-  /// are not recommended to others.
+  /// The nearest to `target`, nearest first. `healthy` leaves out peers with failures and those
+  /// not heard since then: they are not recommended to others.
   [[nodiscard]] std::vector<contact> closest(const node_id& target, std::size_t count,
-                                             include which) const;
+                                             include which, time_point heard_since = {}) const;
   /// The peer in the table not heard for longest, if not since `before`.
   [[nodiscard]] std::optional<contact> quietest(time_point before) const;
+  /// Whom to ask whether it lives: a sibling not heard since then, or the latest heard other
+  /// member of a bucket with fewer than `checked_per_bucket` that were.
+  [[nodiscard]] std::optional<contact> most_doubtful(time_point heard_since) const;
+  /// The bucket with fewer than `checked_per_bucket` members heard since then that was refreshed
+  /// least recently, if not since `refreshed_before`.
+  [[nodiscard]] std::optional<std::size_t> neediest_bucket(time_point heard_since,
+                                                           time_point refreshed_before) const;
+  /// Buckets in use beside the siblings.
+  [[nodiscard]] std::size_t depth() const;
   /// Everybody in the table, the longest known first.
   [[nodiscard]] std::vector<peer_entry> oldest_first() const;
   [[nodiscard]] const std::vector<peer_entry>& siblings() const noexcept { return siblings_; }
   [[nodiscard]] std::size_t size() const noexcept;
 
   /// A lookup for `target` refreshes the bucket that it falls into.
-  void looked_up(time_point now, const node_id& target);
+  void refreshed(time_point now, const node_id& target);
   /// The bucket least recently refreshed. Only buckets up to where the sibling list begins
   /// count: deeper ones are the siblings themselves.
   [[nodiscard]] std::size_t stalest_bucket() const;
@@ -80,19 +101,19 @@ class routing_table {
   struct bucket {
     std::vector<peer_entry> members;
     std::vector<peer_entry> replacements;  ///< least recently heard first
-    time_point looked_up{};
+    time_point refreshed = time_point::min();
   };
 
   bucket& bucket_of(const node_id& id);
   const bucket* existing_bucket_of(const node_id& id) const;
   peer_entry* find_mutable(const node_id& id);
-  bool fits_network(const peer_entry& entry, const std::vector<peer_entry>& group,
+  bool fits_network(network_prefix network, const std::vector<peer_entry>& group,
                     std::size_t group_max) const;
-  bool place(time_point now, peer_entry entry);
-  bool place_in_bucket(time_point now, peer_entry entry);
+  void leave_network(network_prefix network);
+  bool place(peer_entry entry);
+  bool place_in_bucket(peer_entry entry);
   void keep_as_replacement(bucket& in, peer_entry entry);
-  std::optional<std::size_t> displaceable(time_point now, const bucket& in,
-                                          const peer_entry& by) const;
+  std::optional<std::size_t> displaceable(const bucket& in, const peer_entry& by) const;
   void promote(bucket& in);
   void refill_siblings();
   void remove(const node_id& id);
@@ -101,6 +122,7 @@ class routing_table {
   routing_options options_;
   std::vector<peer_entry> siblings_;  ///< nearest first
   std::vector<bucket> buckets_;       ///< by common prefix; as long as the deepest in use
+  std::vector<network_prefix> networks_;  ///< of everybody in the table, in no order
 };
 
 }  // namespace p2pdvm::overlay

@@ -3,7 +3,8 @@
 /// Nobody can be made to send more to an address than that address sent: a reply is never
 /// larger than its request until the requester has echoed a token that was sent to its
 /// address. So a first request is padded to the size of its reply; a request with a good
-/// token is not. Where a reply does not fit, `prove` brings a token to try again with.
+/// token is not. A reply names as few peers as fit; where a value does not fit, `prove` brings a
+/// token to try again with.
 #pragma once
 
 #include <p2pdvm/overlay/contact.hpp>
@@ -21,8 +22,8 @@ using address_token = strong_number<struct address_token_tag>;
 
 enum class message_kind : std::uint8_t {
   ping = 1,
-  find_node,   ///< target
-  find_value,  ///< target, publisher (optional)
+  find_node,   ///< target, wanted
+  find_value,  ///< target, wanted, publisher (optional)
   store,       ///< what; needs a token
   pong,        // replies from here on
   nodes,       ///< nearest
@@ -39,6 +40,7 @@ struct message {
   std::uint64_t transaction = 0;  ///< a reply repeats its request's
   address_token token;            ///< in a reply: to show in the next request
   node_id target;
+  std::uint8_t wanted = limits::bucket_size;  ///< contacts in the reply, at most
   std::optional<public_key> publisher;
   record what;
   std::vector<contact> nearest;  ///< at most `limits::bucket_size`, all proven to the sender
@@ -54,7 +56,7 @@ struct message {
   template <class F>
   void fields(F&& f) {
     f(version), f(kind), f(transaction), f(token);
-    if (kind == message_kind::find_node || kind == message_kind::find_value) f(target);
+    if (kind == message_kind::find_node || kind == message_kind::find_value) f(target), f(wanted);
     if (kind == message_kind::find_value) f(publisher);
     if (kind == message_kind::store || kind == message_kind::value) f(what);
     if (kind == message_kind::nodes) f(nearest);
@@ -67,7 +69,7 @@ struct message {
 /// room to that of one more small message: the ping by which a stranger is met.
 inline constexpr std::size_t small_reply_bytes_max = 24;
 inline constexpr std::size_t nodes_reply_bytes_max =
-    small_reply_bytes_max + limits::bucket_size * contact_bytes;
+    small_reply_bytes_max + limits::bucket_size * contact_bytes_max;
 inline constexpr std::size_t value_reply_bytes_max = datagram_payload_max;
 
 }  // namespace p2pdvm::overlay

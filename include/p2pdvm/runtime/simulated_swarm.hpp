@@ -44,6 +44,8 @@ class simulated_swarm {
   [[nodiscard]] std::size_t size() const noexcept { return slots_.size(); }
   [[nodiscard]] bool alive(std::size_t i) const { return slots_[i].process != nullptr; }
   [[nodiscard]] peer& at(std::size_t i) { return *slots_[i].process; }
+  /// Of the present peer, or the last one.
+  [[nodiscard]] const node_id& id(std::size_t i) const { return slots_[i].id; }
   /// When the present peer of this machine entered.
   [[nodiscard]] time_point since(std::size_t i) const { return slots_[i].since; }
   /// Counts the peers of this machine: who is asked later for an earlier one has gone.
@@ -65,6 +67,7 @@ class simulated_swarm {
   struct slot {
     sim::machine* machine = nullptr;
     std::unique_ptr<peer> process;
+    node_id id;
     time_point since = time_point_never;
     std::uint64_t generation = 0;
   };

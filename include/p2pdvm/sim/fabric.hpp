@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace p2pdvm::sim::detail {
@@ -65,17 +66,15 @@ struct fabric {
   void add_ip(const address& ip, std::uint32_t index) {
     const bool fresh = by_ip_.emplace(ip.ip(), index).second;
     P2PDVM_ASSERT(fresh);
-    const std::uint32_t near = near_key(ip);
-    if (near >= near_max) return;
-    if (near >= near_.size()) near_.resize(near + 1, none);
-    near_[near] = index;
+    if (!ip.is_v4()) return;
+    if (++v4_count_ * 2 > v4_.size()) grow_v4();
+    insert_v4(v4_number(ip), index);
   }
   [[nodiscard]] bool has_ip(const address& ip) const { return by_ip_.contains(ip.ip()); }
   /// The machine that `to` means on machine `from`.
   [[nodiscard]] std::optional<std::uint32_t> find(const address& to, std::uint32_t from) const {
-    const std::uint32_t near = near_key(to);
-    if (near < near_.size() && near_[near] != none) return near_[near];
     if (to.is_loopback()) return from;
+    if (to.is_v4()) return find_v4(v4_number(to));
     const auto found = by_ip_.find(to.ip());
     if (found == by_ip_.end()) return std::nullopt;
     return found->second;
@@ -133,14 +132,34 @@ struct fabric {
 
  private:
   using ip_bytes = std::array<std::uint8_t, 16>;
+  /// IPv4 addresses in a table with open addressing: one cache line instead of a list.
+  struct v4_entry {
+    std::uint32_t ip = 0;
+    std::uint32_t index = none;
+  };
   static constexpr std::uint32_t none = ~std::uint32_t{0};
-  static constexpr std::uint32_t near_max = 1u << 20;
 
-  /// Most machines are in 10.0.0.0/8 with small numbers: a table saves the hash lookup.
-  [[nodiscard]] static std::uint32_t near_key(const address& ip) noexcept {
+  [[nodiscard]] static std::uint32_t v4_number(const address& ip) noexcept {
     const auto& b = ip.ip();
-    if (!ip.is_v4() || b[12] != 10) return none;
-    return std::uint32_t{b[13]} << 16 | std::uint32_t{b[14]} << 8 | b[15];
+    return std::uint32_t{b[12]} << 24 | std::uint32_t{b[13]} << 16 | std::uint32_t{b[14]} << 8 | b[15];
+  }
+  [[nodiscard]] std::size_t v4_home(std::uint32_t ip) const noexcept {
+    return static_cast<std::size_t>(ip * 0x9e3779b97f4a7c15ull >> 32) & (v4_.size() - 1);
+  }
+  void insert_v4(std::uint32_t ip, std::uint32_t index) {
+    std::size_t at = v4_home(ip);
+    while (v4_[at].index != none) at = (at + 1) & (v4_.size() - 1);
+    v4_[at] = {ip, index};
+  }
+  void grow_v4() {
+    const std::vector<v4_entry> old = std::exchange(v4_, std::vector<v4_entry>(v4_.size() * 2));
+    for (const v4_entry& e : old)
+      if (e.index != none) insert_v4(e.ip, e.index);
+  }
+  [[nodiscard]] std::optional<std::uint32_t> find_v4(std::uint32_t ip) const noexcept {
+    for (std::size_t at = v4_home(ip); v4_[at].index != none; at = (at + 1) & (v4_.size() - 1))
+      if (v4_[at].ip == ip) return v4_[at].index;
+    return std::nullopt;
   }
 
   struct ip_hash {
@@ -151,7 +170,8 @@ struct fabric {
       return static_cast<std::size_t>(mixed ^ (mixed >> 32));
     }
   };
-  std::vector<std::uint32_t> near_;
+  std::vector<v4_entry> v4_ = std::vector<v4_entry>(64);
+  std::size_t v4_count_ = 0;
   std::unordered_map<ip_bytes, std::uint32_t, ip_hash> by_ip_;  // looked up, never iterated
 };
 

@@ -9,13 +9,6 @@
 
 namespace p2pdvm {
 
-P2PDVM_DECL bool address::is_v4() const noexcept {
-  for (int i = 0; i < 10; ++i) {
-    if (ip_[static_cast<std::size_t>(i)] != 0) return false;
-  }
-  return ip_[10] == 0xff && ip_[11] == 0xff;
-}
-
 P2PDVM_DECL bool address::is_loopback() const noexcept {
   if (is_v4()) return ip_[12] == 127;
   for (std::size_t i = 0; i < 15; ++i) {

@@ -3,18 +3,10 @@
 #include <p2pdvm/overlay/contact.hpp>
 
 #include <bit>
-#include <cstring>
 
 namespace p2pdvm::overlay {
 
 namespace detail {
-
-/// Bytes 8i … 8i+7 of an id as a number whose order is the bytes' order.
-inline std::uint64_t id_word(const node_id& id, std::size_t i) noexcept {
-  std::uint64_t word = 0;
-  std::memcpy(&word, id.bytes().data() + 8 * i, sizeof word);
-  return __builtin_bswap64(word);
-}
 
 inline bool is_private_v4(std::uint8_t a, std::uint8_t b) noexcept {
   return a == 10 || a == 127 || (a == 172 && (b & 0xf0) == 16) || (a == 192 && b == 168) ||
@@ -29,16 +21,6 @@ P2PDVM_DECL node_id distance(const node_id& a, const node_id& b) noexcept {
     d.mutable_bytes()[i] = a.bytes()[i] ^ b.bytes()[i];
   }
   return d;
-}
-
-P2PDVM_DECL bool nearer(const node_id& target, const node_id& a, const node_id& b) noexcept {
-  for (std::size_t i = 0; i < 4; ++i) {
-    const std::uint64_t t = detail::id_word(target, i);
-    const std::uint64_t to_a = detail::id_word(a, i) ^ t;
-    const std::uint64_t to_b = detail::id_word(b, i) ^ t;
-    if (to_a != to_b) return to_a < to_b;
-  }
-  return false;
 }
 
 P2PDVM_DECL std::size_t common_prefix(const node_id& a, const node_id& b) noexcept {

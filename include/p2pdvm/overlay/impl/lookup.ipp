@@ -19,29 +19,31 @@ P2PDVM_DECL iterative_lookup::iterative_lookup(const node_id& self, const node_i
 
 P2PDVM_DECL iterative_lookup::candidate* iterative_lookup::find(const node_id& id) {
   const auto at = std::find_if(candidates_.begin(), candidates_.end(),
-                               [&](const candidate& c) { return c.id == id; });
+                               [&](const candidate& c) { return same(c.id(), id); });
   return at == candidates_.end() ? nullptr : &*at;
 }
 
 P2PDVM_DECL void iterative_lookup::add(const contact& peer, unsigned hops, std::size_t path) {
   const node_id id = crypto::node_id_of(peer.key);
-  if (id == self_ || find(id) != nullptr) return;
-  const network_prefix network = network_of(peer.where);
-  const auto same = std::count_if(candidates_.begin(), candidates_.end(), [&](const candidate& c) {
-    return network_of(c.peer.where) == network;
+  if (id == self_) return;
+  const auto at = std::find_if(candidates_.begin(), candidates_.end(), [&](const candidate& c) {
+    return !nearer(target_, c.id(), id);
   });
-  const bool capped = network != network_prefix();
-  if (capped && static_cast<std::size_t>(same) >= lookup_per_network_max) return;
+  if (at != candidates_.end() && same(at->id(), id)) return;
+  const network_prefix network = network_of(peer.where);
+  if (network != network_prefix()) {
+    const auto same = std::count_if(candidates_.begin(), candidates_.end(),
+                                    [&](const candidate& c) { return c.network == network; });
+    if (static_cast<std::size_t>(same) >= lookup_per_network_max) return;
+  }
+  const auto index = at - candidates_.begin();
   if (candidates_.size() >= lookup_candidates_max) {
     // The farthest gives way; if that one was asked already, the newcomer does.
-    const candidate& last = candidates_.back();
-    if (last.now != state::fresh || !nearer(target_, id, last.id)) return;
+    if (at == candidates_.end() || candidates_.back().now != state::fresh) return;
     candidates_.pop_back();
   }
-  const auto at = std::find_if(candidates_.begin(), candidates_.end(), [&](const candidate& c) {
-    return nearer(target_, id, c.id);
-  });
-  candidates_.insert(at, candidate{id, peer, hops, path, state::fresh});
+  candidates_.insert(candidates_.begin() + index,
+                     candidate{peer, network, hops, path, state::fresh});
 }
 
 P2PDVM_DECL std::size_t iterative_lookup::width_per_path() const noexcept {
@@ -102,6 +104,15 @@ P2PDVM_DECL void iterative_lookup::found(const node_id& who) {
   const candidate* c = find(who);
   value_hops_ = c == nullptr ? 0 : c->hops;
   value_found_ = true;
+}
+
+P2PDVM_DECL std::size_t iterative_lookup::rank(const node_id& who) const {
+  std::size_t ahead = 0;
+  for (const candidate& c : candidates_) {
+    if (same(c.id(), who)) break;
+    ahead += c.now == state::failed ? 0 : 1;
+  }
+  return ahead;
 }
 
 P2PDVM_DECL bool iterative_lookup::done() const {

@@ -16,12 +16,11 @@ P2PDVM_DECL node::node(const crypto::identity& self, const node_options& options
       table_(self_, options.routing),
       store_(self_, options.records),
       prover_(self, random_()),
-      check_interval_(options.check_interval_min),
       exchange_interval_(options.exchange_interval_min),
-      refresh_interval_(options.refresh_interval_min),
+      explore_interval_(options.explore_interval_min),
       rejoin_interval_(options.rejoin_interval_min) {
   P2PDVM_ASSERT(options.attempts > 0);
-  P2PDVM_ASSERT(options.attempts <= 3);
+  P2PDVM_ASSERT(options.attempts <= attempts_max);
 }
 
 P2PDVM_DECL void node::set_wall_clock(time_point now, unix_seconds wall) {
@@ -42,13 +41,14 @@ P2PDVM_DECL void node::join(time_point now, const std::vector<contact>& through)
   if (!seeds.empty()) bootstrap_ = seeds;
   next_check_ = std::min(next_check_, now + jittered(options_.check_interval_min));
   next_refresh_ = std::min(next_refresh_, now + jittered(options_.refresh_interval_min));
-  refresh_interval_ = options_.refresh_interval_min;
+  explore_interval_ = options_.explore_interval_min;
+  next_explore_ = std::min(next_explore_, now + jittered(explore_interval_));
   next_rejoin_ = now + 4 * options_.timeout_max;
   // Starting from these alone makes sure that they are asked, also by one that knows others.
   if (seeds.empty()) {
     seeds = table_.closest(self_, options_.lookups.width, routing_table::include::all);
   }
-  start(now, make_operation(now, goal::nodes, self_, seeds));
+  start(now, make_upkeep(now, self_, seeds));
 }
 
 P2PDVM_DECL void node::lookup(time_point now, const node_id& target, lookup_callback done) {
@@ -83,7 +83,7 @@ P2PDVM_DECL void node::publish(time_point now, record r, publish_callback done) 
   if (old == own_.end() && own_.size() >= own_records_max) {
     return done(error(errc::no_space, "this peer already publishes as many records as it may"));
   }
-  own_.insert_or_assign(name, own_record{r, now + jittered(options_.republish_interval)});
+  own_.insert_or_assign(name, own_record{r, now + republish_pause()});
   operation op = make_operation(now, goal::publish, r.target, seeds_for(r.target));
   op.subject = std::move(r);
   op.on_publish = std::move(done);
@@ -102,10 +102,24 @@ P2PDVM_DECL std::optional<record> node::local(time_point now, const node_id& tar
 
 P2PDVM_DECL node::operation node::make_operation(time_point now, goal what, const node_id& target,
                                                  const std::vector<contact>& seeds) {
-  table_.looked_up(now, target);
-  operation op{what, iterative_lookup(self_, target, options_.lookups, seeds), {}, {}, {}, {}, {},
-               {},   {},                                                       {}};
+  table_.refreshed(now, target);
   ++statistics_.operations;
+  return {.what = what,
+          .search = iterative_lookup(self_, target, options_.lookups, seeds),
+          .publisher = {},
+          .subject = {},
+          .on_lookup = {},
+          .on_find = {},
+          .on_publish = {}};
+}
+
+P2PDVM_DECL node::operation node::make_upkeep(time_point now, const node_id& target,
+                                              const std::vector<contact>& seeds) {
+  lookup_options narrow = options_.lookups;
+  narrow.width = std::min(narrow.width, upkeep_width);
+  operation op = make_operation(now, goal::nodes, target, {});
+  op.search = iterative_lookup(self_, target, narrow, seeds);
+  op.upkeep = true;
   return op;
 }
 
@@ -130,11 +144,13 @@ P2PDVM_DECL void node::drive(time_point now, std::uint64_t number) {
     const node_id target = op.search.target();
     for (auto named = op.search.next(); !named.empty(); named = op.search.next()) {
       for (const contact& c : named) {
-        message q;
+        pending q;
+        q.to = c;
         q.kind = op.what == goal::value ? message_kind::find_value : message_kind::find_node;
+        q.operation = number;
         q.target = target;
-        q.publisher = op.publisher;
-        if (!ask(now, c, std::move(q), number)) op.search.failed(crypto::node_id_of(c.key));
+        q.wanted = search_contacts;
+        if (!ask(now, q)) op.search.failed(crypto::node_id_of(c.key));
       }
     }
     if (!op.search.done()) return;
@@ -150,14 +166,15 @@ P2PDVM_DECL void node::begin_stores(time_point now, std::uint64_t number, operat
   const bool near = nearest.size() < options_.lookups.width ||
                     nearer(target, self_, crypto::node_id_of(nearest.back().key));
   if (near) {
-    const time_point due = now + jittered(options_.replicate_interval);
+    const time_point due = now + replicate_pause();
     if (store_.put(*op.subject, contact{key_, address::loopback(0)}, wall(now), due)) ++op.copies;
   }
   for (const contact& c : nearest) {
-    message q;
+    pending q;
+    q.to = c;
     q.kind = message_kind::store;
-    q.what = *op.subject;
-    if (ask(now, c, std::move(q), number)) ++op.stores_open;
+    q.operation = number;
+    if (ask(now, q)) ++op.stores_open;
   }
 }
 
@@ -194,7 +211,7 @@ P2PDVM_DECL void node::answered(time_point now, const pending& p, const contact&
   }
   const auto at = operations_.find(p.operation);
   if (at == operations_.end()) return;
-  if (p.question.kind == message_kind::store) {
+  if (p.kind == message_kind::store) {
     return stored(now, p, reply.kind == message_kind::stored && reply.kept);
   }
   if (at->second.storing) return;
@@ -217,15 +234,15 @@ P2PDVM_DECL void node::searched(time_point now, operation& op, const pending& p,
     for (const contact& c : reply.nearest) {
       if (acceptable(c.where, from.where)) told.push_back(c);
     }
-    return op.search.replied(p.id, told);
+    return op.search.replied(p.id(), told);
   }
-  if (reply.kind != message_kind::value) return op.search.failed(p.id);
+  if (reply.kind != message_kind::value) return op.search.failed(p.id());
   if (!good_value(now, op, reply.what)) {
     ++statistics_.invalid_records;
-    return op.search.failed(p.id);
+    return op.search.failed(p.id());
   }
   op.subject = reply.what;
-  op.search.found(p.id);
+  op.search.found(p.id());
 }
 
 P2PDVM_DECL bool node::good_value(time_point now, const operation& op, const record& r) const {
@@ -237,9 +254,9 @@ P2PDVM_DECL bool node::good_value(time_point now, const operation& op, const rec
 P2PDVM_DECL void node::unanswered(time_point now, const pending& p) {
   const auto at = operations_.find(p.operation);
   if (at == operations_.end()) return;
-  if (p.question.kind == message_kind::store) return stored(now, p, false);
+  if (p.kind == message_kind::store) return stored(now, p, false);
   if (at->second.storing) return;
-  at->second.search.failed(p.id);
+  at->second.search.failed(p.id());
   drive(now, p.operation);
 }
 

@@ -10,11 +10,13 @@ namespace p2pdvm::overlay {
 namespace detail {
 
 /// Low bits of a transaction number that tell the sendings of one request apart.
-inline constexpr std::uint64_t sending_mask = 3;
+inline constexpr std::uint64_t sending_mask = 7;
 
 /// Room for the answer and for the ping with which a stranger is met.
-inline std::size_t padded_bytes(message_kind kind) {
-  if (kind == message_kind::find_node) return nodes_reply_bytes_max + small_reply_bytes_max;
+inline std::size_t padded_bytes(message_kind kind, std::size_t wanted) {
+  if (kind == message_kind::find_node) {
+    return 2 * small_reply_bytes_max + wanted * contact_bytes_v4;
+  }
   if (kind == message_kind::find_value) return value_reply_bytes_max;
   return 2 * small_reply_bytes_max;
 }
@@ -27,6 +29,15 @@ inline byte_vector encode_padded(message m, std::size_t bytes_min) {
   // From 128 bytes on the padding's length takes a second byte.
   m.padding.resize(missing > 128 ? missing - 1 : missing);
   return wire::encode(m);
+}
+
+/// How many contacts of a reply of `size` bytes fit into `bytes_max`.
+inline std::size_t contacts_that_fit(const message& r, std::size_t size, std::size_t bytes_max) {
+  std::size_t fit = r.nearest.size();
+  for (; fit > 0 && size > bytes_max; --fit) {
+    size -= r.nearest[fit - 1].where.is_v4() ? contact_bytes_v4 : contact_bytes_max;
+  }
+  return fit;
 }
 
 }  // namespace detail
@@ -50,41 +61,95 @@ P2PDVM_DECL void node::send(const contact& to, const byte_vector& bytes) {
   transport_->send(to, bytes);
 }
 
-P2PDVM_DECL duration node::timeout_for(const node_id& id, unsigned timeouts) const {
-  const peer_entry* entry = table_.find(id);
+/// Patience grows with each second sending: loss is likelier than a change of latency.
+P2PDVM_DECL duration node::timeout_for(const pending& p) const {
+  const peer_entry* entry = table_.find(p.id());
   duration patience = options_.timeout_initial;
   if (rtt_.known()) patience = rtt_.timeout();
   if (entry != nullptr && entry->rtt.known()) patience = entry->rtt.timeout();
-  return std::clamp(patience, options_.timeout_min, options_.timeout_max) * (1 << timeouts);
+  patience = std::clamp(patience, options_.timeout_min, options_.timeout_max);
+  return patience * (1 << (p.timeouts / 2 + (p.timeouts > 0 ? 1 : 0)));
 }
 
-P2PDVM_DECL bool node::ask(time_point now, const contact& to, message question,
-                           std::uint64_t number) {
+P2PDVM_DECL node::pending* node::find_pending(std::uint64_t base) {
+  for (pending& p : pending_) {
+    if (p.base == base) return &p;
+  }
+  return nullptr;
+}
+
+P2PDVM_DECL node::pending node::take_pending(std::uint64_t base) {
+  pending* p = find_pending(base);
+  P2PDVM_ASSERT(p != nullptr);
+  const pending taken = *p;
+  *p = pending_.back();
+  pending_.pop_back();
+  if (taken.ping_back) --ping_backs_;
+  return taken;
+}
+
+P2PDVM_DECL bool node::ask(time_point now, pending question) {
   if (pending_.size() >= rpcs_max) return false;
-  const std::uint64_t base = prover_.unpredictable(++transactions_) & ~detail::sending_mask;
-  pending p;
-  p.to = to;
-  p.id = crypto::node_id_of(to.key);
-  p.question = std::move(question);
-  p.operation = number;
-  const auto [at, fresh] = pending_.emplace(base, std::move(p));
-  if (!fresh) return false;
+  question.base = prover_.unpredictable(++transactions_) & ~detail::sending_mask;
+  if (find_pending(question.base) != nullptr) return false;
   ++statistics_.requests_sent;
-  transmit(now, base, at->second);
+  if (question.ping_back) ++ping_backs_;
+  pending_.push_back(question);
+  transmit(now, pending_.back());
   return true;
 }
 
-P2PDVM_DECL void node::transmit(time_point now, std::uint64_t base, pending& p) {
+P2PDVM_DECL bool node::ping(time_point now, const contact& to) {
+  pending q;
+  q.to = to;
+  return ask(now, q);
+}
+
+P2PDVM_DECL message node::question_of(const pending& p) const {
+  message q;
+  q.kind = p.kind;
+  q.target = p.target;
+  q.wanted = p.wanted;
+  const auto op = operations_.find(p.operation);
+  if (op == operations_.end()) return q;
+  q.publisher = op->second.publisher;
+  if (p.kind == message_kind::store) q.what = *op->second.subject;
+  return q;
+}
+
+P2PDVM_DECL address_token node::token_for(time_point now, const node_id& id) const {
+  const peer_entry* entry = table_.find(id);
+  if (entry == nullptr) return tokens_.get(now, id);
+  return now - entry->token_since < token_period ? entry->token : address_token();
+}
+
+P2PDVM_DECL void node::transmit(time_point now, pending& p) {
   P2PDVM_ASSERT(p.sendings < p.sent.size());
-  deadlines_.erase({p.deadline, base});
-  p.deadline = now + timeout_for(p.id, p.timeouts);
-  deadlines_.insert({p.deadline, base});
-  p.question.transaction = base + p.sendings;
-  p.question.token = tokens_.get(now, p.id);
+  p.deadline = now + timeout_for(p);
+  message q = question_of(p);
+  q.transaction = p.base + p.sendings;
+  q.token = token_for(now, p.id());
   p.sent[p.sendings++] = now;
-  const bool bare = p.question.token != address_token() || is_ping_back(p);
-  const std::size_t bytes_min = bare ? 0 : detail::padded_bytes(p.question.kind);
-  send(p.to, detail::encode_padded(p.question, bytes_min));
+  const bool bare = q.token != address_token() || p.ping_back;
+  const std::size_t bytes_min = bare ? 0 : detail::padded_bytes(p.kind, p.wanted);
+  send(p.to, detail::encode_padded(std::move(q), bytes_min));
+}
+
+/// Nobody is in a hurry, and a peer that is far from everybody must not be missed by everybody.
+P2PDVM_DECL bool node::is_upkeep(const pending& p) const {
+  const auto op = operations_.find(p.operation);
+  return op == operations_.end() || op->second.upkeep;
+}
+
+/// Unanswered requests that nobody waits for any more still count: their peers may have gone.
+P2PDVM_DECL unsigned node::attempts_for(const pending& p) const {
+  if (p.ping_back) return 1;
+  const auto op = operations_.find(p.operation);
+  if (op == operations_.end()) return options_.attempts;
+  if (op->second.upkeep && table_.find(p.id()) == nullptr) return 1;
+  if (op->second.upkeep) return options_.attempts;
+  const bool patient = op->second.search.rank(p.id()) < patient_candidates;
+  return patient ? std::max(attempts_max, options_.attempts) : options_.attempts;
 }
 
 P2PDVM_DECL void node::on_request(time_point now, const contact& from, const message& q,
@@ -96,7 +161,9 @@ P2PDVM_DECL void node::on_request(time_point now, const contact& from, const mes
   answer(now, from, q, proven, r);
   byte_vector encoded = wire::encode(r);
   if (!proven && encoded.size() > bytes) {
-    r.kind = message_kind::prove;
+    const std::size_t fit = detail::contacts_that_fit(r, encoded.size(), bytes);
+    if (fit == 0) r.kind = message_kind::prove;
+    r.nearest.resize(fit);
     encoded = wire::encode(r);
   }
   if (r.kind == message_kind::prove) ++statistics_.proofs_demanded;
@@ -108,21 +175,30 @@ P2PDVM_DECL void node::on_request(time_point now, const contact& from, const mes
 /// A stranger that the table wants must first answer a request of ours, sent once and small:
 /// where it asked us first, reply and ping together are no larger than what came from there.
 P2PDVM_DECL void node::ping_back(time_point now, const contact& stranger) {
-  if (!acceptable(stranger.where, stranger.where) || !table_.wants(stranger)) return;
-  if (pinged_back_.size() >= ping_backs_max) return;
-  const node_id id = crypto::node_id_of(stranger.key);
-  if (!pinged_back_.insert(id).second) return;
-  if (!ask(now, stranger, message{}, 0)) pinged_back_.erase(id);
+  if (!acceptable(stranger.where, stranger.where) || ping_backs_ >= ping_backs_max) return;
+  if (is_absent(now, crypto::node_id_of(stranger.key))) return;
+  const auto wish = table_.wants(stranger, trusted_since(now));
+  if (wish == routing_table::wish::none) return;
+  if (wish == routing_table::wish::welcome) {
+    if (now < next_surplus_) return;
+    next_surplus_ = now + jittered(options_.surplus_interval);
+  }
+  for (const pending& p : pending_) {
+    if (p.ping_back && p.to.key == stranger.key) return;
+  }
+  pending q;
+  q.to = stranger;
+  q.ping_back = true;
+  ask(now, q);
 }
 
-P2PDVM_DECL bool node::is_ping_back(const pending& p) const {
-  return p.operation == 0 && pinged_back_.contains(p.id);
-}
-
-P2PDVM_DECL std::vector<contact> node::nearest_for(const contact& from,
-                                                   const node_id& target) const {
-  const std::size_t count = std::min(options_.routing.bucket_size, limits::bucket_size);
-  auto nearest = table_.closest(target, count + 1, routing_table::include::healthy);
+P2PDVM_DECL std::vector<contact> node::nearest_for(time_point now, const contact& from,
+                                                   const node_id& target,
+                                                   std::size_t count) const {
+  count = std::min({count, options_.routing.bucket_size, limits::bucket_size});
+  auto nearest = table_.closest(target, count + 1, routing_table::include::healthy,
+                                trusted_since(now) - lifetime_.trust());
+  if (nearest.empty()) nearest = table_.closest(target, count, routing_table::include::healthy);
   std::erase_if(nearest, [&](const contact& c) { return c.key == from.key; });
   if (nearest.size() > count) nearest.resize(count);
   return nearest;
@@ -147,11 +223,11 @@ P2PDVM_DECL void node::answer(time_point now, const contact& from, const message
     }
   }
   r.kind = message_kind::nodes;
-  r.nearest = nearest_for(from, q.target);
+  r.nearest = nearest_for(now, from, q.target, q.wanted);
 }
 
 P2PDVM_DECL bool node::keep(time_point now, const contact& from, const record& r) {
-  const time_point due = now + jittered(options_.replicate_interval);
+  const time_point due = now + replicate_pause();
   const auto kept = store_.put(r, from, wall(now), due);
   ++(kept ? statistics_.stores_accepted : statistics_.stores_refused);
   if (!kept && kept.error().code() == errc::authentication) ++statistics_.invalid_records;
@@ -159,70 +235,68 @@ P2PDVM_DECL bool node::keep(time_point now, const contact& from, const record& r
 }
 
 P2PDVM_DECL void node::on_reply(time_point now, const contact& from, const message& r) {
-  const auto at = pending_.find(r.transaction & ~detail::sending_mask);
+  pending* p = find_pending(r.transaction & ~detail::sending_mask);
   const std::size_t sending = r.transaction & detail::sending_mask;
-  if (at == pending_.end() || at->second.to.key != from.key || sending >= at->second.sendings) {
+  if (p == nullptr || p->to.key != from.key || sending >= p->sendings) {
     ++statistics_.unexpected;
     return;
   }
-  pending& p = at->second;
-  tokens_.put(now, p.id, r.token);
   // An answer from elsewhere is an answer, but no proof of the address that we asked.
-  if (from.where == p.to.where) meet(now, p.to, now - p.sent[sending]);
-  if (r.kind == message_kind::prove && !p.proved && p.sendings < p.sent.size()) {
-    p.proved = true;
-    return transmit(now, at->first, p);
+  if (from.where == p->to.where) meet(now, p->to, now - p->sent[sending]);
+  if (!table_.keep_token(now, p->id(), r.token)) tokens_.put(now, p->id(), r.token);
+  if (r.kind == message_kind::prove && !p->proved && p->sendings < p->sent.size()) {
+    p->proved = true;
+    return transmit(now, *p);
   }
-  if (p.operation == 0) {
-    pinged_back_.erase(p.id);
-    check_interval_ = std::min(options_.check_interval_max, check_interval_ / 4 * 5);
-  }
-  const pending done = std::move(p);
-  deadlines_.erase({done.deadline, at->first});
-  pending_.erase(at);
-  answered(now, done, from, r);
+  answered(now, take_pending(p->base), from, r);
 }
 
 P2PDVM_DECL void node::on_timeout(time_point now, std::uint64_t base) {
-  const auto at = pending_.find(base);
-  P2PDVM_ASSERT(at != pending_.end());
-  pending& p = at->second;
+  pending& p = *find_pending(base);
   ++p.timeouts;
-  const unsigned attempts = is_ping_back(p) ? 1 : options_.attempts;
-  if (p.timeouts < attempts && p.sendings < p.sent.size()) {
+  const bool again = p.timeouts < attempts_for(p) && p.sendings < p.sent.size();
+  const time_point last = p.sent[p.sendings - 1] + options_.timeout_max;
+  if (again || (!p.lingers && is_upkeep(p) && last > now)) {
     const auto op = operations_.find(p.operation);
-    if (op != operations_.end()) op->second.search.slow(p.id);
+    if (op != operations_.end()) op->second.search.slow(p.id());
     const std::uint64_t number = p.operation;
-    transmit(now, base, p);
+    if (again) {
+      transmit(now, p);
+    } else {
+      p.lingers = true;
+      p.deadline = last;
+    }
     return drive(now, number);
   }
   ++statistics_.requests_failed;
-  if (table_.find(p.id) != nullptr) {
-    check_interval_ = std::max(options_.check_interval_min, check_interval_ / 2);
-  }
-  table_.failed(p.id);
-  if (p.operation == 0) pinged_back_.erase(p.id);
-  const pending done = std::move(p);
-  deadlines_.erase({done.deadline, base});
-  pending_.erase(at);
+  const pending done = take_pending(base);
+  const peer_entry* entry = table_.find(done.id());
+  if (entry != nullptr && entry->failures == 0) lifetime_.died(now - entry->heard);
+  table_.failed(done.id());
+  note_absent(now, done.id());
   unanswered(now, done);
 }
 
 P2PDVM_DECL void node::meet(time_point now, const contact& peer,
                             std::optional<duration> round_trip_time) {
   if (round_trip_time) rtt_.sample(*round_trip_time);
+  const node_id id = crypto::node_id_of(peer.key);
+  if (const peer_entry* entry = table_.find(id)) lifetime_.survived(now - entry->heard);
   if (!table_.proven(now, peer, round_trip_time)) return;
-  ++met_;
   remember(peer);
   rejoin_interval_ = options_.rejoin_interval_min;
   next_rejoin_ = now;
-  const std::vector<peer_entry>& near = table_.siblings();
-  const bool sibling = std::any_of(near.begin(), near.end(),
-                                   [&](const peer_entry& e) { return e.peer.key == peer.key; });
-  if (sibling) exchange_interval_ = options_.exchange_interval_min;  // the neighbourhood changes
+  const auto& near = table_.siblings();
+  const bool sibling = std::any_of(near.begin(), near.end(), [&](const peer_entry& e) {
+    return e.peer.key == peer.key;
+  });
+  if (sibling && (++new_siblings_, is_merging(now))) {
+    next_explore_ = std::min(next_explore_, now + jittered(options_.explore_interval_merging));
+    exchange_interval_ = options_.exchange_interval_min;
+  }
   next_exchange_ = std::min(next_exchange_, now + jittered(exchange_interval_));
-  next_check_ = std::min(next_check_, now + jittered(check_interval_));
-  next_refresh_ = std::min(next_refresh_, now + jittered(refresh_interval_));
+  next_check_ = std::min(next_check_, now + jittered(options_.check_interval_min));
+  next_refresh_ = std::min(next_refresh_, now + jittered(options_.check_interval_min));
 }
 
 }  // namespace p2pdvm::overlay

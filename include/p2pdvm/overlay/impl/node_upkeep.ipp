@@ -9,15 +9,19 @@ namespace p2pdvm::overlay {
 
 P2PDVM_DECL void node::on_timer(time_point now) {
   for (std::size_t i = 0; i < rpcs_max; ++i) {
-    if (deadlines_.empty() || deadlines_.begin()->first > now) break;
-    on_timeout(now, deadlines_.begin()->second);
+    const auto due = std::min_element(
+        pending_.begin(), pending_.end(),
+        [](const pending& a, const pending& b) { return a.deadline < b.deadline; });
+    if (due == pending_.end() || due->deadline > now) break;
+    on_timeout(now, due->base);
   }
   upkeep(now);
 }
 
 P2PDVM_DECL time_point node::next_timer() const {
-  const time_point upkeep_at = next_upkeep();
-  return deadlines_.empty() ? upkeep_at : std::min(upkeep_at, deadlines_.begin()->first);
+  time_point next = next_upkeep();
+  for (const pending& p : pending_) next = std::min(next, p.deadline);
+  return next;
 }
 
 P2PDVM_DECL time_point node::next_store() const {
@@ -27,9 +31,17 @@ P2PDVM_DECL time_point node::next_store() const {
 }
 
 P2PDVM_DECL time_point node::next_upkeep() const {
-  time_point next = std::min({next_check_, next_exchange_, next_refresh_, next_store()});
+  time_point next = std::min({next_check_, next_exchange_, next_refresh_, next_explore_, next_store()});
   const bool lost = table_.size() == 0 && (!bootstrap_.empty() || !remembered_.empty());
   return lost ? std::min(next, next_rejoin_) : next;
+}
+
+P2PDVM_DECL duration node::republish_pause() {
+  return jittered(std::min(options_.republish_interval, lifetime_.mean() / 2));
+}
+
+P2PDVM_DECL duration node::replicate_pause() {
+  return jittered(std::min(options_.replicate_interval, lifetime_.mean()));
 }
 
 /// Between 7/8 and 9/8 of `d`, so that peers that started together drift apart.
@@ -44,72 +56,119 @@ P2PDVM_DECL void node::upkeep(time_point now) {
   std::erase_if(own_, [&](const auto& own) { return own.second.r.expiry <= wall(now); });
   if (next_check_ <= now) {
     check_somebody(now);
-    next_check_ = now + jittered(check_interval_);
+    next_check_ = now + jittered(check_pause());
   }
   if (next_exchange_ <= now) exchange(now);
   if (next_refresh_ <= now) refresh(now);
+  if (next_explore_ <= now) explore(now);
   if (next_store() <= now) store_again(now);
   if (table_.size() == 0 && next_rejoin_ <= now) rejoin(now);
 }
 
-/// Mostly the peer not heard for longest. Now and then one that the table has lost or never
-/// took: that is how the two halves of a divided swarm find each other again.
+P2PDVM_DECL void node::note_absent(time_point now, const node_id& id) {
+  absent_[next_absent_] = {detail::id_word(id, 0), now + lifetime_.trust()};
+  next_absent_ = (next_absent_ + 1) % absent_.size();
+}
+
+P2PDVM_DECL bool node::is_absent(time_point now, const node_id& id) const {
+  const std::uint64_t peer = detail::id_word(id, 0);
+  return std::any_of(absent_.begin(), absent_.end(),
+                     [&](const absence& a) { return a.peer == peer && a.until > now; });
+}
+
+P2PDVM_DECL time_point node::trusted_since(time_point now) const { return now - lifetime_.trust(); }
+
+/// So that everybody who is kept checked is heard of in time.
+P2PDVM_DECL duration node::check_pause() const {
+  const std::size_t checked = table_.depth() * checked_per_bucket + options_.routing.siblings;
+  return std::clamp<duration>(lifetime_.trust() / static_cast<std::int64_t>(checked),
+                              options_.check_interval_min, options_.check_interval_max);
+}
+
+/// Now and then one that the table has lost or never took: that is how the two halves of a
+/// divided swarm find each other again.
 P2PDVM_DECL void node::check_somebody(time_point now) {
-  if (random_.below(8) == 0) {
-    const std::size_t choices = remembered_.size() + bootstrap_.size();
-    if (choices == 0) return;
-    const std::size_t i = random_.below(choices);
-    const contact& c = i < remembered_.size() ? remembered_[i] : bootstrap_[i - remembered_.size()];
-    if (table_.find(crypto::node_id_of(c.key)) == nullptr) ask(now, c, message{}, 0);
+  if (const auto doubtful = table_.most_doubtful(trusted_since(now))) {
+    checked_ = now;
+    ping(now, *doubtful);
     return;
   }
-  if (const auto quiet = table_.quietest(now - options_.check_idle)) {
-    ask(now, *quiet, message{}, 0);
-  } else {
-    check_interval_ = std::min(options_.check_interval_max, check_interval_ / 4 * 5);
+  if (now - checked_ < options_.check_interval_max) return;
+  checked_ = now;
+  const std::size_t choices = remembered_.size() + bootstrap_.size();
+  if (random_.below(4) == 0 && choices > 0) {
+    const std::size_t i = random_.below(choices);
+    const contact& c = i < remembered_.size() ? remembered_[i] : bootstrap_[i - remembered_.size()];
+    if (table_.find(crypto::node_id_of(c.key)) == nullptr) ping(now, c);
+  } else if (const auto quiet = table_.quietest(now - options_.check_interval_max)) {
+    ping(now, *quiet);
   }
 }
 
 /// One sibling tells whom it knows near us, as in the leaf sets of Bamboo (Rhea et al., 2004):
-/// so the siblings come right in few rounds, also when two swarms meet. Often after a sibling
-/// appeared, half as often after each round.
+/// so the siblings come right in few rounds, also when two swarms meet.
 P2PDVM_DECL void node::exchange(time_point now) {
+  const duration longest = std::clamp<duration>(lifetime_.mean() / 8, options_.exchange_interval_min,
+                                                options_.exchange_interval_max);
+  exchange_interval_ = std::min(longest, exchange_interval_ * 2);
   next_exchange_ = now + jittered(exchange_interval_);
-  exchange_interval_ = std::min(options_.exchange_interval_max, exchange_interval_ * 2);
   if (table_.siblings().empty()) return;
-  const peer_entry& one = table_.siblings()[random_.below(table_.siblings().size())];
-  message q;
+  pending q;
+  q.to = table_.siblings()[random_.below(table_.siblings().size())].peer;
   q.kind = message_kind::find_node;
   q.target = self_;
-  ask(now, one.peer, std::move(q), 0);
+  q.wanted = limits::bucket_size;
+  ask(now, q);
 }
 
-/// Twice as often while lookups bring new peers, half as often while they do not.
+/// One peer of a bucket that needs some, else of the one not refreshed for longest, tells whom
+/// it knows there.
 P2PDVM_DECL void node::refresh(time_point now) {
-  const bool changing = met_ > met_at_refresh_;
-  met_at_refresh_ = met_;
-  refresh_interval_ = changing
-                          ? std::max(options_.refresh_interval_min, refresh_interval_ / 2)
-                          : std::min(options_.refresh_interval_max, refresh_interval_ * 2);
-  next_refresh_ = now + jittered(refresh_interval_);
+  const time_point since = trusted_since(now);
+  const auto needy = table_.neediest_bucket(since, now - lifetime_.trust() / 2);
+  const duration pause = lifetime_.mean() / (needy ? 20 : 8);
+  next_refresh_ = now + jittered(std::clamp<duration>(pause, options_.refresh_interval_min,
+                                                      options_.refresh_interval_max));
+  const node_id place = table_.random_id_in(needy.value_or(table_.stalest_bucket()), random_);
+  const auto nearest = table_.closest(place, 1, routing_table::include::healthy, since);
+  table_.refreshed(now, place);
+  if (nearest.empty()) return;
+  pending q;
+  q.to = nearest.front();
+  q.kind = message_kind::find_node;
+  q.target = place;
+  q.wanted = search_contacts;
+  ask(now, q);
+}
+
+/// Twice as many new siblings as sessions that begin nearby.
+P2PDVM_DECL bool node::is_merging(time_point now) const {
+  const double sessions = to_seconds(now - explored_at_) / to_seconds(lifetime_.mean());
+  const double expected = sessions * static_cast<double>(options_.routing.siblings);
+  return static_cast<double>(new_siblings_) > 2 * expected + 2;
+}
+
+P2PDVM_DECL void node::explore(time_point now) {
+  explore_interval_ = is_merging(now) ? options_.explore_interval_merging
+                                      : std::min(options_.explore_interval_max, explore_interval_ * 2);
+  new_siblings_ = 0;
+  explored_at_ = now;
+  next_explore_ = now + jittered(explore_interval_);
   if (operations_.size() >= upkeep_operations_max || table_.size() == 0) return;
-  refresh_self_ = !refresh_self_;
-  if (refresh_self_ && !explored_.empty()) {
+  if (!explored_.empty()) {
     // From peers that the table need not know: a lookup for ourselves that starts from our own
     // neighbours would never leave our half of two swarms that have only partly met.
     const std::vector<contact> seeds = std::exchange(explored_, {});
-    return start(now, make_operation(now, goal::nodes, self_, seeds));
+    return start(now, make_upkeep(now, self_, seeds));
   }
-  const node_id target = table_.random_id_in(table_.stalest_bucket(), random_);
-  const std::size_t width = options_.lookups.width;
-  operation op = make_operation(now, goal::nodes, target,
-                                table_.closest(target, width, routing_table::include::all));
-  op.on_lookup = [this](const lookup_result& r) { explore(r.nearest); };
+  const node_id place = table_.random_id_in(0, random_);
+  operation op = make_upkeep(now, place, seeds_for(place));
+  op.on_lookup = [this](const lookup_result& r) { keep_explored(r.nearest); };
   start(now, std::move(op));
 }
 
 /// Keeps some peers of a lookup's end, at random, as the start of the next one for ourselves.
-P2PDVM_DECL void node::explore(std::vector<contact> found) {
+P2PDVM_DECL void node::keep_explored(std::vector<contact> found) {
   explored_.clear();
   while (!found.empty() && explored_.size() < options_.lookups.parallelism) {
     const std::size_t i = random_.below(found.size());
@@ -126,12 +185,12 @@ P2PDVM_DECL void node::store_again(time_point now) {
   std::optional<record> what;
   for (auto& [name, own] : own_) {
     if (own.due > now) continue;
-    own.due = now + jittered(options_.republish_interval);
+    own.due = now + republish_pause();
     what = own.r;
     break;
   }
   const bool own = what.has_value();
-  if (!what) what = store_.take_due(now, jittered(options_.replicate_interval));
+  if (!what) what = store_.take_due(now, replicate_pause());
   if (!what) return;
   const std::vector<contact> near =
       table_.closest(what->target, options_.lookups.width, routing_table::include::all);
@@ -157,8 +216,9 @@ P2PDVM_DECL void node::rejoin(time_point now) {
   }
   choices.resize(count);
   ++statistics_.rejoins;
-  refresh_interval_ = options_.refresh_interval_min;
-  start(now, make_operation(now, goal::nodes, self_, choices));
+  explore_interval_ = options_.explore_interval_min;
+  next_explore_ = std::min(next_explore_, now + jittered(explore_interval_));
+  start(now, make_upkeep(now, self_, choices));
 }
 
 }  // namespace p2pdvm::overlay

@@ -12,14 +12,24 @@ namespace detail {
 
 inline std::size_t index_of(const std::vector<peer_entry>& group, const node_id& id) {
   std::size_t i = 0;
-  while (i < group.size() && group[i].id != id) ++i;
+  while (i < group.size() && !same(group[i].id(), id)) ++i;
   return i;
 }
 
 inline std::size_t count_network(const std::vector<peer_entry>& group, network_prefix network) {
   std::size_t count = 0;
-  for (const peer_entry& e : group) count += network_of(e.peer.where) == network ? 1 : 0;
+  for (const peer_entry& e : group) count += e.network == network ? 1 : 0;
   return count;
+}
+
+inline bool healthy(const peer_entry& e, time_point heard_since) {
+  return e.failures == 0 && e.heard >= heard_since;
+}
+
+inline std::size_t count_heard(const std::vector<peer_entry>& group, time_point heard_since) {
+  return static_cast<std::size_t>(std::count_if(
+      group.begin(), group.end(),
+      [&](const peer_entry& e) { return healthy(e, heard_since); }));
 }
 
 inline void erase_at(std::vector<peer_entry>& group, std::size_t i) {
@@ -62,22 +72,28 @@ P2PDVM_DECL std::size_t routing_table::size() const noexcept {
   return total;
 }
 
-P2PDVM_DECL bool routing_table::fits_network(const peer_entry& entry,
+P2PDVM_DECL bool routing_table::fits_network(network_prefix network,
                                              const std::vector<peer_entry>& group,
                                              std::size_t group_max) const {
-  const network_prefix network = network_of(entry.peer.where);
   if (network == network_prefix()) return true;
-  if (detail::count_network(group, network) >= group_max) return false;
-  std::size_t total = detail::count_network(siblings_, network);
-  for (const bucket& b : buckets_) total += detail::count_network(b.members, network);
-  return total < options_.per_network_max;
+  const auto total = std::count(networks_.begin(), networks_.end(), network);
+  if (total == 0) return true;
+  return static_cast<std::size_t>(total) < options_.per_network_max &&
+         detail::count_network(group, network) < group_max;
+}
+
+P2PDVM_DECL void routing_table::leave_network(network_prefix network) {
+  const auto at = std::find(networks_.begin(), networks_.end(), network);
+  P2PDVM_ASSERT(at != networks_.end());
+  *at = networks_.back();
+  networks_.pop_back();
 }
 
 P2PDVM_DECL bool routing_table::proven(time_point now, const contact& peer,
                                        std::optional<duration> round_trip_time) {
   const node_id id = crypto::node_id_of(peer.key);
   if (id == self_) return false;
-  peer_entry entry{id, peer, now, now, 0, {}};
+  peer_entry entry{peer, network_of(peer.where), {}, {}, now, now, 0, {}};
   bool known = false;
   if (peer_entry* existing = find_mutable(id)) {
     existing->heard = now;
@@ -86,6 +102,7 @@ P2PDVM_DECL bool routing_table::proven(time_point now, const contact& peer,
     if (existing->peer.where == peer.where) return false;
     entry = *existing;  // it moved: the caps of its new network apply
     entry.peer = peer;
+    entry.network = network_of(peer.where);
     known = true;
     remove(id);
   } else {
@@ -98,54 +115,63 @@ P2PDVM_DECL bool routing_table::proven(time_point now, const contact& peer,
     }
     if (round_trip_time) entry.rtt.sample(*round_trip_time);
   }
-  return place(now, std::move(entry)) && !known;
+  return place(std::move(entry)) && !known;
 }
 
-P2PDVM_DECL bool routing_table::place(time_point now, peer_entry entry) {
+P2PDVM_DECL bool routing_table::place(peer_entry entry) {
   const bool near = siblings_.size() < options_.siblings ||
-                    (!siblings_.empty() && nearer(self_, entry.id, siblings_.back().id));
-  if (!near || !fits_network(entry, siblings_, options_.per_network_siblings_max)) {
-    return place_in_bucket(now, std::move(entry));
+                    (!siblings_.empty() && nearer(self_, entry.id(), siblings_.back().id()));
+  if (!near || !fits_network(entry.network, siblings_, options_.per_network_siblings_max)) {
+    return place_in_bucket(std::move(entry));
   }
   const auto at = std::find_if(siblings_.begin(), siblings_.end(), [&](const peer_entry& e) {
-    return nearer(self_, entry.id, e.id);
+    return nearer(self_, entry.id(), e.id());
   });
+  networks_.push_back(entry.network);
   siblings_.insert(at, std::move(entry));
   if (siblings_.size() > options_.siblings) {
     peer_entry last = std::move(siblings_.back());
     siblings_.pop_back();
-    place_in_bucket(now, std::move(last));
+    leave_network(last.network);
+    place_in_bucket(std::move(last));
   }
   return true;
 }
 
-P2PDVM_DECL bool routing_table::place_in_bucket(time_point now, peer_entry entry) {
-  bucket& in = bucket_of(entry.id);
-  if (!fits_network(entry, in.members, options_.per_network_bucket_max)) return false;
+P2PDVM_DECL bool routing_table::place_in_bucket(peer_entry entry) {
+  bucket& in = bucket_of(entry.id());
+  if (!fits_network(entry.network, in.members, options_.per_network_bucket_max)) return false;
   if (in.members.size() < options_.bucket_size) {
+    networks_.push_back(entry.network);
     in.members.push_back(std::move(entry));
     return true;
   }
-  const auto victim = displaceable(now, in, entry);
+  const auto victim = displaceable(in, entry);
   if (!victim) {
     keep_as_replacement(in, std::move(entry));
     return false;
   }
+  networks_.push_back(entry.network);
   std::swap(in.members[*victim], entry);
+  leave_network(entry.network);
   if (entry.failures == 0) keep_as_replacement(in, std::move(entry));
   return true;
 }
 
-/// A failing member gives way to anybody, a young and distant one to one clearly nearer.
-P2PDVM_DECL std::optional<std::size_t> routing_table::displaceable(time_point now,
-                                                                   const bucket& in,
+/// A failing member gives way to anybody, a distant one to one clearly nearer, a veteran to
+/// nobody.
+P2PDVM_DECL std::optional<std::size_t> routing_table::displaceable(const bucket& in,
                                                                    const peer_entry& by) const {
   std::optional<std::size_t> farthest;
   for (std::size_t i = 0; i < in.members.size(); ++i) {
     const peer_entry& member = in.members[i];
     if (member.failures > 0) return i;
-    if (!member.rtt.known() || now - member.since >= options_.long_lived) continue;
-    if (!farthest || member.rtt.mean() > in.members[*farthest].rtt.mean()) farthest = i;
+    if (!member.rtt.known()) continue;
+    if (farthest && member.rtt.mean() <= in.members[*farthest].rtt.mean()) continue;
+    const auto older = std::count_if(in.members.begin(), in.members.end(), [&](const peer_entry& e) {
+      return e.since < member.since;
+    });
+    if (static_cast<std::size_t>(older) >= options_.veterans) farthest = i;
   }
   if (!farthest || !by.rtt.known()) return std::nullopt;
   if (by.rtt.mean() > in.members[*farthest].rtt.mean() / 4 * 3) return std::nullopt;
@@ -158,19 +184,30 @@ P2PDVM_DECL void routing_table::keep_as_replacement(bucket& in, peer_entry entry
   in.replacements.push_back(std::move(entry));
 }
 
-P2PDVM_DECL bool routing_table::wants(const contact& peer) const {
+P2PDVM_DECL routing_table::wish routing_table::wants(const contact& peer,
+                                                     time_point heard_since) const {
   const node_id id = crypto::node_id_of(peer.key);
-  if (id == self_ || find(id) != nullptr) return false;
-  const peer_entry entry{id, peer, {}, {}, 0, {}};
+  if (id == self_ || find(id) != nullptr) return wish::none;
+  const network_prefix network = network_of(peer.where);
   const bool near = siblings_.size() < options_.siblings ||
-                    (!siblings_.empty() && nearer(self_, id, siblings_.back().id));
-  if (near && fits_network(entry, siblings_, options_.per_network_siblings_max)) return true;
+                    (!siblings_.empty() && nearer(self_, id, siblings_.back().id()));
+  if (near && fits_network(network, siblings_, options_.per_network_siblings_max)) {
+    return wish::needed;
+  }
   const bucket* in = existing_bucket_of(id);
-  if (in == nullptr) return true;
-  if (!fits_network(entry, in->members, options_.per_network_bucket_max)) return false;
-  if (in->members.size() < options_.bucket_size) return true;
-  return std::any_of(in->members.begin(), in->members.end(),
-                     [](const peer_entry& e) { return e.failures > 0; });
+  if (in == nullptr) return wish::needed;
+  if (!fits_network(network, in->members, options_.per_network_bucket_max)) return wish::none;
+  if (detail::count_heard(in->members, heard_since) < checked_per_bucket) return wish::needed;
+  return wish::welcome;
+}
+
+P2PDVM_DECL bool routing_table::keep_token(time_point now, const node_id& id,
+                                           address_token token) {
+  peer_entry* entry = find_mutable(id);
+  if (entry == nullptr) return false;
+  entry->token = token;
+  entry->token_since = now;
+  return true;
 }
 
 P2PDVM_DECL void routing_table::failed(const node_id& id) {
@@ -192,6 +229,7 @@ P2PDVM_DECL void routing_table::failed(const node_id& id) {
 P2PDVM_DECL void routing_table::remove(const node_id& id) {
   const std::size_t s = detail::index_of(siblings_, id);
   if (s < siblings_.size()) {
+    leave_network(siblings_[s].network);
     detail::erase_at(siblings_, s);
     refill_siblings();
     return;
@@ -199,6 +237,7 @@ P2PDVM_DECL void routing_table::remove(const node_id& id) {
   bucket& in = bucket_of(id);
   const std::size_t m = detail::index_of(in.members, id);
   if (m == in.members.size()) return;
+  leave_network(in.members[m].network);
   detail::erase_at(in.members, m);
   promote(in);
 }
@@ -208,10 +247,11 @@ P2PDVM_DECL void routing_table::promote(bucket& in) {
   std::optional<std::size_t> best;
   for (std::size_t i = 0; i < in.replacements.size(); ++i) {
     const peer_entry& e = in.replacements[i];
-    if (!fits_network(e, in.members, options_.per_network_bucket_max)) continue;
+    if (!fits_network(e.network, in.members, options_.per_network_bucket_max)) continue;
     if (!best || e.since < in.replacements[*best].since) best = i;
   }
   if (!best) return;
+  networks_.push_back(in.replacements[*best].network);
   in.members.push_back(std::move(in.replacements[*best]));
   detail::erase_at(in.replacements, *best);
 }
@@ -221,26 +261,27 @@ P2PDVM_DECL void routing_table::refill_siblings() {
     bucket& in = buckets_[b];
     std::optional<std::size_t> best;
     for (std::size_t i = 0; i < in.members.size(); ++i) {
-      if (!fits_network(in.members[i], siblings_, options_.per_network_siblings_max)) continue;
-      if (!best || nearer(self_, in.members[i].id, in.members[*best].id)) best = i;
+      if (!fits_network(in.members[i].network, siblings_, options_.per_network_siblings_max)) continue;
+      if (!best || nearer(self_, in.members[i].id(), in.members[*best].id())) best = i;
     }
     if (!best) continue;
     siblings_.push_back(std::move(in.members[*best]));
     detail::erase_at(in.members, *best);
     promote(in);
     std::sort(siblings_.begin(), siblings_.end(), [&](const peer_entry& x, const peer_entry& y) {
-      return nearer(self_, x.id, y.id);
+      return nearer(self_, x.id(), y.id());
     });
     return;
   }
 }
 
 P2PDVM_DECL std::vector<contact> routing_table::closest(const node_id& target, std::size_t count,
-                                                        include which) const {
+                                                        include which,
+                                                        time_point heard_since) const {
   std::vector<const peer_entry*> found;
   const auto take = [&](const std::vector<peer_entry>& group) {
     for (const peer_entry& e : group) {
-      if (which == include::all || e.failures == 0) found.push_back(&e);
+      if (which == include::all || detail::healthy(e, heard_since)) found.push_back(&e);
     }
   };
   // The target's own bucket holds what is nearest to it, then all deeper ones together, then
@@ -257,7 +298,7 @@ P2PDVM_DECL std::vector<contact> routing_table::closest(const node_id& target, s
   const std::size_t kept = std::min(count, found.size());
   std::partial_sort(
       found.begin(), found.begin() + static_cast<std::ptrdiff_t>(kept), found.end(),
-      [&](const peer_entry* x, const peer_entry* y) { return nearer(target, x->id, y->id); });
+      [&](const peer_entry* x, const peer_entry* y) { return nearer(target, x->id(), y->id()); });
   std::vector<contact> out;
   out.reserve(kept);
   for (std::size_t i = 0; i < kept; ++i) out.push_back(found[i]->peer);
@@ -281,23 +322,62 @@ P2PDVM_DECL std::vector<peer_entry> routing_table::oldest_first() const {
   std::vector<peer_entry> all = siblings_;
   for (const bucket& b : buckets_) all.insert(all.end(), b.members.begin(), b.members.end());
   std::sort(all.begin(), all.end(), [](const peer_entry& x, const peer_entry& y) {
-    return x.since != y.since ? x.since < y.since : x.id < y.id;
+    return x.since != y.since ? x.since < y.since : x.id() < y.id();
   });
   return all;
 }
 
-P2PDVM_DECL void routing_table::looked_up(time_point now, const node_id& target) {
+P2PDVM_DECL std::optional<contact> routing_table::most_doubtful(time_point heard_since) const {
+  const peer_entry* best = nullptr;
+  for (const peer_entry& e : siblings_) {
+    if (!detail::healthy(e, heard_since) && (best == nullptr || e.heard < best->heard)) best = &e;
+  }
+  if (best != nullptr) return best->peer;
+  for (const bucket& b : buckets_) {
+    if (detail::count_heard(b.members, heard_since) >= checked_per_bucket) continue;
+    for (const peer_entry& e : b.members) {
+      if (detail::healthy(e, heard_since)) continue;
+      if (best == nullptr || e.heard > best->heard) best = &e;
+    }
+  }
+  if (best == nullptr) return std::nullopt;
+  return best->peer;
+}
+
+P2PDVM_DECL void routing_table::refreshed(time_point now, const node_id& target) {
   const std::size_t index = common_prefix(self_, target);
-  if (index < 256) bucket_of(target).looked_up = now;
+  if (index < 256) bucket_of(target).refreshed = now;
+}
+
+P2PDVM_DECL std::size_t routing_table::depth() const {
+  const bool small = siblings_.size() < options_.siblings || siblings_.empty();
+  return small ? 1 : common_prefix(self_, siblings_.back().id()) + 1;
+}
+
+P2PDVM_DECL std::optional<std::size_t> routing_table::neediest_bucket(
+    time_point heard_since, time_point refreshed_before) const {
+  std::optional<std::size_t> neediest;
+  time_point oldest = refreshed_before;
+  const std::size_t end = depth();
+  for (std::size_t b = 0; b < end; ++b) {
+    const bool exists = b < buckets_.size();
+    if (exists && detail::count_heard(buckets_[b].members, heard_since) >= checked_per_bucket) {
+      continue;
+    }
+    const time_point at = exists ? buckets_[b].refreshed : time_point::min();
+    if (at >= oldest) continue;
+    oldest = at;
+    neediest = b;
+  }
+  return neediest;
 }
 
 P2PDVM_DECL std::size_t routing_table::stalest_bucket() const {
-  const bool small = siblings_.size() < options_.siblings || siblings_.empty();
-  const std::size_t depth = small ? 0 : common_prefix(self_, siblings_.back().id);
   std::size_t stalest = 0;
   time_point oldest = time_point_never;
-  for (std::size_t b = 0; b <= depth; ++b) {
-    const time_point at = b < buckets_.size() ? buckets_[b].looked_up : time_point{};
+  const std::size_t end = depth();
+  for (std::size_t b = 0; b < end; ++b) {
+    const time_point at = b < buckets_.size() ? buckets_[b].refreshed : time_point::min();
     if (at >= oldest) continue;
     oldest = at;
     stalest = b;

@@ -50,16 +50,20 @@ P2PDVM_DECL void simulated_swarm::form(duration settling) {
   for (std::size_t i = 0; i < slots_.size(); ++i) end_session_later(i);
 }
 
-/// Through a few peers at random that have been there for a while, as a ticket would name them.
+/// Through a few living peers at random, as a ticket would name them.
 P2PDVM_DECL std::vector<overlay::contact> simulated_swarm::entrance(std::size_t except) {
   constexpr std::size_t contacts = 3;
   std::vector<overlay::contact> through;
-  for (std::size_t tries = 0; tries < 8 * contacts && through.size() < contacts; ++tries) {
-    const auto i = static_cast<std::size_t>(random_.below(slots_.size()));
-    const slot& s = slots_[i];
-    if (i == except || !s.process) continue;
-    through.push_back({s.process->identity().key(),
-                       s.machine->address().with_port(detail::swarm_port)});
+  for (std::size_t c = 0; c < contacts; ++c) {
+    const auto start = static_cast<std::size_t>(random_.below(slots_.size()));
+    for (std::size_t k = 0; k < slots_.size(); ++k) {
+      const std::size_t i = (start + k) % slots_.size();
+      const slot& s = slots_[i];
+      if (i == except || !s.process) continue;
+      through.push_back({s.process->identity().key(),
+                         s.machine->address().with_port(detail::swarm_port)});
+      break;
+    }
   }
   return through;
 }
@@ -76,6 +80,7 @@ P2PDVM_DECL void simulated_swarm::begin(std::size_t i) {
                                      peer::callbacks());
   const auto opened = s.process->open();
   P2PDVM_ASSERT(opened.ok());
+  s.id = s.process->identity().id();
   s.since = now();
   ++s.generation;
   ++sessions_;

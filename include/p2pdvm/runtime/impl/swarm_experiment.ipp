@@ -92,12 +92,11 @@ class running_experiment {
   }
 
   /// The nearest of those that were grown up then and live now.
-  [[nodiscard]] std::optional<node_id> nearest(const node_id& target, time_point then) const {
+  [[nodiscard]] std::optional<node_id> nearest(const node_id& target, time_point then) {
     std::optional<node_id> best;
     for (std::size_t i = 0; i < swarm_.size(); ++i) {
       if (!swarm_.alive(i) || swarm_.since(i) + how_.grown_up > then) continue;
-      const node_id id = const_cast<simulated_swarm&>(swarm_).at(i).identity().id();
-      if (!best || overlay::nearer(target, id, *best)) best = id;
+      if (!best || overlay::nearer(target, swarm_.id(i), *best)) best = swarm_.id(i);
     }
     return best;
   }
@@ -121,7 +120,7 @@ class running_experiment {
     const auto who = swarm_.somebody(swarm_.now() - how_.grown_up);
     if (!who) return;
     const node_id target = random_id();
-    const node_id self = swarm_.at(*who).identity().id();
+    const node_id self = swarm_.id(*who);
     swarm_.at(*who).lookup(
         target, counted(results_.lookups, *who,
                         [this, target, self](const overlay::lookup_result& r, time_point begun) {
