@@ -1,0 +1,8 @@
+/// overlay: what peers know of the network, and what they choose by it.
+#include "overlay_coordinates.hpp"
+
+namespace p2pdvm::bench {
+
+void run_overlay(const settings& how, report& out) { measure_coordinates(how, out); }
+
+}  // namespace p2pdvm::bench

@@ -1,0 +1,11 @@
+/// The part of the suite overlay that is about latencies: coordinates, and what is chosen by them.
+#pragma once
+
+#include "suites.hpp"
+
+namespace p2pdvm::bench {
+
+/// coordinate_error after 50 and 400 samples by each peer.
+void measure_coordinates(const settings& how, report& out);
+
+}  // namespace p2pdvm::bench
