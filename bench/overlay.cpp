@@ -3,6 +3,9 @@
 
 namespace p2pdvm::bench {
 
-void run_overlay(const settings& how, report& out) { measure_coordinates(how, out); }
+void run_overlay(const settings& how, report& out) {
+  measure_coordinates(how, out);
+  measure_placement(how, out);
+}
 
 }  // namespace p2pdvm::bench

@@ -10,9 +10,7 @@ void measure_coordinates(const settings& how, report& out) {
     const std::size_t peers = how.quick      ? 40
                               : source.matrix ? source.matrix->size()
                                               : 2000;
-    const std::vector<std::uint64_t> seeds = how.quick ? std::vector<std::uint64_t>{1}
-                                                       : std::vector<std::uint64_t>{1, 2, 3};
-    for (const std::uint64_t seed : seeds) {
+    for (const std::uint64_t seed : seeds(how)) {
       const round_trips world(source, peers, seed);
       coordinate_swarm swarm(world, seed);
       for (int samples = 1; samples <= (how.quick ? 50 : 400); ++samples) {

@@ -21,6 +21,11 @@ std::vector<place_source> place_sources(const settings& how) {
   return sources;
 }
 
+std::vector<std::uint64_t> seeds(const settings& how) {
+  if (how.quick) return {1};
+  return {1, 2, 3};
+}
+
 round_trips::round_trips(const place_source& source, std::size_t peers, std::uint64_t seed)
     : size_(peers), jitter_(sim::conditions_of(source.profile).jitter), times_(peers * peers) {
   sim::latency_map map = source.matrix ? sim::latency_map(*source.matrix, seed)

@@ -22,6 +22,7 @@ struct place_source {
 
 /// The profile planetlab, and the matrix that the user gave. Throws when it cannot be read.
 [[nodiscard]] std::vector<place_source> place_sources(const settings& how);
+[[nodiscard]] std::vector<std::uint64_t> seeds(const settings& how);
 
 class round_trips {
  public:
