@@ -6,6 +6,7 @@ namespace p2pdvm::bench {
 void run_overlay(const settings& how, report& out) {
   measure_coordinates(how, out);
   measure_placement(how, out);
+  measure_relays(how, out);
 }
 
 }  // namespace p2pdvm::bench

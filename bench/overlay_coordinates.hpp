@@ -9,5 +9,8 @@ namespace p2pdvm::bench {
 void measure_coordinates(const settings& how, report& out);
 /// placement_stretch of 64 ranks on 2000 peers, each of which has made 400 samples.
 void measure_placement(const settings& how, report& out);
+/// relay_share, relay_gain: of pairs that find a clearly faster path through one relay, with few
+/// relays known.
+void measure_relays(const settings& how, report& out);
 
 }  // namespace p2pdvm::bench

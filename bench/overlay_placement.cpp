@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 
 namespace p2pdvm::bench {
 
@@ -32,8 +33,8 @@ host_list ball_around(const overlay::round_trip_table& table, std::size_t centre
   return order;
 }
 
-/// The best group that a search with full knowledge finds: local search from the ten tightest
-/// balls, from ten random groups, and from `placed`, which is to be judged.
+/// The best group that a search with full knowledge finds: local search over all peers from the
+/// ten tightest balls, from ten balls at random, and from `placed`, which is to be judged.
 host_list best_known(const overlay::round_trip_table& table, const host_list& placed,
                      std::uint64_t seed) {
   std::vector<std::pair<double, host_list>> starts;
@@ -77,6 +78,7 @@ class placement_case {
     while (const auto probe = placement.next()) {
       placement.measured(*probe, from_seconds(world_.sample(probe->from, probe->to, random)));
       ++measurements_;
+      measuring_.insert(probe->from);
     }
     placed_ = placement.hosts();
   }
@@ -101,8 +103,9 @@ class placement_case {
     add("neighbour_round_trip", seconds_unit, "coordinates and measurements",
         neighbour_mean(table_, placed_));
   }
-  /// By the peers of the pool; the others make none.
   [[nodiscard]] std::size_t measurements() const { return measurements_; }
+  /// Peers that made them; the others make none.
+  [[nodiscard]] std::size_t measuring() const { return measuring_.size(); }
 
  private:
   [[nodiscard]] host_list any_hosts() const {
@@ -120,6 +123,7 @@ class placement_case {
   host_list predicted_;
   host_list placed_;
   std::size_t measurements_ = 0;
+  std::set<std::uint32_t> measuring_;
 };
 
 }  // namespace
@@ -137,6 +141,7 @@ void measure_placement(const settings& how, report& out) {
       m.parameters["peers"] = peers;
       m.parameters["ranks"] = ranks;
       m.parameters["measurements"] = one.measurements();
+      m.parameters["measuring_peers"] = one.measuring();
       m.parameters["seed"] = seed;
       m.parameters["processes"] = 1;
       one.report_to(out, m);

@@ -1,5 +1,6 @@
 #include "support/test.hpp"
 
+#include <p2pdvm/crypto/crypto.hpp>
 #include <p2pdvm/overlay/coordinates.hpp>
 #include <p2pdvm/sim/latency.hpp>
 #include <p2pdvm/wire/codec.hpp>
@@ -225,4 +226,14 @@ TEST_CASE("a packed coordinate that is out of range is refused") {
   p.position[2] = 0;
   p.height = 65535;
   CHECK_FALSE(unpack(p).ok());
+}
+
+TEST_CASE("coordinates have the same bits on every compiler") {
+  swarm s(60, 6);
+  s.run(120);
+  byte_vector all;
+  for (const auto& p : s.peers()) append(all, wire::encode(pack(p.own())));
+  // Whoever changes how coordinates move, or the profile, puts the new digest here.
+  CHECK(crypto::hash(all).hex() ==
+        "50b06732330bf53bedfd33043a4fbe5c9951e93e3805aac4b7a20c7db1768645");
 }

@@ -44,13 +44,13 @@ round_trip_table table_of(const std::vector<placement_candidate>& peers) {
 }
 
 template <class Truth>
-int run(rank_placement& placement, const Truth& truth) {
-  int probes = 0;
+std::size_t run(rank_placement& placement, const Truth& truth) {
+  std::size_t probes = 0;
   while (const auto p = placement.next()) {
     ++probes;
     placement.measured(*p, truth(*p));
   }
-  CHECK(placement.outstanding() == 0);
+  CHECK(placement.done());
   return probes;
 }
 
@@ -96,10 +96,11 @@ TEST_CASE("measurements mend what coordinates get wrong, with a bounded number o
   rank_placement placement(peers, 16);
   const auto predicted = placement.hosts();
   const std::set<std::uint32_t> bad(predicted.begin(), predicted.begin() + 6);
-  const int probes = run(placement, [&](const auto& p) {
+  const std::size_t probes = run(placement, [&](const auto& p) {
     return outcome(bad.count(p.from) + bad.count(p.to) > 0 ? 80ms : 2ms);
   });
-  CHECK(probes == 24 * 23 / 2);
+  CHECK(probes >= 16 * 15 / 2);
+  CHECK(probes <= 24 * 23 / 2);
   const auto hosts = placement.hosts();
   CHECK(hosts.size() == 16);
   for (const std::uint32_t h : hosts) CHECK(bad.count(h) == 0);
@@ -123,6 +124,28 @@ TEST_CASE("a peer never gets more ranks than it has slots, nor one without slots
   CHECK(rank_placement(peers, 18).possible());
   CHECK_FALSE(rank_placement(peers, 19).possible());
   CHECK_FALSE(rank_placement({}, 1).possible());
+}
+
+TEST_CASE("few peers with slots are found among many without") {
+  auto peers = scattered(1000, 6);
+  for (placement_candidate& c : peers) c.slots = 0;
+  for (const std::uint32_t i : {7u, 501u, 993u}) peers[i].slots = 1;
+  rank_placement placement(peers, 2);
+  REQUIRE(placement.possible());
+  for (const std::uint32_t h : placement.hosts()) CHECK(peers[h].slots == 1);
+}
+
+TEST_CASE("the neighbourhood that is nearest by measurement wins, not the one that seemed to be") {
+  auto peers = scattered(100, 7);
+  for (std::uint32_t i = 0; i < 12; ++i) peers[i] = at(0.2, 0.0001 * i);
+  for (std::uint32_t i = 20; i < 32; ++i) peers[i] = at(0.8, 0.0002 * i);
+  rank_placement placement(peers, 8);
+  for (const std::uint32_t h : placement.hosts()) CHECK(h < 12);
+  run(placement, [](const auto& p) { return outcome(p.from < 20 ? 40ms : 20ms); });
+  for (const std::uint32_t h : placement.hosts()) {
+    CHECK(h >= 20);
+    CHECK(h < 32);
+  }
 }
 
 TEST_CASE("ranks with neighbouring numbers sit near each other") {
@@ -168,7 +191,6 @@ TEST_CASE("a placement ignores what it did not ask for, and absurd round trips")
   REQUIRE(p);
   placement.measured(*p, -1ms);
   placement.measured(*p, 1ms);  // no longer asked for
-  CHECK(placement.outstanding() == 0);
   CHECK(placement.hosts() == before);
 }
 

@@ -90,6 +90,8 @@ class relay_choice {
   [[nodiscard]] bool trusted(time_point now, const node_id& relay) const;
   /// The sum of what we measured to the relay and what it told.
   [[nodiscard]] std::optional<duration> claimed(time_point now, const candidate& c) const;
+  /// The measured round trip of a path or else the claimed one; the longest when there is none.
+  [[nodiscard]] duration sum_of(time_point now, const candidate& c) const;
   [[nodiscard]] bool due(time_point now, const destination_state& d, const candidate& c,
                          std::optional<duration> present) const;
   [[nodiscard]] std::optional<duration> present(time_point now, const node_id& destination) const;

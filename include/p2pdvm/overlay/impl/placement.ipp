@@ -3,7 +3,6 @@
 #include <p2pdvm/overlay/placement.hpp>
 
 #include <algorithm>
-#include <numeric>
 #include <utility>
 
 namespace p2pdvm::overlay {
@@ -49,15 +48,33 @@ inline double placement_radius(std::span<const placement_candidate> candidates, 
   return sum;
 }
 
-inline std::size_t placement_centre(std::span<const placement_candidate> candidates,
-                                    std::uint32_t ranks) {
-  const std::size_t stride = (candidates.size() + placement_centres_max - 1) / placement_centres_max;
-  std::optional<std::pair<double, std::size_t>> best;
-  for (std::size_t i = 0; i < candidates.size(); i += stride) {
-    const std::pair<double, std::size_t> radius(placement_radius(candidates, i, ranks), i);
-    if (!best || radius < *best) best = radius;
+/// Middles of tight balls, the tightest first, none among the nearest peers of another. Candidates
+/// without slots are none.
+inline std::vector<std::size_t> placement_centres(std::span<const placement_candidate> candidates,
+                                                  std::uint32_t ranks) {
+  std::vector<std::size_t> all;
+  for (std::size_t i = 0; i < candidates.size(); ++i)
+    if (candidates[i].slots > 0) all.push_back(i);
+  const std::size_t stride = (all.size() + placement_centres_max - 1) / placement_centres_max;
+  std::vector<std::pair<double, std::size_t>> order;
+  for (std::size_t i = 0; i < all.size(); i += stride)
+    order.emplace_back(placement_radius(candidates, all[i], ranks), all[i]);
+  std::sort(order.begin(), order.end());
+  std::vector<bool> taken(candidates.size());
+  std::vector<std::size_t> centres;
+  for (const auto& [radius, centre] : order) {
+    if (taken[centre]) continue;
+    centres.push_back(centre);
+    if (centres.size() == placement_neighbourhoods) break;
+    for (const std::uint32_t i : placement_ball(candidates, centre, ranks)) taken[i] = true;
   }
-  return best->second;
+  return centres;
+}
+
+inline std::uint64_t placement_slots(std::span<const placement_candidate> candidates) {
+  std::uint64_t sum = 0;
+  for (const placement_candidate& c : candidates) sum += c.slots;
+  return sum;
 }
 
 }  // namespace detail
@@ -137,76 +154,120 @@ P2PDVM_DECL void line_up(const round_trip_table& table, std::vector<std::uint32_
 
 P2PDVM_DECL rank_placement::rank_placement(std::span<const placement_candidate> candidates,
                                            std::uint32_t ranks)
-    : ranks_(ranks) {
+    : ranks_(ranks), possible_(detail::placement_slots(candidates) >= ranks) {
   P2PDVM_ASSERT(ranks > 0);
-  std::uint64_t slots = 0;
-  for (const placement_candidate& c : candidates) slots += c.slots;
-  possible_ = slots >= ranks;
   if (!possible_) return;
-  const std::size_t centre = detail::placement_centre(candidates, ranks);
   const auto wanted = static_cast<std::uint64_t>(static_cast<double>(ranks) * placement_spares);
-  pool_ = detail::placement_ball(candidates, centre, std::max<std::uint64_t>(wanted, ranks));
-  for (const std::uint32_t i : pool_) slots_.push_back(candidates[i].slots);
+  for (const std::size_t centre : detail::placement_centres(candidates, ranks)) {
+    const auto ball = detail::placement_ball(candidates, centre, std::max<std::uint64_t>(wanted, ranks));
+    if (!pool_.empty() && pool_.size() + ball.size() > placement_search_max) break;
+    add_ball(ball, candidates);
+  }
   searchable_ = pool_.size() <= placement_search_max && ranks <= placement_search_max;
   if (!searchable_) return;
   table_ = round_trip_table(pool_.size());
   pairs_.resize(pool_.size() * pool_.size());
   for (std::uint32_t i = 0; i < pool_.size(); ++i) {
-    for (std::uint32_t j = 0; j < i; ++j) {
+    for (std::uint32_t j = 0; j < i; ++j)
       table_.set(i, j, distance(candidates[pool_[i]].where, candidates[pool_[j]].where));
-      queue_.push_back((i + j) % 2 == 0 ? probe{i, j} : probe{j, i});
+  }
+}
+
+P2PDVM_DECL void rank_placement::add_ball(std::span<const std::uint32_t> ball,
+                                          std::span<const placement_candidate> candidates) {
+  host_list start;
+  for (const std::uint32_t candidate : ball) {
+    const std::uint32_t i = pool_index(candidate);
+    if (i == pool_.size()) {
+      pool_.push_back(candidate);
+      slots_.push_back(candidates[candidate].slots);
+    }
+    start.insert(start.end(), std::min<std::size_t>(slots_[i], ranks_ - start.size()), i);
+  }
+  starts_.push_back(std::move(start));
+}
+
+/// The size of the pool for those who are not in it.
+P2PDVM_DECL std::uint32_t rank_placement::pool_index(std::uint32_t candidate) {
+  return static_cast<std::uint32_t>(std::find(pool_.begin(), pool_.end(), candidate) - pool_.begin());
+}
+
+P2PDVM_DECL std::size_t rank_placement::pair_of(std::size_t i, std::size_t j) const {
+  return std::max(i, j) * pool_.size() + std::min(i, j);
+}
+
+P2PDVM_DECL round_trip_table rank_placement::table_with(double optimism) const {
+  round_trip_table table = table_;
+  for (std::size_t i = 0; i < pool_.size(); ++i) {
+    for (std::size_t j = 0; j < i; ++j) {
+      if (!pairs_[pair_of(i, j)].known) table.set(i, j, optimism * table_.at(i, j));
     }
   }
-  std::reverse(queue_.begin(), queue_.end());
-}
-
-P2PDVM_DECL rank_placement::pair_state& rank_placement::state(std::size_t i, std::size_t j) {
-  return pairs_[std::max(i, j) * pool_.size() + std::min(i, j)];
-}
-
-P2PDVM_DECL std::optional<std::size_t> rank_placement::slot_of(std::uint32_t candidate) const {
-  const auto found = std::find(pool_.begin(), pool_.end(), candidate);
-  if (found == pool_.end()) return std::nullopt;
-  return static_cast<std::size_t>(found - pool_.begin());
+  return table;
 }
 
 P2PDVM_DECL std::optional<rank_placement::probe> rank_placement::next() {
+  if (queue_.empty() && outstanding_ == 0 && searchable_ && rounds_ < placement_rounds_max) {
+    ++rounds_;
+    last_ = search(table_with(placement_optimism));
+    ask_for_pairs_of(last_);
+  }
   if (queue_.empty()) return std::nullopt;
   const probe p = queue_.back();
   queue_.pop_back();
-  state(p.from, p.to).asked = true;
+  pairs_[pair_of(p.from, p.to)].asked = true;
   ++outstanding_;
   return probe{pool_[p.from], pool_[p.to]};
 }
 
+P2PDVM_DECL void rank_placement::ask_for_pairs_of(const host_list& group) {
+  host_list peers = group;
+  std::sort(peers.begin(), peers.end());
+  peers.erase(std::unique(peers.begin(), peers.end()), peers.end());
+  for (const std::uint32_t i : peers) {
+    for (const std::uint32_t j : peers) {
+      if (j < i && !pairs_[pair_of(i, j)].known) queue_.push_back((i + j) % 2 == 0 ? probe{i, j} : probe{j, i});
+    }
+  }
+}
+
 P2PDVM_DECL void rank_placement::measured(const probe& which, std::optional<duration> round_trip) {
-  const auto from = slot_of(which.from);
-  const auto to = slot_of(which.to);
-  if (!searchable_ || !from || !to || !std::exchange(state(*from, *to).asked, false)) return;
+  const std::uint32_t from = pool_index(which.from);
+  const std::uint32_t to = pool_index(which.to);
+  if (!searchable_ || std::max(from, to) >= pool_.size()) return;
+  pair_state& pair = pairs_[pair_of(from, to)];
+  if (!std::exchange(pair.asked, false)) return;
   --outstanding_;
   const double seconds = round_trip ? to_seconds(*round_trip) : 0;
   if (seconds > 0 && seconds <= coordinate_seconds_max) {
-    table_.set(*from, *to, seconds);
-  } else if (state(*from, *to).lost++ < placement_retries) {
-    queue_.insert(queue_.begin(), {static_cast<std::uint32_t>(*to), static_cast<std::uint32_t>(*from)});
+    pair.known = true;
+    table_.set(from, to, seconds);
+  } else if (pair.lost++ < placement_retries) {
+    queue_.insert(queue_.begin(), {to, from});
   } else {
-    table_.set(*from, *to, detail::placement_unreachable);
+    pair.known = true;
+    table_.set(from, to, detail::placement_unreachable);
   }
+}
+
+P2PDVM_DECL rank_placement::host_list rank_placement::search(const round_trip_table& table) const {
+  std::vector<host_list> groups = starts_;
+  if (!last_.empty()) groups.push_back(last_);
+  std::vector<double> means;
+  for (host_list& group : groups) {
+    tighten(table, slots_, group);
+    means.push_back(mean_round_trip(table, group));
+  }
+  const auto least = std::min_element(means.begin(), means.end()) - means.begin();
+  return groups[static_cast<std::size_t>(least)];
 }
 
 P2PDVM_DECL std::vector<std::uint32_t> rank_placement::hosts() const {
   P2PDVM_ASSERT(possible_);
-  std::vector<std::uint32_t> chosen;
-  for (std::uint32_t i = 0; i < pool_.size(); ++i) {
-    const std::size_t take = std::min<std::size_t>(slots_[i], ranks_ - chosen.size());
-    chosen.insert(chosen.end(), take, i);
-  }
-  if (searchable_) {
-    tighten(table_, slots_, chosen);
-    line_up(table_, chosen);
-  }
-  for (std::uint32_t& h : chosen) h = pool_[h];
-  return chosen;
+  host_list group = searchable_ ? search(table_) : starts_.front();
+  if (searchable_) line_up(table_, group);
+  for (std::uint32_t& h : group) h = pool_[h];
+  return group;
 }
 
 }  // namespace p2pdvm::overlay

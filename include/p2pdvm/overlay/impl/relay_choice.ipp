@@ -78,8 +78,7 @@ P2PDVM_DECL void relay_choice::told(time_point now, const node_id& relay,
   if (d.paths.size() <= relay_paths_max) return;
   // Out goes the one of least promise, but not the one in use.
   const auto promise = [&](const candidate& c) {
-    const auto sum = c.measured && c.measured->recent(now) ? c.measured->round_trip : claimed(now, c);
-    return std::tuple(d.chosen != c.relay, !trusted(now, c.relay), sum.value_or(duration::max()));
+    return std::tuple(d.chosen != c.relay, !trusted(now, c.relay), sum_of(now, c));
   };
   d.paths.erase(std::max_element(d.paths.begin(), d.paths.end(), [&](const auto& a, const auto& b) {
     return promise(a) < promise(b);
@@ -108,14 +107,18 @@ P2PDVM_DECL void relay_choice::measured(time_point now, const node_id& relay,
   choose(now, destination, d);
 }
 
+/// Of each destination the most promising path first: once it is measured others may not be due.
 P2PDVM_DECL std::optional<relay_choice::probe> relay_choice::next_probe(time_point now) {
   for (auto& [destination, d] : destinations_) {
     const auto expected = present(now, destination);
+    candidate* best = nullptr;
     for (candidate& c : d.paths) {
       if (!due(now, d, c, expected)) continue;
-      c.tried = now;
-      return probe{c.relay, destination};
+      if (!best || sum_of(now, c) < sum_of(now, *best)) best = &c;
     }
+    if (!best) continue;
+    best->tried = now;
+    return probe{best->relay, destination};
   }
   return std::nullopt;
 }
@@ -174,6 +177,11 @@ P2PDVM_DECL std::optional<duration> relay_choice::claimed(time_point now, const 
   const auto to_relay = own(now, c.relay);
   if (!to_relay || !c.told.recent(now)) return std::nullopt;
   return *to_relay + c.told.round_trip;
+}
+
+P2PDVM_DECL duration relay_choice::sum_of(time_point now, const candidate& c) const {
+  if (c.measured && c.measured->recent(now)) return c.measured->round_trip;
+  return claimed(now, c).value_or(duration::max());
 }
 
 P2PDVM_DECL void relay_choice::distrust(time_point now, const node_id& relay) {
