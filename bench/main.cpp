@@ -48,7 +48,8 @@ int main(int argc, char** argv) {
   app.add_flag("--json", json, "one JSON object a line: benchmark, system, profile, parameters, "
                                "metric, unit, value");
   app.add_option("--latency-matrix", how.latency_matrix,
-                 "simulator, overlay: also with round trips from this square matrix (milliseconds)");
+                 "simulator, overlay: also with round trips from this square matrix "
+                 "(milliseconds)");
   app.add_flag("--matrix-in-seconds", how.matrix_in_seconds, "its numbers are seconds");
   app.add_flag("--quick", how.quick, "tiny counts: shows that it works, measures nothing");
   CLI11_PARSE(app, argc, argv);

@@ -23,7 +23,8 @@ overlay::round_trip_table all_of(const round_trips& world) {
   return table;
 }
 
-host_list ball_around(const overlay::round_trip_table& table, std::size_t centre, std::size_t ranks) {
+host_list ball_around(const overlay::round_trip_table& table, std::size_t centre,
+                      std::size_t ranks) {
   host_list order(table.size());
   std::iota(order.begin(), order.end(), 0u);
   std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
@@ -92,7 +93,9 @@ class placement_case {
       m.value = value;
       out.add(m);
     };
-    const auto mean = [&](const host_list& hosts) { return overlay::mean_round_trip(table_, hosts); };
+    const auto mean = [&](const host_list& hosts) {
+      return overlay::mean_round_trip(table_, hosts);
+    };
     m.parameters["goal"] = 1.3;
     add("placement_stretch", fraction_unit, "coordinates and measurements", mean(placed_) / best);
     add("placement_stretch", fraction_unit, "coordinates alone", mean(predicted_) / best);

@@ -28,7 +28,8 @@ class relay_case {
 
   relay_figures found(std::size_t sources, std::size_t destinations, std::size_t known) {
     relay_figures f;
-    for (std::size_t i = 0; i < sources; ++i) seek(random_.below(world_.size()), destinations, known, f);
+    for (std::size_t i = 0; i < sources; ++i)
+      seek(random_.below(world_.size()), destinations, known, f);
     return f;
   }
 
@@ -53,7 +54,9 @@ class relay_case {
     return other < peer ? other : other + 1;
   }
 
-  duration measure(std::size_t a, std::size_t b) { return from_seconds(world_.sample(a, b, random_)); }
+  duration measure(std::size_t a, std::size_t b) {
+    return from_seconds(world_.sample(a, b, random_));
+  }
 
   static void count(relay_figures& f, double direct, double path) {
     ++f.pairs;

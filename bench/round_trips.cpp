@@ -83,7 +83,8 @@ double coordinate_swarm::error() const {
   for (std::size_t i = 0; i < peers_.size(); ++i) {
     for (std::size_t j = 0; j < i; ++j) {
       const double actual = world_.at(i, j);
-      errors.push_back(std::abs(overlay::distance(peers_[i].own(), peers_[j].own()) - actual) / actual);
+      const double predicted = overlay::distance(peers_[i].own(), peers_[j].own());
+      errors.push_back(std::abs(predicted - actual) / actual);
     }
   }
   return median(std::move(errors));

@@ -42,7 +42,8 @@ class swarm {
     for (std::size_t i = 0; i < peers; ++i) map_.add_machine();
   }
   [[nodiscard]] double truth(std::size_t a, std::size_t b) const {
-    return to_seconds(map_.round_trip(static_cast<std::uint32_t>(a), static_cast<std::uint32_t>(b)));
+    const auto one = static_cast<std::uint32_t>(a);
+    return to_seconds(map_.round_trip(one, static_cast<std::uint32_t>(b)));
   }
   void run(int rounds) {
     for (int round = 0; round < rounds; ++round) {
@@ -128,13 +129,15 @@ TEST_CASE("with a fifth of all peers lying, honest peers are wrong by at most ha
          for (float& x : a.where.position) x = static_cast<float>(random.unit() * 0.2 - 0.1);
          a.where.error = 0;
        }},
-      {"all at one place where nobody is", [](answer& a, random_generator&) { a.where = at(0.2f, 0.2f); }},
+      {"all at one place where nobody is",
+       [](answer& a, random_generator&) { a.where = at(0.2f, 0.2f); }},
       {"at one place, as far as that is from the origin",
        [](answer& a, random_generator&) {
          a.where = at(2, 0);
          a.seconds = std::max(a.seconds, 2.0);
        }},
-      {"answering late", [](answer& a, random_generator& random) { a.seconds *= 1 + 4 * random.unit(); }},
+      {"answering late",
+       [](answer& a, random_generator& random) { a.seconds *= 1 + 4 * random.unit(); }},
       {"answering very late", [](answer& a, random_generator&) { a.seconds = 9; }},
       {"behind a slow link that they do not have",
        [](answer& a, random_generator&) { a.where.height = 9; }},
@@ -172,7 +175,8 @@ TEST_CASE("implausible coordinates and round trips change nothing") {
     c.error = x;
     CHECK_FALSE(tracker.measured(id_of(2), c, 50ms, random));
   }
-  for (const duration d : {duration(0), duration(-5), duration(11s), duration::max(), duration::min()}) {
+  for (const duration d :
+       {duration(0), duration(-5), duration(11s), duration::max(), duration::min()}) {
     CHECK_FALSE(tracker.measured(id_of(2), {}, d, random));
   }
   CHECK(tracker.own() == before);

@@ -101,7 +101,8 @@ class rank_placement {
   };
   using host_list = std::vector<std::uint32_t>;  ///< of each rank, indexes into the pool
 
-  void add_ball(std::span<const std::uint32_t> ball, std::span<const placement_candidate> candidates);
+  void add_ball(std::span<const std::uint32_t> ball,
+                std::span<const placement_candidate> candidates);
   [[nodiscard]] std::uint32_t pool_index(std::uint32_t candidate);
   [[nodiscard]] std::size_t pair_of(std::size_t i, std::size_t j) const;
   /// The best group by these round trips.

@@ -23,7 +23,8 @@ inline constexpr double relay_gain_min = 0.1;             ///< share that anothe
 inline constexpr duration relay_gain_least = std::chrono::milliseconds(2);  ///< and at least this
 /// A path that takes longer than this share over what was claimed was claimed falsely.
 inline constexpr double relay_claim_slack = 0.5;
-inline constexpr duration relay_age_max = std::chrono::minutes(5);  ///< of anything measured or told
+/// Of anything measured or told.
+inline constexpr duration relay_age_max = std::chrono::minutes(5);
 inline constexpr duration relay_remeasure = std::chrono::minutes(1);  ///< of a path in use
 inline constexpr duration relay_distrust_first = std::chrono::minutes(2);
 /// Of the pause after a false claim, and of that between probes without an answer.

@@ -38,10 +38,14 @@ T median_of(std::span<T> values) {
   return *middle;
 }
 
+inline double offset(const coordinate& a, const coordinate& b, std::size_t dimension) noexcept {
+  return static_cast<double>(a.position[dimension]) - static_cast<double>(b.position[dimension]);
+}
+
 inline double flat_distance(const coordinate& a, const coordinate& b) noexcept {
   double sum = 0;
   for (std::size_t i = 0; i < coordinate_dimensions; ++i) {
-    const double d = static_cast<double>(a.position[i]) - static_cast<double>(b.position[i]);
+    const double d = offset(a, b, i);
     sum += d * d;
   }
   return std::sqrt(sum);
@@ -145,7 +149,7 @@ P2PDVM_DECL coordinate_tracker::spring coordinate_tracker::spring_to(
   detail::coordinate_vector away{};
   if (flat > 1e-9) {
     for (std::size_t i = 0; i < away.size(); ++i)
-      away[i] = (static_cast<double>(own_.position[i]) - static_cast<double>(n.where.position[i])) / flat;
+      away[i] = detail::offset(own_, n.where, i) / flat;
   } else {
     away = detail::random_direction(random);
   }

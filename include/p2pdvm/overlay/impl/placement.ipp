@@ -135,7 +135,8 @@ P2PDVM_DECL void line_up(const round_trip_table& table, std::vector<std::uint32_
   const auto change = [&](std::size_t i, std::size_t j) {
     double c = 0;
     if (i > 0) c += table.at(hosts[i - 1], hosts[j]) - table.at(hosts[i - 1], hosts[i]);
-    if (j + 1 < hosts.size()) c += table.at(hosts[i], hosts[j + 1]) - table.at(hosts[j], hosts[j + 1]);
+    if (j + 1 < hosts.size())
+      c += table.at(hosts[i], hosts[j + 1]) - table.at(hosts[j], hosts[j + 1]);
     return c;
   };
   bool better = true;
@@ -157,9 +158,10 @@ P2PDVM_DECL rank_placement::rank_placement(std::span<const placement_candidate> 
     : ranks_(ranks), possible_(detail::placement_slots(candidates) >= ranks) {
   P2PDVM_ASSERT(ranks > 0);
   if (!possible_) return;
-  const auto wanted = static_cast<std::uint64_t>(static_cast<double>(ranks) * placement_spares);
+  const auto spares = static_cast<std::uint64_t>(static_cast<double>(ranks) * placement_spares);
+  const std::uint64_t wanted = std::max<std::uint64_t>(spares, ranks);
   for (const std::size_t centre : detail::placement_centres(candidates, ranks)) {
-    const auto ball = detail::placement_ball(candidates, centre, std::max<std::uint64_t>(wanted, ranks));
+    const auto ball = detail::placement_ball(candidates, centre, wanted);
     if (!pool_.empty() && pool_.size() + ball.size() > placement_search_max) break;
     add_ball(ball, candidates);
   }
@@ -189,7 +191,8 @@ P2PDVM_DECL void rank_placement::add_ball(std::span<const std::uint32_t> ball,
 
 /// The size of the pool for those who are not in it.
 P2PDVM_DECL std::uint32_t rank_placement::pool_index(std::uint32_t candidate) {
-  return static_cast<std::uint32_t>(std::find(pool_.begin(), pool_.end(), candidate) - pool_.begin());
+  const auto found = std::find(pool_.begin(), pool_.end(), candidate);
+  return static_cast<std::uint32_t>(found - pool_.begin());
 }
 
 P2PDVM_DECL std::size_t rank_placement::pair_of(std::size_t i, std::size_t j) const {
@@ -226,7 +229,8 @@ P2PDVM_DECL void rank_placement::ask_for_pairs_of(const host_list& group) {
   peers.erase(std::unique(peers.begin(), peers.end()), peers.end());
   for (const std::uint32_t i : peers) {
     for (const std::uint32_t j : peers) {
-      if (j < i && !pairs_[pair_of(i, j)].known) queue_.push_back((i + j) % 2 == 0 ? probe{i, j} : probe{j, i});
+      if (j >= i || pairs_[pair_of(i, j)].known) continue;
+      queue_.push_back((i + j) % 2 == 0 ? probe{i, j} : probe{j, i});  // shares the work
     }
   }
 }

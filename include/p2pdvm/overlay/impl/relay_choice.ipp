@@ -173,7 +173,8 @@ P2PDVM_DECL bool relay_choice::trusted(time_point now, const node_id& relay) con
   return found == peers_.end() || now >= found->second.distrusted_until;
 }
 
-P2PDVM_DECL std::optional<duration> relay_choice::claimed(time_point now, const candidate& c) const {
+P2PDVM_DECL std::optional<duration> relay_choice::claimed(time_point now,
+                                                          const candidate& c) const {
   const auto to_relay = own(now, c.relay);
   if (!to_relay || !c.told.recent(now)) return std::nullopt;
   return *to_relay + c.told.round_trip;
