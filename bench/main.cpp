@@ -21,7 +21,8 @@ struct suite {
 constexpr suite suites[] = {{"messaging", run_messaging},
                             {"checkpoint", run_checkpoint},
                             {"store", run_store},
-                            {"simulator", run_simulator}};
+                            {"simulator", run_simulator},
+                            {"overlay", run_overlay}};
 
 }  // namespace
 
@@ -35,6 +36,7 @@ int main(int argc, char** argv) {
                "  checkpoint  what a checkpoint costs, and how soon a lost rank runs again\n"
                "  store       chunks to disk, and their names\n"
                "  simulator   events per second, for swarms and whole jobs\n"
+               "  overlay     coordinates, placement of ranks, relays\n"
                "  all         one after another",
                "p2pdvm-bench");
   std::string wanted;
@@ -42,11 +44,12 @@ int main(int argc, char** argv) {
   settings how;
   app.add_option("suite", wanted, "which to run")
       ->required()
-      ->check(CLI::IsMember({"messaging", "checkpoint", "store", "simulator", "all"}));
+      ->check(CLI::IsMember({"messaging", "checkpoint", "store", "simulator", "overlay", "all"}));
   app.add_flag("--json", json, "one JSON object a line: benchmark, system, profile, parameters, "
                                "metric, unit, value");
   app.add_option("--latency-matrix", how.latency_matrix,
-                 "simulator: also with round trips from this square matrix (milliseconds)");
+                 "simulator, overlay: also with round trips from this square matrix "
+                 "(milliseconds)");
   app.add_flag("--matrix-in-seconds", how.matrix_in_seconds, "its numbers are seconds");
   app.add_flag("--quick", how.quick, "tiny counts: shows that it works, measures nothing");
   CLI11_PARSE(app, argc, argv);

@@ -12,6 +12,8 @@ METRICS = {
                    "detection_time", "rank_replacement_time"},
     "store": {"chunk_id_rate", "chunk_id_ratio", "seal_rate", "ingest", "ingest_ratio"},
     "simulator": {"event_rate", "speedup"},
+    "overlay": {"coordinate_error", "placement_stretch", "placement_round_trip",
+                "neighbour_round_trip", "relay_share", "relay_gain"},
 }
 
 

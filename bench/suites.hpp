@@ -21,6 +21,7 @@ void run_messaging(const settings& how, report& out);
 void run_checkpoint(const settings& how, report& out);
 void run_store(const settings& how, report& out);
 void run_simulator(const settings& how, report& out);
+void run_overlay(const settings& how, report& out);
 
 /// What peer processes that a suite starts run.
 [[nodiscard]] peal::program messaging_program();
