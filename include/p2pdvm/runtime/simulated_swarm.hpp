@@ -25,6 +25,8 @@ class simulated_swarm {
     sim::session_model sessions;
     /// None: from `clear_datagrams_from` peers on.
     std::optional<bool> clear_datagrams;
+    /// Share of the peers that lie: see hostile_peers.hpp. They need clear datagrams.
+    double hostile = 0;
     /// Between the first peers' entries.
     duration entry_pause = std::chrono::milliseconds(5);
     /// Every peer has an address in a public /24 of its own: as different as homes are.
@@ -46,6 +48,7 @@ class simulated_swarm {
   [[nodiscard]] peer& at(std::size_t i) { return *slots_[i].process; }
   /// Of the present peer, or the last one.
   [[nodiscard]] const node_id& id(std::size_t i) const { return slots_[i].id; }
+  [[nodiscard]] overlay::contact contact_of(std::size_t i) const;
   /// When the present peer of this machine entered.
   [[nodiscard]] time_point since(std::size_t i) const { return slots_[i].since; }
   /// Counts the peers of this machine: who is asked later for an earlier one has gone.
@@ -59,7 +62,8 @@ class simulated_swarm {
   /// The machine's process dies without a word; nobody takes its place.
   void kill(std::size_t i);
   void begin(std::size_t i);
-  /// A living machine that entered before `latest`, at random.
+  [[nodiscard]] bool hostile(std::size_t i) const noexcept;
+  /// An honest living machine that entered before `latest`, at random.
   [[nodiscard]] std::optional<std::size_t> somebody(time_point latest);
   [[nodiscard]] random_generator& random() noexcept { return random_; }
 
@@ -86,6 +90,7 @@ class simulated_swarm {
   overlay::node_statistics gone_;
   std::uint64_t sessions_ = 0;
   bool sessions_end_ = false;
+  std::unique_ptr<class hostile_peers> liars_;
 };
 
 }  // namespace p2pdvm::runtime

@@ -21,6 +21,8 @@ class datagrams {
   /// What the kernel holds for a process that does not run.
   static constexpr std::size_t held_bytes_max = 212'992;
 
+  void tamper_and_send(std::uint32_t target, std::uint32_t machine, const address& source,
+                       const address& to, byte_view bytes);
   void deliver_later(std::uint32_t target, std::uint32_t from, const address& source,
                      const address& to, byte_view bytes);
 

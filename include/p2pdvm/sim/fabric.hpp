@@ -54,6 +54,8 @@ struct fabric {
   links net;
   std::vector<std::unique_ptr<site>> sites;
   std::uint64_t next_serial = 1;
+  /// What somebody on the path does to datagrams; see `simulation::tamper`.
+  std::function<bool(std::uint32_t from, std::uint32_t to, byte_vector& bytes)> tamper;
 
   static constexpr std::uint16_t ephemeral_first = 32768;
   static constexpr std::uint16_t ephemeral_last = 60999;

@@ -45,6 +45,12 @@ class simulation {
   }
   [[nodiscard]] network_conditions& conditions() noexcept { return world_.core.net.conditions; }
 
+  /// Somebody on the path who sees every datagram sent from machine to machine, may alter it, and
+  /// drops those for which this says false.
+  void tamper(std::function<bool(std::uint32_t from, std::uint32_t to, byte_vector& bytes)> how) {
+    world_.core.tamper = std::move(how);
+  }
+
   /// Nothing gets through between two sets of machines. Streams fall silent.
   fault_id partition(const std::vector<const machine*>& a, const std::vector<const machine*>& b,
                      direction which = direction::both);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <p2pdvm/runtime/hostile_peers.hpp>
 #include <p2pdvm/runtime/simulated_swarm.hpp>
 
 #include <algorithm>
@@ -34,6 +35,14 @@ P2PDVM_DECL simulated_swarm::simulated_swarm(options how)
     if (options_.public_addresses) machine.address = detail::public_address(i);
     slots_[i].machine = &simulation_.add_machine(machine);
   }
+  if (options_.hostile <= 0) return;
+  P2PDVM_ASSERT(clear_);
+  liars_ = std::make_unique<hostile_peers>(*this);
+}
+
+P2PDVM_DECL bool simulated_swarm::hostile(std::size_t i) const noexcept {
+  const std::uint64_t mixed = (i + 1) * 0x9e3779b97f4a7c15ull;
+  return static_cast<double>(mixed >> 11) * 0x1p-53 < options_.hostile;
 }
 
 P2PDVM_DECL simulated_swarm::~simulated_swarm() {
@@ -60,12 +69,16 @@ P2PDVM_DECL std::vector<overlay::contact> simulated_swarm::entrance(std::size_t 
       const std::size_t i = (start + k) % slots_.size();
       const slot& s = slots_[i];
       if (i == except || !s.process) continue;
-      through.push_back({s.process->identity().key(),
-                         s.machine->address().with_port(detail::swarm_port)});
+      through.push_back(contact_of(i));
       break;
     }
   }
   return through;
+}
+
+P2PDVM_DECL overlay::contact simulated_swarm::contact_of(std::size_t i) const {
+  return {public_key(slots_[i].id.bytes()),
+          slots_[i].machine->address().with_port(detail::swarm_port)};
 }
 
 P2PDVM_DECL void simulated_swarm::begin(std::size_t i) {
@@ -114,7 +127,7 @@ P2PDVM_DECL void simulated_swarm::kill(std::size_t i) {
 P2PDVM_DECL std::optional<std::size_t> simulated_swarm::somebody(time_point latest) {
   for (std::size_t tries = 0; tries < 64; ++tries) {
     const auto i = static_cast<std::size_t>(random_.below(slots_.size()));
-    if (slots_[i].process && slots_[i].since <= latest) return i;
+    if (slots_[i].process && slots_[i].since <= latest && !hostile(i)) return i;
   }
   return std::nullopt;
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <p2pdvm/runtime/impl/early_messages.ipp>
+#include <p2pdvm/runtime/impl/hostile_peers.ipp>
 #include <p2pdvm/runtime/impl/job.ipp>
 #include <p2pdvm/runtime/impl/job_checkpoint.ipp>
 #include <p2pdvm/runtime/impl/job_folder.ipp>

@@ -53,6 +53,7 @@ P2PDVM_DECL void datagrams::send(std::uint32_t machine, const address& local, co
   const auto target = fabric_.find(to, machine);
   if (!target) return;
   const address source = fabric::source_for(*fabric_.sites[machine], to, local.port());
+  if (fabric_.tamper) return tamper_and_send(*target, machine, source, to, bytes);
   deliver_later(*target, machine, source, to, bytes);
   if (fabric_.net.duplicates()) deliver_later(*target, machine, source, to, bytes);
 }
@@ -68,6 +69,16 @@ P2PDVM_DECL void datagrams::deliver_later(std::uint32_t target, std::uint32_t fr
   e.destination = to;
   e.bytes = fabric_.queue.buffer();
   e.bytes.assign(bytes.begin(), bytes.end());
+}
+
+P2PDVM_DECL void datagrams::tamper_and_send(std::uint32_t target, std::uint32_t machine,
+                                            const address& source, const address& to,
+                                            byte_view bytes) {
+  byte_vector altered = to_vector(bytes);
+  if (fabric_.tamper(machine, target, altered)) {
+    P2PDVM_ASSERT(altered.size() <= limits::datagram_bytes_max);
+    deliver_later(target, machine, source, to, altered);
+  }
 }
 
 P2PDVM_DECL bool datagrams::arrive(event_queue::slot slot) {
