@@ -69,14 +69,14 @@ class latency_map {
  public:
   latency_map(latency_profile profile, std::uint64_t seed);
   /// Machines take the rows in an order given by the seed, again and again. Machines of the same
-  /// row are `same_site` apart.
+  /// site are `same_site` apart.
   latency_map(latency_matrix matrix, std::uint64_t seed);
 
   static constexpr duration same_site = std::chrono::microseconds(300);
   static constexpr duration same_machine = std::chrono::microseconds(20);
 
-  /// Where the next machine is.
-  void add_machine();
+  /// Where the next machine is: beside `neighbour`, or on a site of its own.
+  void add_machine(std::optional<std::uint32_t> neighbour = {});
   [[nodiscard]] duration round_trip(std::uint32_t a, std::uint32_t b) const;
 
   /// What the profile says about access links [bit/s], 0 for no limit.
@@ -91,7 +91,7 @@ class latency_map {
     double x = 0;
     double y = 0;
     double height = 0;
-    std::uint32_t row = 0;
+    std::uint32_t site = 0;  ///< row of the matrix, or the first machine there
   };
   [[nodiscard]] place draw_place(std::uint64_t index);
 

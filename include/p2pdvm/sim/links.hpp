@@ -16,7 +16,8 @@ class links {
 
   network_conditions conditions;
 
-  void add_machine(const machine_options& how);
+  /// On the site of `neighbour`, or on one of its own.
+  void add_machine(const machine_options& how, std::optional<std::uint32_t> neighbour = {});
   [[nodiscard]] duration round_trip(std::uint32_t a, std::uint32_t b) const {
     return map_.round_trip(a, b);
   }

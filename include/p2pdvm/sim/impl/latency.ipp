@@ -219,16 +219,19 @@ P2PDVM_DECL latency_map::latency_map(latency_matrix matrix, std::uint64_t seed)
     std::swap(rows_[i - 1], rows_[static_cast<std::size_t>(random_.below(i))]);
 }
 
-P2PDVM_DECL void latency_map::add_machine() { places_.push_back(draw_place(places_.size())); }
+P2PDVM_DECL void latency_map::add_machine(std::optional<std::uint32_t> neighbour) {
+  places_.push_back(neighbour ? place(places_[*neighbour]) : draw_place(places_.size()));
+}
 
 /// Regions and heights follow low-discrepancy sequences (Roberts' R2), so that even a few
 /// machines are spread as the model says; the seed shifts them.
 P2PDVM_DECL latency_map::place latency_map::draw_place(std::uint64_t index) {
   place p;
   if (matrix_) {
-    p.row = rows_[index % rows_.size()];
+    p.site = rows_[index % rows_.size()];
     return p;
   }
+  p.site = static_cast<std::uint32_t>(index);
   const detail::latency_model& model = detail::model_of(profile_);
   const auto sequence = [&](std::uint64_t step, std::uint64_t shift) {
     return static_cast<double>((seed_ * shift + index * step) >> 11) * 0x1p-53;
@@ -268,8 +271,9 @@ P2PDVM_DECL duration latency_map::round_trip(std::uint32_t a, std::uint32_t b) c
   if (a == b) return same_machine;
   const place& from = places_[a];
   const place& to = places_[b];
+  if (from.site == to.site) return same_site;
   if (matrix_) {
-    const duration measured = matrix_->round_trip(from.row, to.row);
+    const duration measured = matrix_->round_trip(from.site, to.site);
     return measured > duration::zero() ? measured : same_site;
   }
   const detail::latency_model& model = detail::model_of(profile_);
@@ -277,7 +281,7 @@ P2PDVM_DECL duration latency_map::round_trip(std::uint32_t a, std::uint32_t b) c
   const double dy = from.y - to.y;
   // The square root is correctly rounded on every IEEE 754 machine: no other libm is used.
   const double straight = std::sqrt(dx * dx + dy * dy) + from.height + to.height;
-  const double u = detail::pair_draw(seed_, a, b);
+  const double u = detail::pair_draw(seed_, from.site, to.site);
   return detail::from_ms(detail::interpolate(model.map, straight * (1 + model.detour * u * u)));
 }
 

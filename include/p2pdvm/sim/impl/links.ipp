@@ -37,8 +37,9 @@ inline tick transmission(std::size_t bytes, std::uint64_t rate) noexcept {
 P2PDVM_DECL links::links(latency_map map, network_conditions how, std::uint64_t seed)
     : conditions(how), random(seed), map_(std::move(map)) {}
 
-P2PDVM_DECL void links::add_machine(const machine_options& how) {
-  map_.add_machine();
+P2PDVM_DECL void links::add_machine(const machine_options& how,
+                                   std::optional<std::uint32_t> neighbour) {
+  map_.add_machine(neighbour);
   const latency_map::access access = map_.draw_access();
   ends_.push_back({how.up.value_or(access.up), how.down.value_or(access.down)});
 }
