@@ -81,9 +81,11 @@ class links {
   [[nodiscard]] static bool matches(const fault_rule& rule, std::uint32_t from, std::uint32_t to,
                                     traffic kind, tick now);
   [[nodiscard]] verdict judge(std::uint32_t from, std::uint32_t to, traffic kind, tick now);
-  [[nodiscard]] tick one_way(std::uint32_t from, std::uint32_t to);
+  [[nodiscard]] tick one_way(std::uint32_t from, std::uint32_t to, tick now);
+  [[nodiscard]] tick shift(std::uint32_t from, std::uint32_t to, tick base, tick now) const;
 
   latency_map map_;
+  std::uint64_t shift_seed_;
   std::vector<end> ends_;
   std::map<fault_id, split> splits_;
   std::map<fault_id, fault_rule> rules_;

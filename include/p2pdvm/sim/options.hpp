@@ -18,6 +18,11 @@ namespace p2pdvm::sim {
 struct network_conditions {
   /// Each packet is late by up to this share of its one-way latency, small delays being likelier.
   double jitter = 0.02;
+  /// Routes change: each pair is, for this share of its time, farther apart than its base latency
+  /// says, for `shift_interval` at a time and by up to `shift_max` of it (uniform).
+  double shift_share = 0;
+  double shift_max = 1;
+  duration shift_interval = std::chrono::minutes(10);  ///< not zero
   /// Of datagrams; a lost packet of a stream is repeated, which delays the stream.
   double loss = 0;
   double duplication = 0;
@@ -35,7 +40,7 @@ struct network_conditions {
   double partial_reads = 0.25;
 };
 
-/// Typical loss and jitter of a profile.
+/// Typical loss, jitter and shifts of a profile.
 [[nodiscard]] network_conditions conditions_of(latency_profile profile);
 
 struct options {
