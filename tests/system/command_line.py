@@ -172,6 +172,29 @@ class BadInput(CommandLineTest):
     self.refused(["--steps", "abc"], "--", "--steps", "abc")
     self.refused(["--size"], "--", "--size", 0)
 
+  def test_a_latency_matrix_that_is_wrong_is_refused_with_its_line(self):
+    matrix = self.path("matrix")
+    for text, words in {
+        "": ["line 1", "holds no row"],
+        "0 1\n1 0 3\n": ["line 2", "has 3 numbers where the first row has 2"],
+        "0 1 2\n1 0 3\n": ["line 2", "is not square"],
+        "0 1\n-1 0\n": ["line 2", "-1 is negative"],
+        "0 1\n1 fast\n": ["line 2", "'fast' is not a time"],
+        "0 1\n1 0\n": ["line 2", "ends after 2 rows", "too few for 3 machines"],
+    }.items():
+      with self.subTest(text=text):
+        with open(matrix, "w", encoding="ascii") as f:
+          f.write(text)
+        self.refused([matrix, *words], "--simulate", "lan", "--latency-matrix", matrix,
+                     "--ranks", 4, "--peers", 3)
+    self.refused(["cannot read", "/nonexistent"], "--simulate", "lan", "--latency-matrix",
+                 "/nonexistent")
+    with open(matrix, "w", encoding="ascii") as f:
+      f.write("0 1 2\n1 0 3\n2 3 0\n")
+    done = self.run_program("heat", "--simulate", "lan", "--latency-matrix", matrix, "--ranks", 4,
+                            "--peers", 3, "--", "--size", 16, "--steps", 20)
+    self.assertEqual((done.returncode, done.stderr), (0, ""))
+
   def test_unreadable_and_broken_files(self):
     truncated = temporary_file(self, "truncated.pgm", b"P5\n8 8\n255\nabc")
     nonsense = temporary_file(self, "nonsense.pgm", b"\x00\x01 no picture")

@@ -59,6 +59,7 @@ P2PDVM_DECL int run_simulated(const peal::program& program, const command_line& 
     fmt::print(stderr, "{}: {}\n", program.name(), sentence);
     return 1;
   };
+  const std::uint32_t peers = how.peers > 0 ? how.peers : std::min(how.ranks, 16u);
   simulated_cluster::options o;
   o.network.seed = how.seed;
   if (!how.simulate.empty()) o.network.profile = *sim::latency_profile_of(how.simulate);
@@ -66,9 +67,10 @@ P2PDVM_DECL int run_simulated(const peal::program& program, const command_line& 
     auto matrix = sim::latency_matrix::load(how.latency_matrix, how.matrix_in_seconds ? sim::latency_unit::seconds
                                                                                  : sim::latency_unit::milliseconds);
     if (!matrix.ok()) return fail(matrix.error().message());
+    if (auto enough = matrix->has_rows_for(peers); !enough.ok()) return fail(enough.error().message());
     o.network.matrix = std::move(*matrix);
   }
-  o.peers = how.peers > 0 ? how.peers : std::min(how.ranks, 16u);
+  o.peers = peers;
   o.job.ranks = how.ranks;
   o.job.replicas = how.replicas;
   o.job.options = how.program_options;
