@@ -15,7 +15,6 @@
 #include <optional>
 #include <set>
 #include <string>
-#include <tuple>
 #include <vector>
 
 namespace p2pdvm::test {
@@ -86,17 +85,7 @@ class observed_cluster {
   }
   /// The newest record that a living peer, other than `except`, has.
   [[nodiscard]] const checkpoint::job_record* record(std::optional<std::size_t> except = {}) {
-    const auto age = [](const checkpoint::job_record& r) {
-      return std::tuple(r.incarnation, r.roster, r.keeper_version, r.committed.epoch);
-    };
-    const checkpoint::job_record* newest = nullptr;
-    for (std::size_t i = 0; i < cluster_->size(); ++i) {
-      if (!cluster_->alive(i) || i == except) continue;
-      const runtime::job* job = cluster_->at(i).current_job();
-      if (job == nullptr) continue;
-      if (newest == nullptr || age(job->record()) > age(*newest)) newest = &job->record();
-    }
-    return newest;
+    return runtime::newest_record(*cluster_, except);
   }
   /// The digest of each living peer that was ever a member, or why it has none. A spare may come
   /// too late.

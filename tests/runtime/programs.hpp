@@ -6,6 +6,7 @@
 #include <p2pdvm/peal/program.hpp>
 #include <p2pdvm/peal/rank.hpp>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstddef>
@@ -172,13 +173,19 @@ inline peal::program slow_program() {
   return program;
 }
 
-inline constexpr std::uint32_t halo = 0, supersteps = 1;
+inline const std::string halo = "halo", supersteps = "supersteps";
 
-/// `kind`: 0 halos, 1 supersteps, 2 both.
-inline peal::program small_program(std::uint32_t kind) {
+[[nodiscard]] inline const std::vector<std::string>& small_program_names() {
+  static const std::vector<std::string> names = {"halo", "supersteps", "both"};
+  return names;
+}
+
+/// One of those names.
+inline peal::program small_program(const std::string& name) {
   constexpr peal::program::body_type bodies[] = {halo_body, supersteps_body, both_body};
-  constexpr const char* names[] = {"halo", "supersteps", "both"};
-  peal::program program(names[kind], bodies[kind]);
+  const auto& names = small_program_names();
+  const auto kind = std::find(names.begin(), names.end(), name) - names.begin();
+  peal::program program(name, bodies[kind]);
   program.option("steps", "100", "how many").option("cells", "64", "numbers of a rank");
   return program;
 }
