@@ -26,13 +26,11 @@ constexpr bool is_state(event_kind kind) {
 using crash_table = std::map<event_kind, std::size_t>;
 using fault_table = std::map<scenario_fault::action, std::size_t>;
 
-/// What may fall besides crashes for good. Restarts and partitions are in the draw of p2pdvm-sim,
-/// too: about one of their seeds in a hundred does not end yet.
+/// What may fall besides crashes for good. Restarts, partitions and errors of the disk are in the
+/// draw of p2pdvm-sim, too: about one of their seeds in a hundred does not end yet.
 constexpr std::array other_faults = {
-    scenario_fault::action::leave,      scenario_fault::action::stall,
-    scenario_fault::action::lose,       scenario_fault::action::delay,
-    scenario_fault::action::fail_write, scenario_fault::action::fail_sync,
-    scenario_fault::action::fail_read,  scenario_fault::action::fill_disk};
+    scenario_fault::action::leave, scenario_fault::action::stall, scenario_fault::action::lose,
+    scenario_fault::action::delay, scenario_fault::action::fill_disk};
 
 scenario drawn(std::uint64_t seed) {
   return runtime::draw_scenario(seed, small_program_names(), other_faults);
