@@ -195,6 +195,19 @@ class BadInput(CommandLineTest):
                             "--peers", 3, "--", "--size", 16, "--steps", 20)
     self.assertEqual((done.returncode, done.stderr), (0, ""))
 
+  def test_a_timeline_of_a_simulated_run_is_json_with_a_track_for_each_peer(self):
+    self.refused(["--timeline", "--simulate"], "--timeline", self.path("t"), "--ranks", 2)
+    self.refused(["cannot write", "/nonexistent/t"], "--simulate", "lan", "--timeline",
+                 "/nonexistent/t", "--ranks", 2, "--", "--size", 16, "--steps", 20)
+    picture = self.path("timeline.json")
+    done = self.run_program("heat", "--simulate", "lan", "--peers", 3, "--ranks", 4, "--timeline",
+                            picture, "--", "--size", 16, "--steps", 20)
+    self.assertEqual((done.returncode, done.stderr), (0, ""))
+    with open(picture, encoding="utf-8") as f:
+      events = json.load(f)["traceEvents"]
+    tracks = {e["args"]["name"] for e in events if e["name"] == "process_name"}
+    self.assertEqual(tracks, {"peer 0", "peer 1", "peer 2"})
+
   def test_unreadable_and_broken_files(self):
     truncated = temporary_file(self, "truncated.pgm", b"P5\n8 8\n255\nabc")
     nonsense = temporary_file(self, "nonsense.pgm", b"\x00\x01 no picture")

@@ -4,6 +4,7 @@
 #include <p2pdvm/base/random.hpp>
 #include <p2pdvm/runtime/scenario.hpp>
 #include <p2pdvm/runtime/simulated_cluster.hpp>
+#include <p2pdvm/runtime/timeline.hpp>
 
 #include <functional>
 #include <map>
@@ -113,6 +114,10 @@ class scenario_run {
   epoch_number newest_epoch_, epoch_then_;
   time_point minority_until_ = time_point_never, late_until_ = time_point_never;
 };
+
+/// Draws what `scenario_watch::fault` tells.
+void show(timeline& picture, std::size_t peer, time_point at, const scenario_fault& fault,
+          bool begins);
 
 /// The digest of the result of one undisturbed process, or why there is none.
 [[nodiscard]] result<std::string> undisturbed_digest(const scenario& what,

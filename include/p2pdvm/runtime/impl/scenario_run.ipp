@@ -381,6 +381,19 @@ P2PDVM_DECL scenario_verdict scenario_run::judge(bool ended, const std::string& 
   return v;
 }
 
+P2PDVM_DECL void show(timeline& picture, std::size_t peer, time_point at,
+                      const scenario_fault& fault, bool begins) {
+  using action = scenario_fault::action;
+  const std::string name = text_of(fault);
+  if (!begins) {
+    picture.on_fault_over(peer, at, name);
+    return;
+  }
+  picture.on_fault(peer, at, name, fault.lasts > duration::zero());
+  if (fault.what == action::crash_reset || fault.what == action::crash_silent)
+    picture.on_down(peer, at);
+}
+
 P2PDVM_DECL result<std::string> undisturbed_digest(const scenario& what,
                                                    const peal::program& program) {
   scenario alone = what;

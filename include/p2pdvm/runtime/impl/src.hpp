@@ -19,3 +19,4 @@
 #include <p2pdvm/runtime/impl/snapshot_store.ipp>
 #include <p2pdvm/runtime/impl/swarm_experiment.ipp>
 #include <p2pdvm/runtime/impl/ticket.ipp>
+#include <p2pdvm/runtime/impl/timeline.ipp>
