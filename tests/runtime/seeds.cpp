@@ -26,11 +26,11 @@ constexpr bool is_state(event_kind kind) {
 using crash_table = std::map<event_kind, std::size_t>;
 using fault_table = std::map<scenario_fault::action, std::size_t>;
 
-/// What may fall besides crashes for good. Restarts, partitions and errors of the disk are in the
-/// draw of p2pdvm-sim, too: about one of their seeds in a hundred does not end yet.
+/// What may fall besides crashes for good. Restarts, partitions, errors of the disk and leaving are
+/// in the draw of p2pdvm-sim, too: about one of its seeds in a hundred does not end yet.
 constexpr std::array other_faults = {
-    scenario_fault::action::leave, scenario_fault::action::stall, scenario_fault::action::lose,
-    scenario_fault::action::delay, scenario_fault::action::fill_disk};
+    scenario_fault::action::stall, scenario_fault::action::lose, scenario_fault::action::delay,
+    scenario_fault::action::fill_disk};
 
 scenario drawn(std::uint64_t seed) {
   return runtime::draw_scenario(seed, small_program_names(), other_faults);
@@ -49,7 +49,7 @@ class state_keeper {
   /// A peer tells of a rank's drain and seal at once: it is drained while not all its ranks are;
   /// and it has fetched when it starts a rank with what it fetched.
   void on_event(std::size_t peer, const runtime::event& e) {
-    if (print_) fmt::print("{}\n", line_of(peer, e));
+    if (print_) fmt::print("{}\n", runtime::trace_line(peer, e));
     if (!is_state(e.kind)) return;
     if (e.kind == event_kind::rank_started && last_[peer] == event_kind::fetched) return;
     last_[peer] = e.kind;

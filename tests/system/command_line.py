@@ -73,6 +73,63 @@ class CommandLineTest(unittest.TestCase):
                       "--checkpoint-every", 0.2, **how)
 
 
+class Simulator(CommandLineTest):
+  """p2pdvm-sim."""
+  SCENARIO = ("program halo\noption steps 30\nseed 7\npeers 3\nranks 3\n"
+              "at 0.05 stall peer 1 for 0.02\nat 0.1 crash-reset peer 2\n")
+
+  def run_sim(self, *arguments):
+    return self.run_program("p2pdvm-sim", *arguments, data=None)
+
+  def sim_refused(self, words, *arguments):
+    self.refused(words, *arguments, name="p2pdvm-sim", data=None)
+
+  def scenario(self, text):
+    with open(self.path("scenario"), "w", encoding="ascii") as f:
+      f.write(text)
+    return self.path("scenario")
+
+  def test_wrong_words_get_a_sentence(self):
+    self.sim_refused(["subcommand", "--help"])
+    self.sim_refused(["--help"], "dance")
+    self.sim_refused(["--seeds"], "swarm", "--seeds", 0)
+    self.sim_refused(["--seeds"], "swarm", "--seeds", "many")
+    self.sim_refused(["--seed", "--help"], "replay")
+    self.sim_refused(["file", "--seed"], "replay", "somewhere", "--seed", 1)
+    self.sim_refused(["cannot read the scenario /nonexistent"], "replay", "/nonexistent")
+    for text, words in {
+        "": ["names no program"],
+        self.SCENARIO + "at 1 explode peer 1\n": ["line 8", "no fault 'explode'"],
+        self.SCENARIO.replace("halo", "solitaire"): ["solitaire", "halo, supersteps, both"],
+    }.items():
+      with self.subTest(text=text):
+        file = self.scenario(text)
+        self.sim_refused([file, *words], "replay", file)
+    self.sim_refused(["cannot write", "/nonexistent/t"], "replay", self.scenario(self.SCENARIO),
+                     "--timeline", "/nonexistent/t")
+
+  def test_a_scenario_replays_with_a_trace_and_a_timeline(self):
+    file, picture = self.scenario(self.SCENARIO), self.path("timeline.json")
+    done = self.run_sim("replay", file, "--trace", "--timeline", picture)
+    self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+    for words in ("program halo", "peer 2 evicted", "fault: at 0.1 crash-reset peer 2",
+                  "over:  at 0.05 stall peer 1", "right:"):
+      self.assertRegex(done.stdout, words.replace("peer 2 evicted", r"peer [01] evicted"))
+    with open(picture, encoding="utf-8") as f:
+      names = {e["name"] for e in json.load(f)["traceEvents"]}
+    self.assertLessEqual({"up", "incarnation 1", "incarnation 2", "at 0.1 crash-reset peer 2"}, names)
+    digest = re.search("digest of all: [0-9a-f]{16}", done.stdout).group()
+    self.assertIn(digest, self.run_sim("replay", file).stdout)
+
+  def test_a_swarm_reports_each_seed_and_replays_it(self):
+    done = self.run_sim("swarm", "--seeds", 2, "--json", "--out", self.folder)
+    self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+    *seeds, total = [json.loads(line) for line in done.stdout.splitlines()]
+    self.assertEqual([(s["seed"], s["right"]) for s in seeds], [(1, True), (2, True)])
+    self.assertEqual((total["seeds"], total["failed"]), (2, 0))
+    self.assertIn(seeds[1]["digest"], self.run_sim("replay", "--seed", 2).stdout)
+
+
 class Answers(CommandLineTest):
   def test_help_is_for_a_newcomer(self):
     done = self.run_program("heat", "--help", data=None)

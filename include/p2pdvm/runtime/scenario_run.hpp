@@ -15,6 +15,9 @@
 
 namespace p2pdvm::runtime {
 
+/// Of virtual time, for a job that takes seconds.
+inline constexpr duration scenario_patience = std::chrono::minutes(20);
+
 /// What became of a run; the kinds are what shrinking tells failures apart by.
 struct scenario_verdict {
   enum class kind : std::uint8_t {
@@ -52,7 +55,7 @@ class scenario_run {
 
   /// Until everybody has ended who must, or the job waits because no majority was left of it.
   /// False when that takes longer than `limit` of virtual time.
-  bool to_end(duration limit = std::chrono::minutes(20));
+  bool to_end(duration limit = scenario_patience);
   /// What is wrong after `to_end` gave `ended`; `right` is the digest of the undisturbed result.
   [[nodiscard]] scenario_verdict judge(bool ended, const std::string& right);
   /// The digest of each living peer that was ever a member, or why it has none. A spare may come
@@ -123,9 +126,13 @@ void show(timeline& picture, std::size_t peer, time_point at, const scenario_fau
 [[nodiscard]] result<std::string> undisturbed_digest(const scenario& what,
                                                      const peal::program& program);
 
-/// Runs it and the undisturbed run, once each.
+/// Runs it, for so long of virtual time at most, and the undisturbed run, once each.
 [[nodiscard]] scenario_verdict try_scenario(const scenario& what, const peal::program& program,
-                                            scenario_watch watch = {});
+                                            scenario_watch watch = {},
+                                            duration limit = scenario_patience);
+
+/// An event as a line for people, without its end.
+[[nodiscard]] std::string trace_line(std::size_t peer, const event& e);
 
 }  // namespace p2pdvm::runtime
 

@@ -410,7 +410,7 @@ P2PDVM_DECL result<std::string> undisturbed_digest(const scenario& what,
 }
 
 P2PDVM_DECL scenario_verdict try_scenario(const scenario& what, const peal::program& program,
-                                          scenario_watch watch) {
+                                          scenario_watch watch, duration limit) {
   scenario_verdict v;
   v.what = scenario_verdict::kind::trouble;
   try {
@@ -420,12 +420,22 @@ P2PDVM_DECL scenario_verdict try_scenario(const scenario& what, const peal::prog
       return v;
     }
     scenario_run run(what, program, std::move(watch));
-    const bool ended = run.to_end();
+    const bool ended = run.to_end(limit);
     return run.judge(ended, *right);
   } catch (const std::exception& e) {
     v.reason = e.what();
     return v;
   }
+}
+
+P2PDVM_DECL std::string trace_line(std::size_t peer, const event& e) {
+  std::string line = fmt::format("{:10.6f} peer {} {:14} i{} e{}", to_seconds(e.at.time_since_epoch()),
+                                 peer, name_of(e.kind), e.incarnation.value(), e.epoch.value());
+  if (e.rank) line += fmt::format(" rank {}", e.rank->value());
+  if (e.node) line += " node " + e.node->brief();
+  if (e.count != 0) line += fmt::format(" count {}", e.count);
+  if (e.kind != event_kind::ticket && !e.text.empty()) line += ": " + e.text;
+  return line;
 }
 
 }  // namespace p2pdvm::runtime

@@ -12,6 +12,7 @@
 #include <p2pdvm/runtime/impl/record_keeper.ipp>
 #include <p2pdvm/runtime/impl/restorer.ipp>
 #include <p2pdvm/runtime/impl/scenario.ipp>
+#include <p2pdvm/runtime/impl/scenario_programs.ipp>
 #include <p2pdvm/runtime/impl/scenario_run.ipp>
 #include <p2pdvm/runtime/impl/scenario_text.ipp>
 #include <p2pdvm/runtime/impl/simulated_cluster.ipp>
