@@ -7,8 +7,8 @@
 #include <p2pdvm/sim/impl/latency.ipp>
 #include <p2pdvm/sim/impl/links.ipp>
 #include <p2pdvm/sim/impl/machine.ipp>
-#include <p2pdvm/sim/impl/sessions.ipp>
 #include <p2pdvm/sim/impl/nat.ipp>
+#include <p2pdvm/sim/impl/sessions.ipp>
 #include <p2pdvm/sim/impl/simulation.ipp>
 #include <p2pdvm/sim/impl/stream_events.ipp>
 #include <p2pdvm/sim/impl/streams.ipp>
