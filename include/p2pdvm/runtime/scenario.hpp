@@ -1,7 +1,7 @@
 /// A simulated job and what happens to it, as data: drawn from a seed, read by people, shrunk.
 ///
-/// As text it is a few lines `WORD VALUE` and one line a fault; times are in seconds, # begins a
-/// comment:
+/// As text it is a few lines `WORD VALUE` and one line a fault; times are in seconds, those of faults
+/// since the job has started; # begins a comment:
 ///
 ///     program halo
 ///     option steps 100
@@ -42,7 +42,7 @@ inline constexpr std::size_t scenario_faults_max = 256;
 inline constexpr std::uint32_t scenario_peers_max = 1024;  ///< spares likewise
 inline constexpr duration scenario_time_max = std::chrono::hours(24 * 365);
 
-/// A fault falls at a time, or so many events of the simulation after a peer has told of something
+/// A fault falls so long after the job has started, or so many events of the simulation after a peer has told of something
 /// for the nth time. Those of the second kind come one after another: each counts from the one
 /// before. What takes a member away for good waits until the job can survive it.
 struct scenario_fault {
@@ -73,7 +73,7 @@ struct scenario_fault {
   std::uint64_t nth = 1;
   std::uint64_t steps = 0;
   bool in_recovery = false;  ///< while the job recovers from the first crash
-  duration at{};             ///< since the start
+  duration at{};             ///< since a peer has told that the job has started
 
   action what = action::crash_reset;
   target whom = target::anyone;

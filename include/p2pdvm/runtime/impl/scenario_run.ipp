@@ -46,14 +46,8 @@ P2PDVM_DECL scenario_run::scenario_run(const scenario& what, const peal::program
       random_(what.seed ^ 0xc0ffee),
       cluster_(program, cluster_of(what, program),
                [this](std::size_t peer, const event& e) { on_event(peer, e); }) {
-  for (std::size_t i = 0; i < what_.faults.size(); ++i) {
-    const scenario_fault& f = what_.faults[i];
-    if (f.after) {
-      triggered_.push_back(i);
-    } else {
-      alarms_.emplace(time_point(f.at), alarm{i, {}});
-    }
-  }
+  for (std::size_t i = 0; i < what_.faults.size(); ++i)
+    if (what_.faults[i].after) triggered_.push_back(i);
 }
 
 P2PDVM_DECL bool scenario_run::to_end(duration limit) {
@@ -84,7 +78,13 @@ P2PDVM_DECL bool scenario_run::over() {
 P2PDVM_DECL void scenario_run::on_event(std::size_t peer, const event& e) {
   if (gone_.contains(peer)) return;
   if (watch_.event) watch_.event(peer, e);
-  if (e.kind == event_kind::started) members_.insert(peer);
+  if (e.kind == event_kind::started) {
+    // Before that the job waits for its peers, also for those that will never come.
+    for (std::size_t i = 0; members_.empty() && i < what_.faults.size(); ++i)
+      if (!what_.faults[i].after)
+        alarms_.emplace(cluster_.network().now() + what_.faults[i].at, alarm{i, {}});
+    members_.insert(peer);
+  }
   if (e.kind == event_kind::recovering) recovering_ = true;
   if (e.kind == event_kind::no_majority && crashes_ > 0) waits_ = true;
   if (e.kind == event_kind::committed) newest_epoch_ = std::max(newest_epoch_, e.epoch);
