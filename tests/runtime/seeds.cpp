@@ -27,7 +27,7 @@ using crash_table = std::map<event_kind, std::size_t>;
 using fault_table = std::map<scenario_fault::action, std::size_t>;
 
 /// What may fall besides crashes for good. Restarts, partitions, errors of the disk and leaving are
-/// in the draw of p2pdvm-sim, too: about one of its seeds in a hundred does not end yet.
+/// in the draw of p2pdvm-sim, too: not all of its seeds have been seen to end.
 constexpr std::array other_faults = {
     scenario_fault::action::stall, scenario_fault::action::lose, scenario_fault::action::delay,
     scenario_fault::action::fill_disk};
