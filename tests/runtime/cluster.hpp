@@ -4,6 +4,7 @@
 #include "runtime/programs.hpp"
 #include "support/test.hpp"
 
+#include <p2pdvm/runtime/scenario_run.hpp>
 #include <p2pdvm/runtime/simulated_cluster.hpp>
 
 #include <fmt/format.h>
@@ -15,7 +16,6 @@
 #include <optional>
 #include <set>
 #include <string>
-#include <tuple>
 #include <vector>
 
 namespace p2pdvm::test {
@@ -34,16 +34,6 @@ using runtime::simulated_cluster;
   return how;
 }
 
-[[nodiscard]] inline std::string line_of(std::size_t peer, const runtime::event& e) {
-  std::string line = fmt::format("{:10.6f} peer {} {:14} i{} e{}", to_seconds(e.at.time_since_epoch()),
-                                 peer, runtime::name_of(e.kind), e.incarnation.value(), e.epoch.value());
-  if (e.rank) line += fmt::format(" rank {}", e.rank->value());
-  if (e.node) line += " node " + e.node->brief();
-  if (e.count != 0) line += fmt::format(" count {}", e.count);
-  if (e.kind != event_kind::ticket && !e.text.empty()) line += ": " + e.text;
-  return line;
-}
-
 /// A cluster that remembers its events and whose observer may be several functions.
 class observed_cluster {
  public:
@@ -55,7 +45,7 @@ class observed_cluster {
     cluster_ = std::make_unique<simulated_cluster>(
         program, std::move(how), [this](std::size_t peer, const runtime::event& e) {
           events_.push_back({peer, e});
-          if (print) fmt::print("{}\n", line_of(peer, e));
+          if (print) fmt::print("{}\n", runtime::trace_line(peer, e));
           if (watch) watch(peer, e);
         });
   }
@@ -86,17 +76,7 @@ class observed_cluster {
   }
   /// The newest record that a living peer, other than `except`, has.
   [[nodiscard]] const checkpoint::job_record* record(std::optional<std::size_t> except = {}) {
-    const auto age = [](const checkpoint::job_record& r) {
-      return std::tuple(r.incarnation, r.roster, r.keeper_version, r.committed.epoch);
-    };
-    const checkpoint::job_record* newest = nullptr;
-    for (std::size_t i = 0; i < cluster_->size(); ++i) {
-      if (!cluster_->alive(i) || i == except) continue;
-      const runtime::job* job = cluster_->at(i).current_job();
-      if (job == nullptr) continue;
-      if (newest == nullptr || age(job->record()) > age(*newest)) newest = &job->record();
-    }
-    return newest;
+    return runtime::newest_record(*cluster_, except);
   }
   /// The digest of each living peer that was ever a member, or why it has none. A spare may come
   /// too late.
@@ -129,7 +109,7 @@ class observed_cluster {
   }
   [[nodiscard]] std::string log() const {
     std::string text;
-    for (const seen& s : events_) text += line_of(s.peer, s.what) + "\n";
+    for (const seen& s : events_) text += runtime::trace_line(s.peer, s.what) + "\n";
     return text;
   }
 

@@ -158,7 +158,7 @@ TEST_CASE("what a rank had sent is sent again when it starts after all others", 
 }
 
 TEST_CASE("a process that comes back at once begins no incarnation that it may have run", "[cuts]") {
-  const auto program = small_program(0);
+  const auto program = small_program(halo);
   const std::string right = undisturbed(program, 8, 100);
   for (std::uint64_t seed = 1; seed <= 8; ++seed) {
     auto how = cluster_of(8, 8, 100);

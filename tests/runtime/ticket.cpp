@@ -135,7 +135,7 @@ class lone_peer {
 
 /// A maker that waits for more peers than will come.
 struct forming_job {
-  forming_job() : net(options()), program(small_program(0)), maker(net, program) {
+  forming_job() : net(options()), program(small_program(halo)), maker(net, program) {
     runtime::peer::job_request request;
     request.ranks = 2;
     request.peers = 9;
@@ -258,7 +258,7 @@ class false_host final : public messaging::exchange_handler {
       : machine_(net.add_machine()), self_(identity_of(66)), exchange_(machine_, self_, {}, *this) {
     REQUIRE(exchange_.listen(machine_.address().with_port(4000)).ok());
     runtime::job_spec& spec = answer_.spec;
-    spec.program = small_program(0).name();
+    spec.program = small_program(halo).name();
     spec.issuer = self_.key();
     spec.options = {{"steps", "1"}, {"cells", "4"}};
     spec.id = spec.derived_id();
@@ -302,7 +302,7 @@ class false_host final : public messaging::exchange_handler {
 };
 
 TEST_CASE("a welcome that does not fit its ticket or its own record is refused") {
-  const peal::program program = small_program(0);
+  const peal::program program = small_program(halo);
   const auto outcome = [&](false_host::falsification falsify) {
     sim::simulation net(forming_job::options());
     false_host host(net, falsify);

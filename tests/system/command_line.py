@@ -73,6 +73,63 @@ class CommandLineTest(unittest.TestCase):
                       "--checkpoint-every", 0.2, **how)
 
 
+class Simulator(CommandLineTest):
+  """p2pdvm-sim."""
+  SCENARIO = ("program halo\noption steps 30\nseed 7\npeers 3\nranks 3\n"
+              "at 0.05 stall peer 1 for 0.02\nat 0.1 crash-reset peer 2\n")
+
+  def run_sim(self, *arguments):
+    return self.run_program("p2pdvm-sim", *arguments, data=None)
+
+  def sim_refused(self, words, *arguments):
+    self.refused(words, *arguments, name="p2pdvm-sim", data=None)
+
+  def scenario(self, text):
+    with open(self.path("scenario"), "w", encoding="ascii") as f:
+      f.write(text)
+    return self.path("scenario")
+
+  def test_wrong_words_get_a_sentence(self):
+    self.sim_refused(["subcommand", "--help"])
+    self.sim_refused(["--help"], "dance")
+    self.sim_refused(["--seeds"], "swarm", "--seeds", 0)
+    self.sim_refused(["--seeds"], "swarm", "--seeds", "many")
+    self.sim_refused(["--seed", "--help"], "replay")
+    self.sim_refused(["file", "--seed"], "replay", "somewhere", "--seed", 1)
+    self.sim_refused(["cannot read the scenario /nonexistent"], "replay", "/nonexistent")
+    for text, words in {
+        "": ["names no program"],
+        self.SCENARIO + "at 1 explode peer 1\n": ["line 8", "no fault 'explode'"],
+        self.SCENARIO.replace("halo", "solitaire"): ["solitaire", "halo, supersteps, both"],
+    }.items():
+      with self.subTest(text=text):
+        file = self.scenario(text)
+        self.sim_refused([file, *words], "replay", file)
+    self.sim_refused(["cannot write", "/nonexistent/t"], "replay", self.scenario(self.SCENARIO),
+                     "--timeline", "/nonexistent/t")
+
+  def test_a_scenario_replays_with_a_trace_and_a_timeline(self):
+    file, picture = self.scenario(self.SCENARIO), self.path("timeline.json")
+    done = self.run_sim("replay", file, "--trace", "--timeline", picture)
+    self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+    for words in ("program halo", "peer 2 evicted", "fault: at 0.1 crash-reset peer 2",
+                  "over:  at 0.05 stall peer 1", "right:"):
+      self.assertRegex(done.stdout, words.replace("peer 2 evicted", r"peer [01] evicted"))
+    with open(picture, encoding="utf-8") as f:
+      names = {e["name"] for e in json.load(f)["traceEvents"]}
+    self.assertLessEqual({"up", "incarnation 1", "incarnation 2", "at 0.1 crash-reset peer 2"}, names)
+    digest = re.search("digest of all: [0-9a-f]{16}", done.stdout).group()
+    self.assertIn(digest, self.run_sim("replay", file).stdout)
+
+  def test_a_swarm_reports_each_seed_and_replays_it(self):
+    done = self.run_sim("swarm", "--seeds", 2, "--json", "--out", self.folder)
+    self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+    *seeds, total = [json.loads(line) for line in done.stdout.splitlines()]
+    self.assertEqual([(s["seed"], s["right"]) for s in seeds], [(1, True), (2, True)])
+    self.assertEqual((total["seeds"], total["failed"]), (2, 0))
+    self.assertIn(seeds[1]["digest"], self.run_sim("replay", "--seed", 2).stdout)
+
+
 class Answers(CommandLineTest):
   def test_help_is_for_a_newcomer(self):
     done = self.run_program("heat", "--help", data=None)
@@ -171,6 +228,42 @@ class BadInput(CommandLineTest):
     self.refused(["moon", "planetlab"], "--simulate", "moon", "--ranks", 2)
     self.refused(["--steps", "abc"], "--", "--steps", "abc")
     self.refused(["--size"], "--", "--size", 0)
+
+  def test_a_latency_matrix_that_is_wrong_is_refused_with_its_line(self):
+    matrix = self.path("matrix")
+    for text, words in {
+        "": ["line 1", "holds no row"],
+        "0 1\n1 0 3\n": ["line 2", "has 3 numbers where the first row has 2"],
+        "0 1 2\n1 0 3\n": ["line 2", "is not square"],
+        "0 1\n-1 0\n": ["line 2", "-1 is negative"],
+        "0 1\n1 fast\n": ["line 2", "'fast' is not a time"],
+        "0 1\n1 0\n": ["line 2", "ends after 2 rows", "too few for 3 machines"],
+    }.items():
+      with self.subTest(text=text):
+        with open(matrix, "w", encoding="ascii") as f:
+          f.write(text)
+        self.refused([matrix, *words], "--simulate", "lan", "--latency-matrix", matrix,
+                     "--ranks", 4, "--peers", 3)
+    self.refused(["cannot read", "/nonexistent"], "--simulate", "lan", "--latency-matrix",
+                 "/nonexistent")
+    with open(matrix, "w", encoding="ascii") as f:
+      f.write("0 1 2\n1 0 3\n2 3 0\n")
+    done = self.run_program("heat", "--simulate", "lan", "--latency-matrix", matrix, "--ranks", 4,
+                            "--peers", 3, "--", "--size", 16, "--steps", 20)
+    self.assertEqual((done.returncode, done.stderr), (0, ""))
+
+  def test_a_timeline_of_a_simulated_run_is_json_with_a_track_for_each_peer(self):
+    self.refused(["--timeline", "--simulate"], "--timeline", self.path("t"), "--ranks", 2)
+    self.refused(["cannot write", "/nonexistent/t"], "--simulate", "lan", "--timeline",
+                 "/nonexistent/t", "--ranks", 2, "--", "--size", 16, "--steps", 20)
+    picture = self.path("timeline.json")
+    done = self.run_program("heat", "--simulate", "lan", "--peers", 3, "--ranks", 4, "--timeline",
+                            picture, "--", "--size", 16, "--steps", 20)
+    self.assertEqual((done.returncode, done.stderr), (0, ""))
+    with open(picture, encoding="utf-8") as f:
+      events = json.load(f)["traceEvents"]
+    tracks = {e["args"]["name"] for e in events if e["name"] == "process_name"}
+    self.assertEqual(tracks, {"peer 0", "peer 1", "peer 2"})
 
   def test_unreadable_and_broken_files(self):
     truncated = temporary_file(self, "truncated.pgm", b"P5\n8 8\n255\nabc")

@@ -32,6 +32,7 @@ struct command_line {
   unsigned threads = 1;
   bool resume = false, quiet = false, json = false;
   std::string trace;
+  std::string timeline;      ///< simulated: file for a picture of the run
   int local_index = -1;      ///< set by `--local`'s parent: which child this is
   int event_fd = -1;         ///< and where it reports to
   std::map<std::string, std::string> program_options;

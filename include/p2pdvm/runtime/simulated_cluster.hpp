@@ -93,6 +93,10 @@ class simulated_cluster {
   bool spares_called_ = false, attention_ = false;
 };
 
+/// The newest record that a living peer, other than `except`, has; or null.
+[[nodiscard]] const checkpoint::job_record* newest_record(simulated_cluster& cluster,
+                                                          std::optional<std::size_t> except = {});
+
 }  // namespace p2pdvm::runtime
 
 #if defined(P2PDVM_HEADER_ONLY)

@@ -6,6 +6,7 @@
 #include <p2pdvm/sim/event_digest.hpp>
 #include <p2pdvm/sim/event_queue.hpp>
 #include <p2pdvm/sim/links.hpp>
+#include <p2pdvm/sim/nat.hpp>
 
 #include <array>
 #include <deque>
@@ -36,6 +37,7 @@ struct alignas(64) site {
   std::uint16_t next_port = 0;
   tick stalled_until = 0;
   std::size_t held_bytes = 0;  ///< datagrams that wait for the end of a stall
+  nat_box* nat = nullptr;      ///< that it is behind
   std::vector<open_port<host::datagram_handler>> sockets;
   std::vector<open_port<host::listen_handler>> listeners;
   std::vector<endpoint_id> endpoints;
@@ -53,6 +55,7 @@ struct fabric {
   event_digest digest;
   links net;
   std::vector<std::unique_ptr<site>> sites;
+  std::vector<std::unique_ptr<nat_box>> nats;
   std::uint64_t next_serial = 1;
   /// What somebody on the path does to datagrams; see `simulation::tamper`.
   std::function<bool(std::uint32_t from, std::uint32_t to, byte_vector& bytes)> tamper;
@@ -66,13 +69,15 @@ struct fabric {
   [[nodiscard]] bool stalled(const site& s) const noexcept { return s.stalled_until > now; }
 
   void add_ip(const address& ip, std::uint32_t index) {
-    const bool fresh = by_ip_.emplace(ip.ip(), index).second;
+    const bool fresh = !has_ip(ip) && by_ip_.emplace(ip.ip(), index).second;
     P2PDVM_ASSERT(fresh);
     if (!ip.is_v4()) return;
     if (++v4_count_ * 2 > v4_.size()) grow_v4();
     insert_v4(v4_number(ip), index);
   }
-  [[nodiscard]] bool has_ip(const address& ip) const { return by_ip_.contains(ip.ip()); }
+  [[nodiscard]] bool has_ip(const address& ip) const {
+    return by_ip_.contains(ip.ip()) || nat_by_ip_.contains(ip.ip());
+  }
   /// The machine that `to` means on machine `from`.
   [[nodiscard]] std::optional<std::uint32_t> find(const address& to, std::uint32_t from) const {
     if (to.is_loopback()) return from;
@@ -81,10 +86,33 @@ struct fabric {
     if (found == by_ip_.end()) return std::nullopt;
     return found->second;
   }
-  /// The address by which `s` appears to `to`.
+  /// The address of `s` that talks to `to`.
   [[nodiscard]] static address source_for(const site& s, const address& to, std::uint16_t port) {
     return to.is_loopback() ? to.with_port(port) : s.ip.with_port(port);
   }
+
+  struct route {
+    std::uint32_t target;
+    address source;  ///< as the target sees it
+  };
+  /// The way of a packet from a port of `s`; mappings of its NAT are opened and refreshed.
+  [[nodiscard]] std::optional<route> route_of(const site& s, std::uint16_t port, const address& to,
+                                              traffic kind) {
+    if (!nats.empty()) return route_through_nats(s, port, to, kind);
+    const auto target = find(to, s.index);
+    if (!target) return std::nullopt;
+    return route{*target, source_for(s, to, port)};
+  }
+  /// What arrives for the outside of the NAT of `s` gets its destination inside. False when it
+  /// may not pass.
+  [[nodiscard]] bool pass_nat(const site& s, event& e, traffic kind) const {
+    if (s.nat == nullptr || e.destination.ip() != s.nat->outside().ip()) return true;
+    const auto inner = s.nat->inward(kind, e.destination.port(), e.source, now);
+    if (!inner || inner->machine != s.index) return false;
+    e.destination = s.ip.with_port(inner->port);
+    return true;
+  }
+  nat_id add_nat(const nat_options& how);
 
   template <class Handler>
   [[nodiscard]] static open_port<Handler>* match(std::vector<open_port<Handler>>& ports,
@@ -133,6 +161,9 @@ struct fabric {
   }
 
  private:
+  [[nodiscard]] std::optional<route> route_through_nats(const site& s, std::uint16_t port,
+                                                        const address& to, traffic kind);
+
   using ip_bytes = std::array<std::uint8_t, 16>;
   /// IPv4 addresses in a table with open addressing: one cache line instead of a list.
   struct v4_entry {
@@ -175,6 +206,11 @@ struct fabric {
   std::vector<v4_entry> v4_ = std::vector<v4_entry>(64);
   std::size_t v4_count_ = 0;
   std::unordered_map<ip_bytes, std::uint32_t, ip_hash> by_ip_;  // looked up, never iterated
+  std::unordered_map<ip_bytes, nat_id, ip_hash> nat_by_ip_;     // so is this one
 };
 
 }  // namespace p2pdvm::sim::detail
+
+#if defined(P2PDVM_HEADER_ONLY)
+#include <p2pdvm/sim/impl/fabric.ipp>
+#endif

@@ -16,6 +16,7 @@
 #include <p2pdvm/base/result.hpp>
 #include <p2pdvm/base/time.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -53,6 +54,9 @@ class latency_matrix {
   [[nodiscard]] static result<latency_matrix> load(const std::string& path, latency_unit unit);
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  /// An error that names the last line when there are fewer rows than `machines`, for those who
+  /// do not want rows to be taken again and again.
+  [[nodiscard]] result<> has_rows_for(std::size_t machines) const;
   [[nodiscard]] duration round_trip(std::size_t i, std::size_t j) const {
     return duration(values_[i * size_ + j]);
   }
@@ -62,6 +66,8 @@ class latency_matrix {
 
   std::size_t size_ = 0;
   std::vector<std::int64_t> values_;  ///< nanoseconds, row by row
+  std::string name_;
+  std::size_t lines_ = 0;
 };
 
 /// Round trips without jitter and queues, equal in both directions.
@@ -69,14 +75,14 @@ class latency_map {
  public:
   latency_map(latency_profile profile, std::uint64_t seed);
   /// Machines take the rows in an order given by the seed, again and again. Machines of the same
-  /// row are `same_site` apart.
+  /// site are `same_site` apart.
   latency_map(latency_matrix matrix, std::uint64_t seed);
 
   static constexpr duration same_site = std::chrono::microseconds(300);
   static constexpr duration same_machine = std::chrono::microseconds(20);
 
-  /// Where the next machine is.
-  void add_machine();
+  /// Where the next machine is: beside `neighbour`, or on a site of its own.
+  void add_machine(std::optional<std::uint32_t> neighbour = {});
   [[nodiscard]] duration round_trip(std::uint32_t a, std::uint32_t b) const;
 
   /// What the profile says about access links [bit/s], 0 for no limit.
@@ -91,7 +97,7 @@ class latency_map {
     double x = 0;
     double y = 0;
     double height = 0;
-    std::uint32_t row = 0;
+    std::uint32_t site = 0;  ///< row of the matrix, or the first machine there
   };
   [[nodiscard]] place draw_place(std::uint64_t index);
 
@@ -102,6 +108,20 @@ class latency_map {
   random_generator random_;
   std::vector<place> places_;
 };
+
+namespace detail {
+
+/// Uniform in [0, 1), the same for (a, b) and (b, a).
+inline double pair_draw(std::uint64_t seed, std::uint32_t a, std::uint32_t b) noexcept {
+  const std::uint64_t low = std::min(a, b);
+  const std::uint64_t high = std::max(a, b);
+  std::uint64_t z = seed + (low << 32 | high) * 0x9e3779b97f4a7c15ull;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+  return static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1p-53;
+}
+
+}  // namespace detail
 
 }  // namespace p2pdvm::sim
 

@@ -16,7 +16,8 @@ class links {
 
   network_conditions conditions;
 
-  void add_machine(const machine_options& how);
+  /// On the site of `neighbour`, or on one of its own.
+  void add_machine(const machine_options& how, std::optional<std::uint32_t> neighbour = {});
   [[nodiscard]] duration round_trip(std::uint32_t a, std::uint32_t b) const {
     return map_.round_trip(a, b);
   }
@@ -80,9 +81,11 @@ class links {
   [[nodiscard]] static bool matches(const fault_rule& rule, std::uint32_t from, std::uint32_t to,
                                     traffic kind, tick now);
   [[nodiscard]] verdict judge(std::uint32_t from, std::uint32_t to, traffic kind, tick now);
-  [[nodiscard]] tick one_way(std::uint32_t from, std::uint32_t to);
+  [[nodiscard]] tick one_way(std::uint32_t from, std::uint32_t to, tick now);
+  [[nodiscard]] tick shift(std::uint32_t from, std::uint32_t to, tick base, tick now) const;
 
   latency_map map_;
+  std::uint64_t shift_seed_;
   std::vector<end> ends_;
   std::map<fault_id, split> splits_;
   std::map<fault_id, fault_rule> rules_;

@@ -48,8 +48,12 @@ class machine final : public host::machine {
 
   [[nodiscard]] const std::string& name() const noexcept { return site_.name; }
   [[nodiscard]] std::uint32_t index() const noexcept { return site_.index; }
-  /// Port 0.
+  /// Port 0. Behind a NAT: the private one.
   [[nodiscard]] p2pdvm::address address() const noexcept { return site_.ip; }
+  /// Port 0. By which machines elsewhere see it.
+  [[nodiscard]] p2pdvm::address public_address() const noexcept {
+    return site_.nat != nullptr ? site_.nat->outside() : site_.ip;
+  }
   [[nodiscard]] bool up() const noexcept { return site_.up; }
 
   /// Ends this life at once: timers and sockets are gone, connections are reset or, with

@@ -10,6 +10,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace p2pdvm::sim {
 
@@ -17,6 +18,11 @@ namespace p2pdvm::sim {
 struct network_conditions {
   /// Each packet is late by up to this share of its one-way latency, small delays being likelier.
   double jitter = 0.02;
+  /// Routes change: each pair is, for this share of its time, farther apart than its base latency
+  /// says, for `shift_interval` at a time and by up to `shift_max` of it (uniform).
+  double shift_share = 0;
+  double shift_max = 1;
+  duration shift_interval = std::chrono::minutes(10);  ///< not zero
   /// Of datagrams; a lost packet of a stream is repeated, which delays the stream.
   double loss = 0;
   double duplication = 0;
@@ -34,7 +40,7 @@ struct network_conditions {
   double partial_reads = 0.25;
 };
 
-/// Typical loss and jitter of a profile.
+/// Typical loss, jitter and shifts of a profile.
 [[nodiscard]] network_conditions conditions_of(latency_profile profile);
 
 struct options {
@@ -48,10 +54,43 @@ struct options {
   unix_seconds wall_start = 1'700'000'000;
 };
 
+/// What a NAT looks at when it maps or filters (RFC 4787, sections 4.1 and 5).
+enum class nat_dependence : std::uint8_t {
+  endpoint_independent,
+  address_dependent,
+  address_and_port_dependent,
+};
+
+/// A NAT that machines are put behind. Only what leaves refreshes a mapping. A connection that was
+/// made through it stays for as long as both ends do.
+struct nat_options {
+  /// Of one port inside: one port outside for all remote endpoints, or one for each. The last of
+  /// these makes it "symmetric".
+  nat_dependence mapping = nat_dependence::endpoint_independent;
+  /// Who may send to a port outside: all, or only whom something was sent to from there.
+  nat_dependence filtering = nat_dependence::address_and_port_dependent;
+  /// For datagrams. At least two minutes by RFC 4787, often less at home.
+  duration mapping_timeout = std::chrono::minutes(2);
+  /// For connection requests from outside (RFC 5382).
+  duration stream_mapping_timeout = std::chrono::minutes(124);
+  /// Machines behind it reach one another by their outside addresses.
+  bool hairpin = false;
+  /// Port 0; must not be taken. Any: one of 198.18.0.0/15.
+  p2pdvm::address outside;
+};
+
+/// Names a NAT of a simulation.
+using nat_id = std::uint32_t;
+
 struct machine_options {
   std::string name;  ///< empty: "machine N"
-  /// Port 0; must not be taken. Any: one of 10.0.0.0/8.
+  /// Port 0; must not be taken. Any: one of 10.0.0.0/8, or of 192.168.0.0/16 behind a NAT, where
+  /// none can be chosen.
   p2pdvm::address address;
+  /// Behind this one, on the same site as the others there.
+  std::optional<nat_id> nat;
+  /// Own ports that its NAT lets everybody reach by the same number, as by UPnP.
+  std::vector<std::uint16_t> forwarded_ports;
   /// Bit/s, 0 for no limit; none: as the profile draws it.
   std::optional<std::uint64_t> up;
   std::optional<std::uint64_t> down;

@@ -20,6 +20,8 @@ class simulation {
   ~simulation();
 
   machine& add_machine(const machine_options& how = {});
+  /// For `machine_options::nat`; any number of machines may share it.
+  nat_id add_nat(const nat_options& how = {}) { return world_.core.add_nat(how); }
   [[nodiscard]] machine& at(std::size_t index) { return *machines_[index]; }
   [[nodiscard]] std::size_t size() const noexcept { return machines_.size(); }
 

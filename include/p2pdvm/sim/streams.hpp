@@ -114,7 +114,7 @@ class streams {
   void answer_for_missing(const event& e);
 
   // receiving
-  void on_request(const event& e);
+  void on_request(event& e);
   void on_reply(const event& e);
   void on_established(const event& e);
   void on_segment(event& e);

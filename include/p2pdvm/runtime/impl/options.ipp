@@ -197,6 +197,11 @@ inline void add_output_options(CLI::App& app, command_line& out) {
   app.add_option("--trace", out.trace, "append every event to this file, one JSON object a line")
       ->type_name("FILE")
       ->group(group);
+  app.add_option("--timeline", out.timeline,
+                 "with --simulate: write a picture of the run to this file, for ui.perfetto.dev or "
+                 "chrome://tracing")
+      ->type_name("FILE")
+      ->group(group);
   app.set_help_flag("-h,--help", "print this text")->group(group);
   app.add_option("--local-index", out.local_index)->group("");
   app.add_option("--event-fd", out.event_fd)->group("");
@@ -322,6 +327,9 @@ P2PDVM_DECL std::optional<parse_exit> parse_command_line(int argc, const char* c
   if (!out.profile.empty() && out.local == 0 && out.local_index < 0)
     return parse_exit{2, program.name() + ": --profile goes with --local (in virtual time: --simulate " +
                              out.profile + "); see " + program.name() + " --help\n"};
+  if (!out.timeline.empty() && out.simulate.empty() && out.latency_matrix.empty())
+    return parse_exit{2, program.name() + ": --timeline goes with --simulate; see " + program.name() +
+                             " --help\n"};
   return detail::parse_program_options(std::move(after), program, out);
 }
 

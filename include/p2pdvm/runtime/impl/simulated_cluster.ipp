@@ -3,6 +3,8 @@
 #include <p2pdvm/runtime/simulated_cluster.hpp>
 
 #include <mutex>
+#include <tuple>
+#include <utility>
 
 namespace p2pdvm::runtime {
 
@@ -164,6 +166,21 @@ P2PDVM_DECL std::optional<std::size_t> simulated_cluster::index_of(const node_id
     if (n->id == id) return n->index;
   }
   return std::nullopt;
+}
+
+P2PDVM_DECL const checkpoint::job_record* newest_record(simulated_cluster& cluster,
+                                                        std::optional<std::size_t> except) {
+  const auto age = [](const checkpoint::job_record& r) {
+    return std::tuple(r.incarnation, r.roster, r.keeper_version, r.committed.epoch);
+  };
+  const checkpoint::job_record* newest = nullptr;
+  for (std::size_t i = 0; i < cluster.size(); ++i) {
+    if (!cluster.alive(i) || i == except) continue;
+    const job* j = cluster.at(i).current_job();
+    if (j != nullptr && (newest == nullptr || age(j->record()) > age(*newest)))
+      newest = &j->record();
+  }
+  return newest;
 }
 
 }  // namespace p2pdvm::runtime

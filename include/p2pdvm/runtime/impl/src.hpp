@@ -12,8 +12,13 @@
 #include <p2pdvm/runtime/impl/rank_traffic.ipp>
 #include <p2pdvm/runtime/impl/record_keeper.ipp>
 #include <p2pdvm/runtime/impl/restorer.ipp>
+#include <p2pdvm/runtime/impl/scenario.ipp>
+#include <p2pdvm/runtime/impl/scenario_programs.ipp>
+#include <p2pdvm/runtime/impl/scenario_run.ipp>
+#include <p2pdvm/runtime/impl/scenario_text.ipp>
 #include <p2pdvm/runtime/impl/simulated_cluster.ipp>
 #include <p2pdvm/runtime/impl/simulated_swarm.ipp>
 #include <p2pdvm/runtime/impl/snapshot_store.ipp>
 #include <p2pdvm/runtime/impl/swarm_experiment.ipp>
 #include <p2pdvm/runtime/impl/ticket.ipp>
+#include <p2pdvm/runtime/impl/timeline.ipp>

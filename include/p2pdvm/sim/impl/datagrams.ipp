@@ -50,12 +50,11 @@ P2PDVM_DECL void datagrams::send(std::uint32_t machine, const address& local, co
                                  byte_view bytes) {
   P2PDVM_ASSERT(bytes.size() <= limits::datagram_bytes_max);
   if (to.is_v4() != local.is_v4()) return;
-  const auto target = fabric_.find(to, machine);
-  if (!target) return;
-  const address source = fabric::source_for(*fabric_.sites[machine], to, local.port());
-  if (fabric_.tamper) return tamper_and_send(*target, machine, source, to, bytes);
-  deliver_later(*target, machine, source, to, bytes);
-  if (fabric_.net.duplicates()) deliver_later(*target, machine, source, to, bytes);
+  const auto way = fabric_.route_of(*fabric_.sites[machine], local.port(), to, traffic::datagram);
+  if (!way) return;
+  if (fabric_.tamper) return tamper_and_send(way->target, machine, way->source, to, bytes);
+  deliver_later(way->target, machine, way->source, to, bytes);
+  if (fabric_.net.duplicates()) deliver_later(way->target, machine, way->source, to, bytes);
 }
 
 P2PDVM_DECL void datagrams::deliver_later(std::uint32_t target, std::uint32_t from,
@@ -86,7 +85,7 @@ P2PDVM_DECL bool datagrams::arrive(event_queue::slot slot) {
   site& s = *fabric_.sites[e.machine];
   if (e.held) s.held_bytes -= e.bytes.size();
   e.held = false;
-  if (!s.up) return false;
+  if (!s.up || !fabric_.pass_nat(s, e, traffic::datagram)) return false;
   if (!e.passed_downlink && e.origin != e.machine && fabric_.net.downlink_limited(e.machine)) {
     const auto in = fabric_.net.downlink(e.machine, e.bytes.size(), true, fabric_.now);
     if (!in) return false;

@@ -87,16 +87,6 @@ inline const latency_model& model_of(latency_profile profile) noexcept {
   return latency_models[static_cast<std::size_t>(profile)];
 }
 
-/// Uniform in [0, 1), the same for (a, b) and (b, a).
-inline double pair_draw(std::uint64_t seed, std::uint32_t a, std::uint32_t b) noexcept {
-  const std::uint64_t low = std::min(a, b);
-  const std::uint64_t high = std::max(a, b);
-  std::uint64_t z = seed + (low << 32 | high) * 0x9e3779b97f4a7c15ull;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-  return static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1p-53;
-}
-
 inline duration from_ms(double ms) noexcept {
   return duration(static_cast<std::int64_t>(ms * 1e6));
 }
@@ -168,11 +158,14 @@ P2PDVM_DECL result<latency_matrix> latency_matrix::parse(std::string_view text, 
       return detail::bad_matrix(name, number, "is not square: more rows than the " +
                                                   std::to_string(matrix.size_) + " columns");
   }
-  if (rows == 0 || rows != matrix.size_)
+  if (rows == 0) return detail::bad_matrix(name, std::max<std::size_t>(number, 1), "holds no row");
+  if (rows != matrix.size_)
     return detail::bad_matrix(name, number, "is not square: " + std::to_string(rows) +
                                                 " rows of " + std::to_string(matrix.size_) +
                                                 " numbers");
   matrix.fill_missing();
+  matrix.name_ = name;
+  matrix.lines_ = number;
   return matrix;
 }
 
@@ -189,6 +182,13 @@ P2PDVM_DECL result<latency_matrix> latency_matrix::load(const std::string& path,
   in.read(text.data(), static_cast<std::streamsize>(text.size()));
   if (!in) return error(errc::io, "cannot read the latency matrix " + path);
   return parse(text, unit, path);
+}
+
+P2PDVM_DECL result<> latency_matrix::has_rows_for(std::size_t machines) const {
+  if (machines <= size_) return {};
+  return detail::bad_matrix(name_, lines_, "ends after " + std::to_string(size_) +
+                                               " rows, too few for " + std::to_string(machines) +
+                                               " machines");
 }
 
 /// Makes it symmetric and puts the median where neither direction was measured.
@@ -219,16 +219,19 @@ P2PDVM_DECL latency_map::latency_map(latency_matrix matrix, std::uint64_t seed)
     std::swap(rows_[i - 1], rows_[static_cast<std::size_t>(random_.below(i))]);
 }
 
-P2PDVM_DECL void latency_map::add_machine() { places_.push_back(draw_place(places_.size())); }
+P2PDVM_DECL void latency_map::add_machine(std::optional<std::uint32_t> neighbour) {
+  places_.push_back(neighbour ? place(places_[*neighbour]) : draw_place(places_.size()));
+}
 
 /// Regions and heights follow low-discrepancy sequences (Roberts' R2), so that even a few
 /// machines are spread as the model says; the seed shifts them.
 P2PDVM_DECL latency_map::place latency_map::draw_place(std::uint64_t index) {
   place p;
   if (matrix_) {
-    p.row = rows_[index % rows_.size()];
+    p.site = rows_[index % rows_.size()];
     return p;
   }
+  p.site = static_cast<std::uint32_t>(index);
   const detail::latency_model& model = detail::model_of(profile_);
   const auto sequence = [&](std::uint64_t step, std::uint64_t shift) {
     return static_cast<double>((seed_ * shift + index * step) >> 11) * 0x1p-53;
@@ -268,8 +271,9 @@ P2PDVM_DECL duration latency_map::round_trip(std::uint32_t a, std::uint32_t b) c
   if (a == b) return same_machine;
   const place& from = places_[a];
   const place& to = places_[b];
+  if (from.site == to.site) return same_site;
   if (matrix_) {
-    const duration measured = matrix_->round_trip(from.row, to.row);
+    const duration measured = matrix_->round_trip(from.site, to.site);
     return measured > duration::zero() ? measured : same_site;
   }
   const detail::latency_model& model = detail::model_of(profile_);
@@ -277,7 +281,7 @@ P2PDVM_DECL duration latency_map::round_trip(std::uint32_t a, std::uint32_t b) c
   const double dy = from.y - to.y;
   // The square root is correctly rounded on every IEEE 754 machine: no other libm is used.
   const double straight = std::sqrt(dx * dx + dy * dy) + from.height + to.height;
-  const double u = detail::pair_draw(seed_, a, b);
+  const double u = detail::pair_draw(seed_, from.site, to.site);
   return detail::from_ms(detail::interpolate(model.map, straight * (1 + model.detour * u * u)));
 }
 

@@ -18,10 +18,12 @@ P2PDVM_DECL network_conditions conditions_of(latency_profile profile) {
     case latency_profile::intercontinental:
       c.jitter = 0.02;
       c.loss = 0.005;
+      c.shift_share = 0.01;
       break;
     case latency_profile::residential:
       c.jitter = 0.1;
       c.loss = 0.01;
+      c.shift_share = 0.01;
       break;
   }
   return c;
@@ -35,10 +37,11 @@ inline tick transmission(std::size_t bytes, std::uint64_t rate) noexcept {
 }
 
 P2PDVM_DECL links::links(latency_map map, network_conditions how, std::uint64_t seed)
-    : conditions(how), random(seed), map_(std::move(map)) {}
+    : conditions(how), random(seed), map_(std::move(map)), shift_seed_(seed) {}
 
-P2PDVM_DECL void links::add_machine(const machine_options& how) {
-  map_.add_machine();
+P2PDVM_DECL void links::add_machine(const machine_options& how,
+                                   std::optional<std::uint32_t> neighbour) {
+  map_.add_machine(neighbour);
   const latency_map::access access = map_.draw_access();
   ends_.push_back({how.up.value_or(access.up), how.down.value_or(access.down)});
 }
@@ -82,8 +85,20 @@ P2PDVM_DECL links::verdict links::judge(std::uint32_t from, std::uint32_t to, tr
   return {};
 }
 
-P2PDVM_DECL tick links::one_way(std::uint32_t from, std::uint32_t to) {
-  const tick base = map_.round_trip(from, to).count() / 2;
+/// Pairs change at different times. Nothing is kept: a hash of pair and time slot says it all.
+P2PDVM_DECL tick links::shift(std::uint32_t from, std::uint32_t to, tick base, tick now) const {
+  const auto phase = static_cast<tick>(pair_draw(shift_seed_, from, to) *
+                                       static_cast<double>(conditions.shift_interval.count()));
+  const auto slot = static_cast<std::uint64_t>((now + phase) / conditions.shift_interval.count());
+  const double u = pair_draw(shift_seed_ + (slot + 1) * 0xd1342543de82ef95ull, from, to);
+  if (u >= conditions.shift_share) return 0;
+  return static_cast<tick>(static_cast<double>(base) * conditions.shift_max *
+                           (u / conditions.shift_share));
+}
+
+P2PDVM_DECL tick links::one_way(std::uint32_t from, std::uint32_t to, tick now) {
+  tick base = map_.round_trip(from, to).count() / 2;
+  if (conditions.shift_share > 0 && from != to) base += shift(from, to, base, now);
   if (conditions.jitter <= 0) return base;
   const double u = random.unit();
   return base + static_cast<tick>(static_cast<double>(base) * conditions.jitter * u * u);
@@ -91,7 +106,7 @@ P2PDVM_DECL tick links::one_way(std::uint32_t from, std::uint32_t to) {
 
 P2PDVM_DECL std::optional<tick> links::datagram_arrival(std::uint32_t from, std::uint32_t to,
                                                         std::size_t bytes, tick now) {
-  if (from == to) return now + one_way(from, to);
+  if (from == to) return now + one_way(from, to, now);
   if (!splits_.empty() && partitioned(from, to)) return std::nullopt;
   const verdict v = rules_.empty() ? verdict{} : judge(from, to, traffic::datagram, now);
   if (v.dropped) return std::nullopt;
@@ -103,7 +118,7 @@ P2PDVM_DECL std::optional<tick> links::datagram_arrival(std::uint32_t from, std:
     departure = e.up_free;
   }
   if (conditions.loss > 0 && random.chance(conditions.loss)) return std::nullopt;
-  tick latency = one_way(from, to);
+  tick latency = one_way(from, to, now);
   if (conditions.reordering > 0 && random.chance(conditions.reordering)) {
     const double late = random.unit();
     latency += static_cast<tick>(static_cast<double>(latency) * late);
@@ -113,7 +128,7 @@ P2PDVM_DECL std::optional<tick> links::datagram_arrival(std::uint32_t from, std:
 
 P2PDVM_DECL tick links::stream_arrival(std::uint32_t from, std::uint32_t to, std::size_t bytes,
                                        tick now) {
-  if (from == to) return now + one_way(from, to);
+  if (from == to) return now + one_way(from, to, now);
   const verdict v = rules_.empty() ? verdict{} : judge(from, to, traffic::stream, now);
   tick departure = now;
   const std::size_t packets = bytes / packet_bytes + 1;
@@ -123,7 +138,7 @@ P2PDVM_DECL tick links::stream_arrival(std::uint32_t from, std::uint32_t to, std
     e.up_free = std::max(now, e.up_free) + transmission(with_headers, e.up);
     departure = e.up_free;
   }
-  tick arrival = departure + one_way(from, to) + v.delay;
+  tick arrival = departure + one_way(from, to, now) + v.delay;
   const double loss = std::min(0.5, conditions.loss * static_cast<double>(packets));
   if (v.dropped || (loss > 0 && random.chance(loss))) {
     // Mostly the packets behind a lost one tell; else the sender's timer has to.

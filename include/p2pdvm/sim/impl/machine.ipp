@@ -127,20 +127,39 @@ class life final : public host::clock, public host::entropy, public host::networ
   std::unique_ptr<host::disk> disk_;
 };
 
+inline void give_public_ip(fabric& core, site& s, const address& wanted) {
+  s.ip = wanted.with_port(0);
+  std::uint32_t n = s.index;
+  while (s.ip.is_any() || (wanted.is_any() && core.has_ip(s.ip))) {
+    ++n;
+    s.ip = address::v4(10, static_cast<std::uint8_t>(n >> 16), static_cast<std::uint8_t>(n >> 8),
+                       static_cast<std::uint8_t>(n), 0);
+  }
+  core.add_ip(s.ip, s.index);
+}
+
+/// Gives the machine whose site it shares.
+inline std::optional<std::uint32_t> enter_nat(nat_box& nat, site& s, const machine_options& how) {
+  P2PDVM_ASSERT(how.address.is_any());
+  const std::optional<std::uint32_t> neighbour = nat.first_machine();
+  s.nat = &nat;
+  s.ip = nat.admit(s.index);
+  for (const std::uint16_t port : how.forwarded_ports) nat.forward({s.index, port});
+  return neighbour;
+}
+
 inline site& new_site(world& w, const machine_options& how) {
   fabric& core = w.core;
   auto s = std::make_unique<site>();
   s->index = static_cast<std::uint32_t>(core.sites.size());
   s->name = how.name.empty() ? "machine " + std::to_string(s->index) : how.name;
-  s->ip = how.address.with_port(0);
-  std::uint32_t n = s->index;
-  while (s->ip.is_any() || (how.address.is_any() && core.has_ip(s->ip))) {
-    ++n;
-    s->ip = address::v4(10, static_cast<std::uint8_t>(n >> 16), static_cast<std::uint8_t>(n >> 8),
-                        static_cast<std::uint8_t>(n), 0);
+  std::optional<std::uint32_t> neighbour;
+  if (how.nat) {
+    neighbour = enter_nat(*core.nats[*how.nat], *s, how);
+  } else {
+    give_public_ip(core, *s, how.address);
   }
-  core.add_ip(s->ip, s->index);
-  core.net.add_machine(how);
+  core.net.add_machine(how, neighbour);
   core.sites.push_back(std::move(s));
   return *core.sites.back();
 }

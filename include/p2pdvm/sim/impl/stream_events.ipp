@@ -51,8 +51,9 @@ P2PDVM_DECL void streams::answer_for_missing(const event& e) {
   }
 }
 
-P2PDVM_DECL void streams::on_request(const event& e) {
+P2PDVM_DECL void streams::on_request(event& e) {
   site& s = *fabric_.sites[e.machine];
+  if (!fabric_.pass_nat(s, e, traffic::stream)) return;
   if (!s.up && s.silent) return;
   const auto* port = s.up ? fabric::match(s.listeners, e.destination) : nullptr;
   if (port == nullptr) {

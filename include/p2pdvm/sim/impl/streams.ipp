@@ -128,7 +128,6 @@ P2PDVM_DECL std::unique_ptr<host::stream> streams::connect(site& s, const addres
   endpoint& e = make(s.index);
   e.outgoing = true;
   e.remote = remote;
-  e.remote_machine = fabric_.find(remote, s.index);
   e.local = fabric::source_for(s, remote, fabric::next_ephemeral(s));
   e.connect_deadline = fabric_.now + fabric_.net.conditions.connect_timeout.count();
   send_request(e, 0);
@@ -284,8 +283,11 @@ P2PDVM_DECL void streams::send_reset(std::uint32_t from, std::uint32_t to, endpo
 }
 
 P2PDVM_DECL void streams::send_request(endpoint& e, std::uint64_t attempt) {
-  if (event* request = send(event_kind::connect, e, 0, attempt)) {
-    request->source = e.local;
+  const auto way =
+      fabric_.route_of(site_of(e), e.local.port(), e.remote, traffic::stream);
+  if (way) e.remote_machine = way->target;
+  if (event* request = way ? send(event_kind::connect, e, 0, attempt) : nullptr) {
+    request->source = way->source;
     request->destination = e.remote;
   }
   const tick delay = request_retry << std::min<std::uint64_t>(attempt, 6);
