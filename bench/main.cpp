@@ -36,7 +36,7 @@ int main(int argc, char** argv) {
                "  checkpoint  what a checkpoint costs, and how soon a lost rank runs again\n"
                "  store       chunks to disk, and their names\n"
                "  simulator   events per second, for swarms and whole jobs\n"
-               "  overlay     coordinates, placement of ranks, relays\n"
+               "  overlay     coordinates, placement, relays; members of a job of 1024 peers\n"
                "  all         one after another",
                "p2pdvm-bench");
   std::string wanted;

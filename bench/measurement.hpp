@@ -20,6 +20,7 @@ inline constexpr std::string_view seconds_unit = "seconds";
 inline constexpr std::string_view rate_unit = "per second";
 inline constexpr std::string_view byte_rate_unit = "bytes per second";
 inline constexpr std::string_view fraction_unit = "fraction";
+inline constexpr std::string_view count_unit = "count";
 
 using parameter_map = nlohmann::ordered_json;
 
@@ -71,6 +72,7 @@ template <class Work>
 /// "1.5 MB/s", "230 ns".
 [[nodiscard]] inline std::string human(double value, std::string_view unit) {
   if (unit == fraction_unit) return fmt::format("{:.3f}", value);
+  if (unit == count_unit) return fmt::format("{:.0f}", value);
   struct step {
     double scale;
     const char* prefix;

@@ -1,5 +1,6 @@
-/// overlay: what peers know of the network, and what they choose by it.
+/// overlay: what peers know of the network and choose by it; members of a large job.
 #include "overlay_coordinates.hpp"
+#include "overlay_members.hpp"
 
 namespace p2pdvm::bench {
 
@@ -7,6 +8,9 @@ void run_overlay(const settings& how, report& out) {
   measure_coordinates(how, out);
   measure_placement(how, out);
   measure_relays(how, out);
+  measure_crash_agreement(how, out);
+  measure_false_evictions(how, out);
+  measure_roster(how, out);
 }
 
 }  // namespace p2pdvm::bench

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 KEYS = ["benchmark", "system", "profile", "parameters", "metric", "unit", "value"]
-UNITS = {"seconds", "bytes", "per second", "bytes per second", "fraction"}
+UNITS = {"seconds", "bytes", "per second", "bytes per second", "fraction", "count"}
 METRICS = {
     "messaging": {"half_rtt", "message_rate", "bandwidth"},
     "checkpoint": {"pause", "pause_ratio", "commit_latency", "run_time", "checkpoint_overhead",
@@ -13,7 +13,8 @@ METRICS = {
     "store": {"chunk_id_rate", "chunk_id_ratio", "seal_rate", "ingest", "ingest_ratio"},
     "simulator": {"event_rate", "speedup"},
     "overlay": {"coordinate_error", "placement_stretch", "placement_round_trip",
-                "neighbour_round_trip", "relay_share", "relay_gain"},
+                "neighbour_round_trip", "relay_share", "relay_gain", "crash_agreed_time",
+                "detector_bytes_per_s", "detector_datagrams_per_s", "false_evictions", "roster_time"},
 }
 
 

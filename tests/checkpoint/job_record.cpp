@@ -42,6 +42,21 @@ TEST_CASE("a change of keepers passes through a record that names both sets") {
   CHECK_FALSE(check_keeper_step(two, abrupt).ok());
 }
 
+TEST_CASE("many are admitted at once, but those who are members, and none is a keeper at once") {
+  const job_record one = make::forming(4, 1);
+  const std::vector<member> joiners{make::member_number(1), make::member_number(0),
+                                    make::member_number(2), make::member_number(3)};
+  const job_record four = *admit(one, joiners);
+  CHECK(four.live_count() == 4);
+  CHECK(four.roster == one.roster.next());
+  CHECK(four.keepers == one.keepers);
+  CHECK(four.previous_keepers.empty());
+  CHECK(four.needs_upkeep());
+  CHECK(upkeep(four)->keepers.size() == 3);
+  CHECK(admit(four, joiners).error().code() == errc::conflict);
+  CHECK(admit(four, std::vector<member>()).error().code() == errc::conflict);
+}
+
 TEST_CASE("keepers are taken from different failure domains while there are some") {
   job_record r = *found_job(make::job(), {}, 4, 3, make::member_of(make::identity(0), "a"));
   r = *admit(r, make::member_of(make::identity(1), "a"));

@@ -52,8 +52,8 @@ detector_message claim_message(const node_id& node, const node_id& observer,
   m.what = detector_message::kind::gossip;
   detector_claim c;
   c.what = kind;
-  c.node = node;
-  c.observer = observer;
+  c.node = detector_name_of(node);
+  if (kind == detector_claim::kind::suspect) c.observers.push_back(detector_name_of(observer));
   c.incarnation = incarnation;
   m.claims.push_back(c);
   return m;
@@ -70,6 +70,11 @@ TEST_CASE("a dead member is agreed dead by all in time, with and without loss") 
       }
     }
   }
+}
+
+TEST_CASE("a death is agreed in time in a large group, too") {
+  CHECK(time_to_agree(lan(256, 1), false) < 3s);
+  CHECK(time_to_agree(wan(256, 1, 0.05), false) < 8s);
 }
 
 TEST_CASE("a refused connection shortens the agreement to about a second") {
@@ -162,6 +167,42 @@ TEST_CASE("several members that die together are all agreed dead") {
   CHECK(g.agreements == 9 * 7);
 }
 
+TEST_CASE("observers that die themselves make room for living ones") {
+  group g(lan(16, 13));
+  g.run_for(2s);
+  detector_message m = claim_message(g.id(0), g.id(1), 0);
+  m.claims[0].observers.clear();
+  for (std::size_t i = 1; i <= detector_observers_max; ++i) {
+    m.claims[0].observers.push_back(detector_name_of(g.id(i)));
+    g.kill(i);
+  }
+  g.kill(0);
+  const time_point death = g.now();
+  for (std::size_t i = 8; i < 16; ++i) g.inject(i, g.id(7), wire::encode(m));
+  g.run_for(10s);
+  const auto took = g.agreed_by_all(0, death);
+  REQUIRE(took.has_value());
+  CHECK(*took < 6s);
+}
+
+TEST_CASE("members that stall one after another cost the others few datagrams") {
+  group g(wan(64, 14));
+  random_generator random(14);
+  g.run_for(5s);
+  const std::uint64_t before = g.datagrams;
+  for (int i = 0; i < 60; ++i) {
+    g.stall(random.below(20), 5s);
+    g.run_for(500ms);
+  }
+  // Quick rounds alone would be 30 per second and member.
+  CHECK(static_cast<double>(g.datagrams - before) / 64 / 30 < 22);
+  for (std::size_t i = 20; i < 64; ++i) CHECK_FALSE(g.agreed_by_all(i, time_point()).has_value());
+  g.run_for(15s);
+  for (std::size_t i = 0; i < 64; ++i) {
+    for (std::size_t k = 0; k < 64; ++k) CHECK_FALSE(g.at(i).detector.is_suspected(g.id(k)));
+  }
+}
+
 TEST_CASE("evicting from inside the event is safe, and the rest goes on") {
   group g(lan(6, 4));
   for (std::size_t i = 0; i < 6; ++i) g.at(i).evict_at_once = true;
@@ -237,7 +278,7 @@ TEST_CASE("malformed detector messages are counted and do nothing") {
   group g(lan(4, 7));
   g.run_for(1s);
   detector_message m = claim_message(g.id(3), g.id(2), 0);
-  m.target = g.id(3);
+  m.target = detector_name_of(g.id(3));
   const byte_vector good = wire::encode(m);
   for (std::size_t n = 0; n < good.size(); ++n) {
     g.inject(1, g.id(2), byte_view(good).first(n));

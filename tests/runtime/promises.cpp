@@ -163,6 +163,16 @@ TEST_CASE("a spare takes over the ranks of a dead peer", "[promises]") {
   CHECK(took);
 }
 
+TEST_CASE("more peers than writes may wait join at once", "[.][long]") {
+  const auto program = small_program(supersteps);
+  observed_cluster world(program, cluster_of(80, 80, 5));
+  REQUIRE(world.run_to(event_kind::started, 60s));
+  CHECK(world.record()->live_count() == 80);
+  CHECK(world.count(event_kind::failed) == 0);
+  // One write for each would have made as many rosters.
+  CHECK(world.record()->roster.value() < 60);
+}
+
 TEST_CASE("a peer that leaves hands its ranks over", "[promises]") {
   const auto program = small_program(halo);
   const std::string right = undisturbed(program, 6, 100);

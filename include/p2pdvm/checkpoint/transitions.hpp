@@ -22,7 +22,10 @@ namespace p2pdvm::checkpoint {
 
 /// Adds a member, or takes back one that had left or was evicted. In a running job it is a
 /// spare. Flags other than `spare` and `storage_only` are cleared.
-[[nodiscard]] result<job_record> admit(const job_record& record, member joiner);
+[[nodiscard]] result<job_record> admit(const job_record& record, const member& joiner);
+/// All of them at once, without those that cannot be admitted; an error when nobody can. With
+/// more than one, a change of keepers is left to `upkeep`.
+[[nodiscard]] result<job_record> admit(const job_record& record, const std::vector<member>& joiners);
 
 /// Declares members lost; those already gone are skipped. If one of them hosts ranks of a
 /// running job, each such rank goes to the least loaded member that can host (so to spares

@@ -13,7 +13,7 @@ namespace p2pdvm::overlay {
 ///                              interval, so each is probed once per interval on average;
 ///                              5 × probe_interval is exceeded in less than 1 % of cases)
 ///   + the probe fails          3 × probe_timeout
-///   + suspicion                suspicion_min + gossip_interval × ⌈log2 n⌉, up to
+///   + suspicion                suspicion_min + gossip_interval × log(n) / log(1 + fanout), up to
 ///                              suspicion_spread times that with few observers.
 /// A member that stalls and then answers is not agreed dead if its stall is shorter than the
 /// last two together: 1.4 s (local, lan), 3.4 s (wan), whatever n.

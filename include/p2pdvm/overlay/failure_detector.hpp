@@ -17,7 +17,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <map>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -25,25 +25,30 @@ namespace p2pdvm::overlay {
 
 inline constexpr std::size_t detector_probes_max = 256;    ///< own, unanswered
 inline constexpr std::size_t detector_relays_max = 256;    ///< on behalf of others
-inline constexpr std::size_t detector_news_max = 256;      ///< claims waiting to be spread
-inline constexpr std::size_t detector_claims_max = 12;     ///< claims in one datagram
-inline constexpr std::size_t detector_observers_max = 8;   ///< remembered per suspicion
+inline constexpr std::size_t detector_claims_max = 14;     ///< claims in one datagram
+inline constexpr std::size_t detector_observers_max = 6;   ///< remembered per suspicion
 /// A refuting member tells up to this many others at once, the rest hear it as news.
 inline constexpr std::size_t detector_refutation_fanout = 16;
 /// Highest step that a claim may make another's incarnation number take.
 inline constexpr std::uint64_t detector_incarnation_step_max = 1 << 20;
 
-/// Something said about a member: that it seems dead (by whom), or that it lives.
+/// How messages call a member: the first eight bytes of its id, most significant first. A peer
+/// can at most make an id that is called like another one of its own; then only one of the two
+/// is spoken of.
+using detector_name = std::uint64_t;
+[[nodiscard]] detector_name detector_name_of(const node_id& id) noexcept;
+
+/// All that its sender knows of a member: that it lives, or who finds it dead.
 struct detector_claim {
   enum class kind : std::uint8_t { alive = 1, suspect = 2 };
   kind what = kind::alive;
   bool hinted = false;
-  node_id node;
-  node_id observer;  ///< of a suspicion
+  detector_name node = 0;
   std::uint64_t incarnation = 0;
+  std::vector<detector_name> observers;  ///< of a suspicion
   template <class F>
   void fields(F&& f) {
-    f(what), f(hinted), f(node), f(observer), f(incarnation);
+    f(what), f(hinted), f(node), f(incarnation), f(observers);
   }
 };
 
@@ -60,7 +65,7 @@ struct detector_message {
   bool hinted = false;
   std::uint32_t sequence = 0;
   std::uint64_t incarnation = 0;  ///< the sender's own
-  std::optional<node_id> target;
+  std::optional<detector_name> target;
   std::vector<detector_claim> claims;
   template <class F>
   void fields(F&& f) {
@@ -122,23 +127,29 @@ class failure_detector {
   [[nodiscard]] const detector_statistics& statistics() const noexcept { return statistics_; }
 
  private:
-  struct member {
-    node_id id;
-    std::uint64_t incarnation = 0;
-    round_trip rtt;
-  };
+  /// Index of a member; they are many, so everything else refers to them by it.
+  using slot = std::uint32_t;
+  static constexpr slot own_slot = ~slot{0};
+  static constexpr slot no_slot = own_slot - 1;
+
   struct suspicion {
     time_point since{};
     bool hinted = false;
     bool agreed = false;
-    std::vector<node_id> observers;
+    std::vector<slot> observers;
     time_point next_check{};  ///< while we are an observer: probe and claim again
     time_point next_buddy{};  ///< not before: tell the suspect that it is suspected
+  };
+  struct member {
+    node_id id;
+    std::uint64_t incarnation = 0;
+    round_trip rtt;
+    std::unique_ptr<suspicion> suspected;
   };
   /// A probe has three stages of one timeout each; the ping is repeated in each.
   struct probe {
     std::uint32_t sequence = 0;
-    node_id target;
+    slot target = no_slot;
     time_point sent{};
     time_point deadline{};
     unsigned stage = 0;
@@ -149,17 +160,18 @@ class failure_detector {
   };
   struct relay {
     std::uint32_t sequence = 0;  ///< of our ping
-    node_id target;
-    node_id requester;
+    slot target = no_slot;
+    slot requester = no_slot;
     std::uint32_t requester_sequence = 0;
     time_point nack_at{};
     time_point deadline{};
     bool nacked = false;
   };
+  /// That something about a member has changed; what is told is what is known when it is told.
   struct news {
-    detector_claim claim;
-    std::uint64_t number = 0;  ///< older first among the equally often told
+    slot about = no_slot;
     unsigned transmissions = 0;
+    std::uint64_t number = 0;  ///< newer first among the equally often told
   };
   struct event {
     enum class kind { suspected, refuted, agreed } what;
@@ -168,64 +180,76 @@ class failure_detector {
   };
 
   // failure_detector.ipp: members, probes, timers
-  [[nodiscard]] member* find(const node_id& id);
+  [[nodiscard]] slot find(detector_name name) const;
+  [[nodiscard]] slot find(const node_id& id) const;
+  void renumber(std::vector<member> before);
   [[nodiscard]] std::size_t group_size() const noexcept { return members_.size() + 1; }
   [[nodiscard]] unsigned group_log2() const noexcept;
-  [[nodiscard]] duration timeout_for(const member& m) const;
-  [[nodiscard]] std::vector<node_id> pick(std::size_t count, const node_id& except,
-                                          bool unsuspected_only);
+  [[nodiscard]] duration timeout_for(slot who) const;
+  [[nodiscard]] std::vector<slot> pick(std::size_t count, slot except, bool unsuspected_only);
   void forgive_own_stall(time_point now);
   void probe_next(time_point now);
-  void start_probe(time_point now, const node_id& target, bool hinted, bool with_helpers);
+  void start_probe(time_point now, slot target, bool hinted, bool with_helpers);
   void ask_helpers(probe& p);
-  void ping(const node_id& target, std::uint32_t sequence);
+  void ping(slot target, std::uint32_t sequence);
   void advance(time_point now, probe& p);
   void fail_probe(time_point now, const probe& p);
-  void on_ack(time_point now, member& by, std::uint32_t sequence);
+  void on_ack(time_point now, slot by, std::uint32_t sequence);
   void on_relayed_ack(const detector_message& m);
   void on_nack(std::uint32_t sequence);
-  void on_ping_request(time_point now, const node_id& from, const detector_message& m);
+  void on_ping_request(time_point now, slot from, const detector_message& m);
   void run_relays(time_point now);
   void healthier() noexcept;
   void sicker(std::size_t by) noexcept;
 
   // failure_detector_claims.ipp: suspicion and news
-  void send(const node_id& to, detector_message m);
-  void note_alive(time_point now, member& m, std::uint64_t incarnation);
+  void send(slot to, detector_message m);
+  void note_alive(time_point now, slot who, std::uint64_t incarnation);
   void on_claim(time_point now, const detector_claim& c);
-  void on_suspect_claim(time_point now, const detector_claim& c, member& m);
+  void on_suspect_claim(time_point now, const detector_claim& c, slot who);
   void refute(std::uint64_t suspected_incarnation);
-  void observe(time_point now, const node_id& who, bool hinted);
-  suspicion& add_observer(time_point now, const node_id& who, const node_id& observer,
-                          bool hinted);
-  void clear_suspicion(const node_id& who);
-  void spread(const detector_claim& c);
+  void observe(time_point now, slot who, bool hinted);
+  void suspect(time_point now, slot who, const std::vector<slot>& observers, bool hinted);
+  bool add_observer(suspicion& s, slot observer);
+  void clear_suspicion(slot who);
+  void spread(slot about);
   void gossip(time_point now);
-  void gossip_to(const std::vector<node_id>& targets);
+  void gossip_to(const std::vector<slot>& targets);
   void check_suspects(time_point now);
   void evaluate(time_point now);
-  [[nodiscard]] bool is_observer(const suspicion& s) const;
+  [[nodiscard]] bool is_suspected(slot who) const;
+  [[nodiscard]] static bool is_observer(const suspicion& s);
   [[nodiscard]] std::size_t standing(const suspicion& s) const;
   [[nodiscard]] std::size_t needed() const;
   [[nodiscard]] duration suspicion_time(const suspicion& s) const;
-  [[nodiscard]] detector_claim claim_about(const node_id& who, const suspicion& s);
-  void attach_news(const node_id& to, detector_message& m);
+  [[nodiscard]] time_point agreement_due(const suspicion& s) const;
+  [[nodiscard]] detector_name name_of(slot who) const;
+  [[nodiscard]] std::vector<node_id> ids_of(const std::vector<slot>& slots) const;
+  [[nodiscard]] detector_claim claim_about(slot who) const;
+  void attach_news(slot to, detector_message& m);
   void settle(time_point now);
 
   node_id self_;
+  detector_name own_name_;
   detector_options options_;
   random_generator random_;
   detector_owner* owner_;
   detector_statistics statistics_;
 
-  std::vector<member> members_;    ///< others, by id
-  std::vector<node_id> order_;     ///< shuffled; probed from the back
-  std::map<node_id, suspicion> suspicions_;
+  std::vector<member> members_;       ///< others, by id
+  std::vector<detector_name> names_;  ///< theirs, in the same order: a search reads little memory
+  std::vector<slot> order_;           ///< shuffled; probed from the back
+  std::vector<slot> suspects_;
+  std::vector<slot> open_;  ///< suspects that are not agreed dead, or that we observe
   std::vector<probe> probes_;
   std::vector<relay> relays_;
   std::vector<news> news_;
+  bool has_eager_news_ = false;  ///< may also be true when there is none any more
   std::vector<event> events_;
   bool flushing_ = false;
+  /// Suspicions or members have changed, so `suspects_due_` is to be found anew.
+  bool changed_ = false;
+  time_point suspects_due_ = time_point_never;  ///< of checks and agreements
 
   std::uint64_t incarnation_ = 0;
   std::uint32_t sequence_;
@@ -233,6 +257,7 @@ class failure_detector {
   unsigned health_ = 0;
   time_point next_probe_ = time_point_never;
   time_point next_gossip_{};
+  time_point gossip_paid_{};  ///< rounds sent, at the pace of steady ones; not far in the past
 };
 
 namespace detail {

@@ -118,6 +118,8 @@ class peer final : private messaging::exchange_handler,
              std::optional<checkpoint::acceptor> acceptor);
   void on_join_request(const node_id& from, const join_request& request);
   [[nodiscard]] std::string why_not(const node_id& from, const join_request& request) const;
+  void admit_waiting();
+  void on_admitted(const std::vector<checkpoint::member>& batch, const result<>& written);
   void on_welcome(const node_id& from, welcome message);
   void maybe_start();
   void publish_job();
@@ -144,6 +146,8 @@ class peer final : private messaging::exchange_handler,
 
   std::optional<joiner> joining_;
   time_point node_armed_for_ = time_point_never;
+  std::map<node_id, checkpoint::member> admissions_;  ///< asked for, and not yet in the record
+  bool admitting_ = false;                            ///< a write of some of them is under way
   host::timer node_timer_, linger_timer_, publish_timer_, compact_timer_;
   std::uint64_t published_ = 0;
   bool ended_ = false, going_ = false;

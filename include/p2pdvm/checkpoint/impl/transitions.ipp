@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -160,16 +161,34 @@ P2PDVM_DECL result<job_record> found_job(const job_id& job, const digest256& spe
   return r;
 }
 
-P2PDVM_DECL result<job_record> admit(const job_record& record, member joiner) {
+P2PDVM_DECL result<job_record> admit(const job_record& record, const member& joiner) {
+  return admit(record, std::vector<member>{joiner});
+}
+
+P2PDVM_DECL result<job_record> admit(const job_record& record, const std::vector<member>& joiners) {
   if (record.state == job_state::done || record.state == job_state::failed)
     return error(errc::refused, "the job has ended; nobody can join it any more");
   job_record next = record;
-  const result<std::uint32_t> entry = detail::entry_for(next, joiner.node);
-  if (!entry) return entry.error();
-  joiner.flags &= member::spare | member::storage_only;
-  joiner.admitted = record.roster.next();
-  next.members[*entry] = std::move(joiner);
-  return detail::completed(record, std::move(next), detail::keeper_change::may_begin);
+  bool any = false;
+  std::optional<error> why;
+  for (const member& joiner : joiners) {
+    const result<std::uint32_t> entry = detail::entry_for(next, joiner.node);
+    if (!entry) {
+      why = entry.error();
+      continue;
+    }
+    member& admitted = next.members[*entry];
+    admitted = joiner;
+    admitted.flags &= member::spare | member::storage_only;
+    admitted.admitted = record.roster.next();
+    any = true;
+  }
+  if (!any) return why.value_or(error(errc::conflict, "nobody is to be admitted"));
+  // Of several newcomers a majority of the new keepers could be made, and they answer only to
+  // members; after one newcomer the majority are members already.
+  return detail::completed(record, std::move(next),
+                           joiners.size() == 1 ? detail::keeper_change::may_begin
+                                               : detail::keeper_change::only_end);
 }
 
 P2PDVM_DECL result<job_record> evict(const job_record& record, const std::set<node_id>& lost) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <numeric>
 #include <utility>
 
 namespace p2pdvm::overlay {
@@ -28,6 +29,7 @@ P2PDVM_DECL failure_detector::failure_detector(const node_id& self,
                                                const detector_options& options,
                                                random_generator random, detector_owner& owner)
     : self_(self),
+      own_name_(detector_name_of(self)),
       options_(options),
       random_(random),
       owner_(&owner),
@@ -38,33 +40,50 @@ P2PDVM_DECL failure_detector::failure_detector(const node_id& self,
   P2PDVM_ASSERT(options.observers > 0);
 }
 
-P2PDVM_DECL failure_detector::member* failure_detector::find(const node_id& id) {
-  const auto at = std::lower_bound(members_.begin(), members_.end(), id,
-                                   [](const member& m, const node_id& x) { return m.id < x; });
-  return at != members_.end() && at->id == id ? &*at : nullptr;
+P2PDVM_DECL detector_name detector_name_of(const node_id& id) noexcept {
+  detector_name name = 0;
+  for (const std::byte b : id.bytes().first(sizeof name)) {
+    name = name << 8 | std::to_integer<detector_name>(b);
+  }
+  return name;
+}
+
+P2PDVM_DECL failure_detector::slot failure_detector::find(detector_name name) const {
+  // Names are hashes, so a guess is never far off: one or two cache lines, where a binary search
+  // reads ten.
+  __extension__ using wide = unsigned __int128;
+  auto at = static_cast<std::size_t>(static_cast<wide>(name) * names_.size() >> 64);
+  while (at > 0 && names_[at - 1] >= name) --at;
+  while (at < names_.size() && names_[at] < name) ++at;
+  return at < names_.size() && names_[at] == name ? static_cast<slot>(at) : no_slot;
+}
+
+P2PDVM_DECL failure_detector::slot failure_detector::find(const node_id& id) const {
+  const detector_name name = detector_name_of(id);
+  slot at = find(name);
+  if (at == no_slot) return no_slot;
+  for (; at < members_.size() && names_[at] == name; ++at) {
+    if (members_[at].id == id) return at;
+  }
+  return no_slot;
 }
 
 P2PDVM_DECL void failure_detector::set_members(time_point now,
                                                const std::vector<node_id>& members) {
   P2PDVM_ASSERT(members.size() <= limits::members_max);
-  std::vector<member> next;
+  std::vector<node_id> ids;
   for (const node_id& id : members) {
-    if (id == self_) continue;
-    const member* known = find(id);
-    next.push_back(known != nullptr ? *known : member{id, 0, {}});
+    if (id != self_) ids.push_back(id);
   }
-  std::sort(next.begin(), next.end(), [](const member& a, const member& b) { return a.id < b.id; });
-  next.erase(std::unique(next.begin(), next.end(),
-                         [](const member& a, const member& b) { return a.id == b.id; }),
-             next.end());
-  members_ = std::move(next);
-  const auto gone = [this](const node_id& id) { return id != self_ && find(id) == nullptr; };
-  std::erase_if(suspicions_, [&](const auto& s) { return gone(s.first); });
-  for (auto& [id, s] : suspicions_) std::erase_if(s.observers, gone);
-  std::erase_if(probes_, [&](const probe& p) { return gone(p.target); });
-  std::erase_if(relays_, [&](const relay& r) { return gone(r.target) || gone(r.requester); });
-  std::erase_if(news_, [&](const news& n) { return gone(n.claim.node); });
-  order_.clear();
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  std::vector<member> before = std::exchange(members_, {});
+  names_.clear();
+  for (const node_id& id : ids) {
+    members_.push_back({id, 0, {}, nullptr});
+    names_.push_back(detector_name_of(id));
+  }
+  renumber(std::move(before));
   if (members_.empty()) {
     next_probe_ = time_point_never;
   } else if (next_probe_ == time_point_never) {
@@ -74,13 +93,37 @@ P2PDVM_DECL void failure_detector::set_members(time_point now,
   settle(now);
 }
 
+/// Whatever refers to a member gets its new slot, or goes with it.
+P2PDVM_DECL void failure_detector::renumber(std::vector<member> before) {
+  std::vector<slot> now_at;
+  for (member& m : before) {
+    const slot at = find(m.id);
+    now_at.push_back(at);
+    if (at != no_slot) members_[at] = std::move(m);
+  }
+  // True when the member is gone.
+  const auto move = [&](slot& s) {
+    if (s != own_slot) s = now_at[s];
+    return s == no_slot;
+  };
+  std::erase_if(suspects_, move);
+  std::erase_if(open_, move);
+  for (const slot s : suspects_) std::erase_if(members_[s].suspected->observers, move);
+  std::erase_if(probes_, [&](probe& p) { return move(p.target); });
+  std::erase_if(relays_, [&](relay& r) { return move(r.target) || move(r.requester); });
+  std::erase_if(news_, [&](news& n) { return move(n.about); });
+  order_.clear();
+  changed_ = true;
+}
+
 P2PDVM_DECL unsigned failure_detector::group_log2() const noexcept {
   return static_cast<unsigned>(std::bit_width(group_size() - 1));
 }
 
-P2PDVM_DECL duration failure_detector::timeout_for(const member& m) const {
+P2PDVM_DECL duration failure_detector::timeout_for(slot who) const {
+  const round_trip& rtt = members_[who].rtt;
   duration patience = options_.probe_timeout;
-  if (m.rtt.known()) patience = std::clamp(m.rtt.timeout(), patience, 4 * patience);
+  if (rtt.known()) patience = std::clamp(rtt.timeout(), patience, 4 * patience);
   return patience * (1 + health_);
 }
 
@@ -94,27 +137,28 @@ P2PDVM_DECL void failure_detector::sicker(std::size_t by) noexcept {
 }
 
 /// Up to `count` different members, at random.
-P2PDVM_DECL std::vector<node_id> failure_detector::pick(std::size_t count, const node_id& except,
-                                                        bool unsuspected_only) {
-  std::vector<node_id> picked;
-  const auto take = [&](const node_id& id) {
-    if (id == except || (unsuspected_only && is_suspected(id))) return;
-    if (picked.size() < count && !detail::contains(picked, id)) picked.push_back(id);
+P2PDVM_DECL std::vector<failure_detector::slot> failure_detector::pick(std::size_t count,
+                                                                       slot except,
+                                                                       bool unsuspected_only) {
+  std::vector<slot> picked;
+  const auto take = [&](slot s) {
+    if (s == except || (unsuspected_only && is_suspected(s))) return;
+    if (picked.size() < count && !detail::contains(picked, s)) picked.push_back(s);
   };
   if (members_.size() <= detail::small_group) {
-    std::vector<node_id> all;
-    for (const member& m : members_) all.push_back(m.id);
+    std::vector<slot> all(members_.size());
+    std::iota(all.begin(), all.end(), slot{0});
     detail::shuffle(all, random_);
-    for (const node_id& id : all) take(id);
+    for (const slot s : all) take(s);
     return picked;
   }
   for (std::size_t tries = 0; tries < 8 * count && picked.size() < count; ++tries) {
-    take(members_[random_.below(members_.size())].id);
+    take(static_cast<slot>(random_.below(members_.size())));
   }
   return picked;
 }
 
-P2PDVM_DECL void failure_detector::ping(const node_id& target, std::uint32_t sequence) {
+P2PDVM_DECL void failure_detector::ping(slot target, std::uint32_t sequence) {
   detector_message m;
   m.sequence = sequence;
   send(target, std::move(m));
@@ -134,18 +178,20 @@ P2PDVM_DECL void failure_detector::forgive_own_stall(time_point now) {
     r.nack_at += late;
     r.deadline += late;
   }
-  for (auto& [id, s] : suspicions_) s.since += late;
+  for (const slot s : suspects_) {
+    suspicion& suspected = *members_[s].suspected;
+    suspected.since += late;
+    suspected.next_check = std::max(suspected.next_check, now);
+  }
+  changed_ = true;
   next_probe_ = std::max(next_probe_, now);
   next_gossip_ = std::max(next_gossip_, now);
-  for (auto& [id, s] : suspicions_) s.next_check = std::max(s.next_check, now);
   sicker(1);
   ++statistics_.stalls;
 }
 
-P2PDVM_DECL void failure_detector::start_probe(time_point now, const node_id& target, bool hinted,
+P2PDVM_DECL void failure_detector::start_probe(time_point now, slot target, bool hinted,
                                                bool with_helpers) {
-  const member* m = find(target);
-  if (m == nullptr) return;
   const auto running = std::find_if(probes_.begin(), probes_.end(),
                                     [&](const probe& p) { return p.target == target; });
   if (running != probes_.end()) {
@@ -158,7 +204,7 @@ P2PDVM_DECL void failure_detector::start_probe(time_point now, const node_id& ta
   p.sequence = ++sequence_;
   p.target = target;
   p.sent = now;
-  p.deadline = now + timeout_for(*m);
+  p.deadline = now + timeout_for(target);
   p.hinted = hinted;
   ping(target, p.sequence);
   if (hinted) {
@@ -169,32 +215,30 @@ P2PDVM_DECL void failure_detector::start_probe(time_point now, const node_id& ta
 }
 
 P2PDVM_DECL void failure_detector::ask_helpers(probe& p) {
-  const std::vector<node_id> helpers = pick(options_.indirect_probes, p.target, true);
+  const std::vector<slot> helpers = pick(options_.indirect_probes, p.target, true);
   p.helpers = helpers.size();
-  for (const node_id& helper : helpers) {
+  for (const slot helper : helpers) {
     detector_message m;
     m.what = detector_message::kind::ping_request;
     m.hinted = p.hinted;
     m.sequence = p.sequence;
-    m.target = p.target;
+    m.target = name_of(p.target);
     send(helper, std::move(m));
   }
 }
 
 P2PDVM_DECL void failure_detector::advance(time_point now, probe& p) {
-  const member* m = find(p.target);
-  P2PDVM_ASSERT(m != nullptr);
   ++p.stage;
   p.repeated = true;
-  p.deadline = now + timeout_for(*m);
+  p.deadline = now + timeout_for(p.target);
   ping(p.target, p.sequence);
   if (p.stage == 1) ask_helpers(p);
 }
 
 P2PDVM_DECL void failure_detector::fail_probe(time_point now, const probe& p) {
   ++statistics_.probes_failed;
-  const auto s = suspicions_.find(p.target);
-  const bool confirmed = s != suspicions_.end() && !s->second.observers.empty();
+  const suspicion* s = members_[p.target].suspected.get();
+  const bool confirmed = s != nullptr && !s->observers.empty();
   // Lifeguard: who misses even the nacks of healthy helpers should doubt itself first.
   if (p.helpers > 0) {
     sicker(p.helpers - std::min(p.helpers, p.nacks));
@@ -204,32 +248,33 @@ P2PDVM_DECL void failure_detector::fail_probe(time_point now, const probe& p) {
   observe(now, p.target, p.hinted);
 }
 
-P2PDVM_DECL void failure_detector::on_ack(time_point now, member& by, std::uint32_t sequence) {
+P2PDVM_DECL void failure_detector::on_ack(time_point now, slot by, std::uint32_t sequence) {
   for (const probe& p : probes_) {
-    if (p.sequence == sequence && p.target == by.id && !p.repeated) by.rtt.sample(now - p.sent);
+    if (p.sequence == sequence && p.target == by && !p.repeated)
+      members_[by].rtt.sample(now - p.sent);
   }
   std::erase_if(probes_, [&](const probe& p) {
-    return p.hinted && p.sequence == sequence && p.target == by.id;
+    return p.hinted && p.sequence == sequence && p.target == by;
   });
   const auto r = std::find_if(relays_.begin(), relays_.end(), [&](const relay& x) {
-    return x.sequence == sequence && x.target == by.id;
+    return x.sequence == sequence && x.target == by;
   });
   if (r == relays_.end()) return;
   detector_message m;
   m.what = detector_message::kind::relayed_ack;
   m.sequence = r->requester_sequence;
-  m.target = by.id;
-  const node_id requester = r->requester;
+  m.target = name_of(by);
+  const slot requester = r->requester;
   relays_.erase(r);
   send(requester, std::move(m));
 }
 
 P2PDVM_DECL void failure_detector::on_relayed_ack(const detector_message& m) {
-  const std::size_t before = probes_.size();
-  std::erase_if(probes_, [&](const probe& p) {
-    return p.sequence == m.sequence && p.target == *m.target;
+  const slot target = find(*m.target);
+  const std::size_t answered = std::erase_if(probes_, [&](const probe& p) {
+    return p.sequence == m.sequence && p.target == target;
   });
-  if (probes_.size() < before) healthier();
+  if (answered > 0) healthier();
 }
 
 P2PDVM_DECL void failure_detector::on_nack(std::uint32_t sequence) {
@@ -238,21 +283,21 @@ P2PDVM_DECL void failure_detector::on_nack(std::uint32_t sequence) {
   }
 }
 
-P2PDVM_DECL void failure_detector::on_ping_request(time_point now, const node_id& from,
+P2PDVM_DECL void failure_detector::on_ping_request(time_point now, slot from,
                                                    const detector_message& m) {
-  const member* target = find(*m.target);
-  if (target == nullptr || target->id == from || relays_.size() >= detector_relays_max) return;
-  const duration patience = timeout_for(*target);
+  const slot target = find(*m.target);
+  if (target == no_slot || target == from || relays_.size() >= detector_relays_max) return;
+  const duration patience = timeout_for(target);
   relay r;
   r.sequence = ++sequence_;
-  r.target = target->id;
+  r.target = target;
   r.requester = from;
   r.requester_sequence = m.sequence;
   r.nack_at = now + patience * 4 / 5;
   r.deadline = now + 4 * patience;
   relays_.push_back(r);
   ping(r.target, r.sequence);
-  if (m.hinted) start_probe(now, *m.target, true, false);
+  if (m.hinted) start_probe(now, target, true, false);
 }
 
 P2PDVM_DECL void failure_detector::run_relays(time_point now) {
@@ -274,10 +319,11 @@ P2PDVM_DECL void failure_detector::run_relays(time_point now) {
 P2PDVM_DECL void failure_detector::probe_next(time_point now) {
   next_probe_ = now + options_.probe_interval * (1 + health_);
   if (order_.empty()) {
-    for (const member& m : members_) order_.push_back(m.id);
+    order_.resize(members_.size());
+    std::iota(order_.begin(), order_.end(), slot{0});
     detail::shuffle(order_, random_);
   }
-  const node_id target = order_.back();
+  const slot target = order_.back();
   order_.pop_back();
   start_probe(now, target, false, true);
 }
@@ -286,8 +332,8 @@ P2PDVM_DECL void failure_detector::on_message(time_point now, const node_id& fro
                                               byte_view bytes) {
   using kind = detector_message::kind;
   forgive_own_stall(now);
-  member* sender = find(from);
-  if (sender == nullptr) {
+  const slot sender = find(from);
+  if (sender == no_slot) {
     ++statistics_.strangers;
     return;
   }
@@ -304,32 +350,32 @@ P2PDVM_DECL void failure_detector::on_message(time_point now, const node_id& fro
     ++statistics_.malformed;
     return;
   }
-  if (m->what == kind::ack) on_ack(now, *sender, m->sequence);
-  note_alive(now, *sender, m->incarnation);
+  if (m->what == kind::ack) on_ack(now, sender, m->sequence);
+  note_alive(now, sender, m->incarnation);
   for (const detector_claim& c : m->claims) on_claim(now, c);
   if (m->what == kind::relayed_ack) on_relayed_ack(*m);
   if (m->what == kind::nack) on_nack(m->sequence);
-  if (m->what == kind::ping_request) on_ping_request(now, from, *m);
+  if (m->what == kind::ping_request) on_ping_request(now, sender, *m);
   if (m->what == kind::ping) {
     detector_message ack;
     ack.what = kind::ack;
     ack.sequence = m->sequence;
-    send(from, std::move(ack));
+    send(sender, std::move(ack));
   }
   settle(now);
 }
 
 P2PDVM_DECL void failure_detector::hint(time_point now, const node_id& who) {
   forgive_own_stall(now);
-  start_probe(now, who, true, true);
+  if (const slot s = find(who); s != no_slot) start_probe(now, s, true, true);
   settle(now);
 }
 
 P2PDVM_DECL void failure_detector::heard_from(time_point now, const node_id& who) {
-  if (suspicions_.empty() && probes_.empty()) return;
-  member* m = find(who);
-  if (m == nullptr) return;
-  note_alive(now, *m, m->incarnation);
+  if (suspects_.empty() && probes_.empty()) return;
+  const slot s = find(who);
+  if (s == no_slot) return;
+  note_alive(now, s, members_[s].incarnation);
   settle(now);
 }
 
@@ -347,23 +393,19 @@ P2PDVM_DECL void failure_detector::on_timer(time_point now) {
   std::erase_if(probes_, [&](const probe& p) { return p.deadline <= now; });
   for (const probe& p : failed) fail_probe(now, p);
   run_relays(now);
-  check_suspects(now);
+  if (suspects_due_ <= now) check_suspects(now);
   if (next_probe_ <= now) probe_next(now);
-  if (!news_.empty() && next_gossip_ <= now) gossip(now);
+  if (has_eager_news_ && next_gossip_ <= now) gossip(now);
   settle(now);
 }
 
 P2PDVM_DECL time_point failure_detector::next_timer() const {
   time_point next = next_probe_;
   if (members_.empty()) return time_point_never;
-  if (!news_.empty()) next = std::min(next, next_gossip_);
+  if (has_eager_news_) next = std::min(next, next_gossip_);
   for (const probe& p : probes_) next = std::min(next, p.deadline);
   for (const relay& r : relays_) next = std::min(next, r.nacked ? r.deadline : r.nack_at);
-  for (const auto& [id, s] : suspicions_) {
-    if (is_observer(s)) next = std::min(next, s.next_check);
-    if (!s.agreed && standing(s) >= needed()) next = std::min(next, s.since + suspicion_time(s));
-  }
-  return next;
+  return std::min(next, suspects_due_);
 }
 
 }  // namespace p2pdvm::overlay

@@ -329,8 +329,11 @@ P2PDVM_DECL std::string peer::why_not(const node_id& from, const join_request& r
     return "the ticket is not one of this job's maker";
   if (auto good = t.check(machine_.clock().wall()); !good.ok()) return good.error().message();
   const digest256 id = crypto::hash(wire::encode(t));
-  const auto used = std::count_if(record.members.begin(), record.members.end(),
-                                  [&](const auto& m) { return m.ticket == id; });
+  auto used = std::count_if(record.members.begin(), record.members.end(),
+                            [&](const auto& m) { return m.ticket == id; });
+  used += std::count_if(admissions_.begin(), admissions_.end(), [&](const auto& a) {
+    return a.first != from && a.second.ticket == id && record.find(a.first) == nullptr;
+  });
   if (t.uses > 0 && used >= t.uses) return "the ticket was used up";
   return {};
 }
@@ -343,7 +346,9 @@ P2PDVM_DECL void peer::on_join_request(const node_id& from, const join_request& 
   exchange_->trust(from);
   if (!request.has_inputs) {
     job_->allow_reader(from);
-    return send(from, welcome{job_->spec(), job_->secret(), job_->keeper().update()});
+    send(from, welcome{job_->spec(), job_->secret(), job_->keeper().update()});
+    // Where there is nothing to fetch first, a second request would only cost a round trip.
+    if (!job_->spec().inputs.empty()) return;
   }
   const messaging::contact* known = exchange_->find(from);
   checkpoint::member joiner;
@@ -355,14 +360,45 @@ P2PDVM_DECL void peer::on_join_request(const node_id& from, const join_request& 
   joiner.failure_domain = request.failure_domain.substr(0, checkpoint::failure_domain_bytes_max);
   if (request.storage_only) joiner.flags = checkpoint::member::storage_only;
   if (request.ticket) joiner.ticket = crypto::hash(wire::encode(*request.ticket));
+  if (admissions_.size() >= limits::members_max)
+    return send(from, join_refusal{"too many others are joining; try again later"});
+  admissions_[from] = std::move(joiner);
+  admit_waiting();
+}
+
+/// One write admits all who asked until the keepers were ready for it; later ones wait for the next.
+P2PDVM_DECL void peer::admit_waiting() {
+  if (!job_ || admissions_.empty() || std::exchange(admitting_, true)) return;
+  auto batch = std::make_shared<std::vector<checkpoint::member>>();
   job_->keeper().propose(
-      [joiner](const checkpoint::job_record& r) { return checkpoint::admit(r, joiner); },
-      [this, alive = alive_, from](const result<>& written) {
+      [this, alive = alive_, batch](const checkpoint::job_record& r) -> result<checkpoint::job_record> {
+        if (!*alive) return error(errc::conflict, "this peer is gone");
+        batch->clear();
+        for (const auto& [node, joiner] : admissions_) batch->push_back(joiner);
+        return checkpoint::admit(r, *batch);
+      },
+      [this, alive = alive_, batch](const result<>& written) {
         if (!*alive || !job_) return;
-        if (!written.ok() && written.error().code() != errc::conflict)
-          return send(from, join_refusal{written.error().message()});
-        send(from, job_->keeper().update());
+        if (batch->empty()) {  // it was refused before anybody looked
+          for (const auto& [node, joiner] : admissions_) batch->push_back(joiner);
+        }
+        on_admitted(*batch, written);
       });
+}
+
+P2PDVM_DECL void peer::on_admitted(const std::vector<checkpoint::member>& batch,
+                                   const result<>& written) {
+  admitting_ = false;
+  for (const checkpoint::member& joiner : batch) {
+    admissions_.erase(joiner.node);
+    if (!job_->record().is_live(joiner.node)) {
+      send(joiner.node, join_refusal{written.ok() ? "the job has as many members as it may have"
+                                                  : written.error().message()});
+    } else if (!written.ok()) {
+      send(joiner.node, job_->keeper().update());  // it was a member before
+    }
+  }
+  admit_waiting();
 }
 
 P2PDVM_DECL void peer::on_welcome(const node_id& from, welcome message) {
@@ -384,6 +420,7 @@ P2PDVM_DECL void peer::on_welcome(const node_id& from, welcome message) {
   exchange_->trust(from);
   begin(std::move(who), std::move(message.newest), std::nullopt);
   job_->begin();
+  if (job_->spec().inputs.empty()) return joining_->ask_after(detail::join_answer_time);
   job_->fetch_inputs(from, [this, alive = alive_](const result<>& fetched) {
     if (!*alive) return;
     if (!fetched.ok()) return join_failed(fetched.error());

@@ -1,0 +1,291 @@
+#include "overlay_members.hpp"
+
+#include <p2pdvm/crypto/crypto.hpp>
+#include <p2pdvm/overlay/failure_detector.hpp>
+#include <p2pdvm/peal/rank.hpp>
+#include <p2pdvm/runtime/simulated_cluster.hpp>
+#include <p2pdvm/sim/simulation.hpp>
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <memory>
+#include <stdexcept>
+#include <unordered_map>
+#include <vector>
+
+namespace p2pdvm::bench {
+
+namespace {
+
+using overlay::detector_options;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+struct job_profile {
+  const char* name;
+  sim::latency_profile latency;
+  detector_options detector;
+};
+
+const job_profile job_profiles[] = {
+    {"lan", sim::latency_profile::lan, detector_options::lan()},
+    {"planetlab", sim::latency_profile::planetlab, detector_options::wan()},
+};
+
+/// The failure detectors of one job, without the rest of its peers, on simulated datagrams in clear: what
+/// is measured is the detector; the seal would add 100 bytes to each datagram and nothing else.
+class detector_group {
+ public:
+  detector_group(const job_profile& profile, std::size_t members, std::uint64_t seed, double loss)
+      : world_(network_of(profile, seed, loss)) {
+    for (std::size_t i = 0; i < members; ++i) {
+      members_.push_back(std::make_unique<member>(*this, world_.add_machine(), profile.detector));
+      ids_.push_back(members_[i]->id);
+      index_of_id_[ids_[i]] = i;
+      index_of_address_[members_[i]->where] = i;
+    }
+    for (auto& m : members_) {
+      m->detector.set_members(world_.now(), ids_);
+      m->arm();
+    }
+  }
+
+  [[nodiscard]] sim::simulation& world() noexcept { return world_; }
+  [[nodiscard]] std::size_t size() const noexcept { return members_.size(); }
+  void crash(std::size_t i) { members_[i]->machine.crash(sim::crash_mode::silent); }
+  void stall(std::size_t i, duration how_long) { members_[i]->machine.stall(how_long); }
+  /// How often somebody has agreed that `i` is dead.
+  [[nodiscard]] std::size_t agreed(std::size_t i) const { return members_[i]->agreed_by; }
+  /// The roster without its dead, as the job's record would say.
+  void evict(std::size_t i) {
+    std::erase(ids_, members_[i]->id);
+    for (auto& m : members_) {
+      if (!m->machine.up()) continue;
+      m->detector.set_members(world_.now(), ids_);
+      m->arm();
+    }
+  }
+  std::uint64_t datagrams = 0;
+  std::uint64_t bytes = 0;
+
+ private:
+  struct member final : overlay::detector_owner, host::datagram_handler {
+    member(detector_group& owner, sim::machine& on, const detector_options& how)
+        : in(owner),
+          machine(on),
+          id(crypto::hash(bytes_of(machine.entropy().next())).bytes()),
+          where(machine.address().with_port(4000)),
+          detector(id, how, random_generator(machine.entropy().next()), *this) {
+      auto opened = machine.network().open_datagrams(where, *this);
+      if (!opened.ok()) throw std::runtime_error(opened.error().message());
+      socket = std::move(*opened);
+    }
+    void send(const node_id& to, byte_view datagram) override {
+      ++in.datagrams;
+      in.bytes += datagram.size();
+      socket->send(in.members_[in.index_of_id_.at(to)]->where, datagram);
+    }
+    void on_datagram(const address& from, byte_view datagram) override {
+      detector.on_message(machine.clock().now(), in.ids_at(from), datagram);
+      arm();
+    }
+    void suspected(const node_id&, const std::vector<node_id>&) override {}
+    void refuted(const node_id&) override {}
+    void agreed_dead(const node_id& who, const std::vector<node_id>&) override {
+      ++in.members_[in.index_of_id_.at(who)]->agreed_by;
+    }
+    void arm() {
+      const time_point next = detector.next_timer();
+      if (next >= armed) return;
+      if (timer != 0) machine.clock().cancel(timer);
+      armed = next;
+      timer = machine.clock().call_at(next, [this] {
+        timer = 0;
+        armed = time_point_never;
+        const time_point now = machine.clock().now();
+        if (detector.next_timer() <= now) detector.on_timer(now);
+        arm();
+      });
+    }
+    detector_group& in;
+    sim::machine& machine;
+    node_id id;
+    address where;
+    overlay::failure_detector detector;
+    std::unique_ptr<host::datagram_socket> socket;
+    time_point armed = time_point_never;
+    host::timer_id timer = 0;
+    std::size_t agreed_by = 0;
+  };
+
+  static sim::options network_of(const job_profile& profile, std::uint64_t seed, double loss) {
+    sim::options o;
+    o.seed = seed;
+    o.profile = profile.latency;
+    o.conditions = sim::conditions_of(profile.latency);
+    if (loss > 0) o.conditions->loss = loss;
+    return o;
+  }
+  [[nodiscard]] const node_id& ids_at(const address& from) const {
+    return members_[index_of_address_.at(from)]->id;
+  }
+
+  sim::simulation world_;
+  std::vector<std::unique_ptr<member>> members_;
+  std::vector<node_id> ids_;  ///< of the roster
+  std::unordered_map<node_id, std::size_t> index_of_id_;
+  std::map<address, std::size_t> index_of_address_;
+};
+
+measurement about(const job_profile& profile, std::size_t members) {
+  measurement m;
+  m.benchmark = "overlay";
+  m.system = "p2pdvm";
+  m.profile = profile.name;
+  m.parameters["members"] = members;
+  m.parameters["processes"] = 1;
+  return m;
+}
+
+task<> idle_body(peal::rank&) { co_return; }
+
+/// Seconds from the ticket until everybody runs the job with the record of all.
+double roster_time(std::uint32_t peers, std::uint64_t seed) {
+  const peal::program program("idle", idle_body);
+  runtime::simulated_cluster::options o;
+  o.peers = peers;
+  o.job.ranks = peers;
+  o.network.seed = seed;
+  o.network.profile = sim::latency_profile::planetlab;
+  o.detector = detector_options::wan();
+  runtime::simulated_cluster* world = nullptr;
+  std::optional<time_point> begin;
+  std::uint32_t started = 0;
+  runtime::simulated_cluster cluster(program, o, [&](std::size_t, const runtime::event& e) {
+    if (e.kind == runtime::event_kind::ticket) begin = world->network().now();
+    if (e.kind == runtime::event_kind::started) ++started;
+  });
+  world = &cluster;
+  if (!cluster.run_until([&] { return started == peers; }, std::chrono::minutes(5)))
+    throw std::runtime_error(fmt::format("{} of {} peers have the whole roster after five minutes, seed {}",
+                                         started, peers, seed));
+  return to_seconds(cluster.network().now() - *begin);
+}
+
+}  // namespace
+
+void measure_crash_agreement(const settings& how, report& out) {
+  const std::size_t members = how.quick ? 16 : 1024;
+  const std::uint64_t seeds = how.quick ? 1 : 5;
+  const std::size_t crashes = how.quick ? 1 : 10;
+  for (const job_profile& profile : job_profiles) {
+    std::vector<double> times;
+    double datagrams = 0, bytes = 0, span = 0;
+    for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
+      detector_group job(profile, members, seed, 0);
+      job.world().run_for(seconds(5));
+      const std::uint64_t datagrams_before = job.datagrams, bytes_before = job.bytes;
+      job.world().run_for(seconds(10));
+      span += 10.0 * static_cast<double>(members);
+      datagrams += static_cast<double>(job.datagrams - datagrams_before);
+      bytes += static_cast<double>(job.bytes - bytes_before);
+      for (std::size_t i = 0; i < crashes; ++i) {
+        job.world().run_for(milliseconds(1000 + 37 * i));
+        const time_point death = job.world().now();
+        job.crash(i);
+        const std::size_t living = members - 1 - i;
+        const bool all = job.world().run_until([&] { return job.agreed(i) == living; },
+                                               death + seconds(60));
+        if (!all)
+          throw std::runtime_error("a crash is not agreed by all after a minute, seed " +
+                                   std::to_string(seed));
+        times.push_back(to_seconds(job.world().now() - death));
+        job.evict(i);
+      }
+    }
+    measurement m = about(profile, members);
+    m.parameters["crashes"] = crashes;
+    m.parameters["seeds"] = seeds;
+    m.unit = seconds_unit;
+    m.metric = "crash_agreed_time";
+    m.parameters["of"] = "median";
+    m.value = median(times);
+    out.add(m);
+    m.parameters["of"] = "worst";
+    m.value = *std::max_element(times.begin(), times.end());
+    out.add(m);
+    m.parameters.erase("of");
+    m.parameters.erase("crashes");
+    m.metric = "detector_bytes_per_s";
+    m.unit = byte_rate_unit;
+    m.value = bytes / span;
+    out.add(m);
+    m.metric = "detector_datagrams_per_s";
+    m.unit = rate_unit;
+    m.value = datagrams / span;
+    out.add(m);
+  }
+}
+
+void measure_false_evictions(const settings& how, report& out) {
+  const std::size_t members = how.quick ? 20 : 1024;
+  const double peer_hours = how.quick ? 5 : 1e4;
+  const std::uint64_t seed = 1;
+  const job_profile& profile = job_profiles[1];
+  detector_group job(profile, members, seed, 0.05);
+  const std::size_t stallers = members / 10;  // the first ones
+  random_generator random(seed);
+  const time_point end = job.world().now() + from_seconds(peer_hours * 3600 / static_cast<double>(members));
+  const std::function<void(std::size_t)> stall_again = [&](std::size_t i) {
+    const duration pause = milliseconds(random.below(180'000));
+    job.world().call_at(job.world().now() + pause, [&, i] {
+      job.stall(i, seconds(20));
+      job.world().call_at(job.world().now() + seconds(20), [&, i] { stall_again(i); });
+    });
+  };
+  for (std::size_t i = 0; i < stallers; ++i) stall_again(i);
+  job.world().run_until(end);
+  double evicted = 0, stalled = 0;
+  for (std::size_t i = 0; i < members; ++i) {
+    if (job.agreed(i) > 0) ++(i < stallers ? stalled : evicted);
+  }
+  if (stalled < static_cast<double>(stallers))
+    throw std::runtime_error("not every member that stalled was agreed dead: nothing was tested");
+  const double span = to_seconds(end.time_since_epoch()) * static_cast<double>(members);
+  measurement m = about(profile, members);
+  m.parameters["peer_hours"] = peer_hours;
+  m.parameters["stallers"] = stallers;
+  m.parameters["loss"] = 0.05;
+  m.parameters["seed"] = seed;
+  m.metric = "false_evictions";
+  m.unit = count_unit;
+  m.value = evicted;
+  out.add(m);
+  m.metric = "detector_bytes_per_s";
+  m.unit = byte_rate_unit;
+  m.value = static_cast<double>(job.bytes) / span;
+  out.add(m);
+  m.metric = "detector_datagrams_per_s";
+  m.unit = rate_unit;
+  m.value = static_cast<double>(job.datagrams) / span;
+  out.add(m);
+}
+
+void measure_roster(const settings& how, report& out) {
+  const std::vector<std::uint32_t> sizes = how.quick ? std::vector<std::uint32_t>{4}
+                                                     : std::vector<std::uint32_t>{16, 64, 128};
+  const std::uint64_t seeds = how.quick ? 1 : 3;
+  for (const std::uint32_t peers : sizes) {
+    std::vector<double> times;
+    for (std::uint64_t seed = 1; seed <= seeds; ++seed) times.push_back(roster_time(peers, seed));
+    measurement m = about(job_profiles[1], peers);
+    m.parameters["seeds"] = seeds;
+    m.metric = "roster_time";
+    m.unit = seconds_unit;
+    m.value = median(times);
+    out.add(m);
+  }
+}
+
+}  // namespace p2pdvm::bench
