@@ -39,8 +39,7 @@ struct join_request {
   std::string failure_domain;
   std::vector<address> addresses;
   bool storage_only = false;
-  /// Second step, of jobs with inputs: everything is there, admit me.
-  bool has_inputs = false;
+  bool has_inputs = false;  ///< second step: everything is there, admit me
   template <class F>
   void fields(F&& f) {
     f(job), f(ticket), f(executable), f(platform), f(failure_domain), f(addresses),

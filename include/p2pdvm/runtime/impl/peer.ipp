@@ -346,9 +346,7 @@ P2PDVM_DECL void peer::on_join_request(const node_id& from, const join_request& 
   exchange_->trust(from);
   if (!request.has_inputs) {
     job_->allow_reader(from);
-    send(from, welcome{job_->spec(), job_->secret(), job_->keeper().update()});
-    // Where there is nothing to fetch first, a second request would only cost a round trip.
-    if (!job_->spec().inputs.empty()) return;
+    return send(from, welcome{job_->spec(), job_->secret(), job_->keeper().update()});
   }
   const messaging::contact* known = exchange_->find(from);
   checkpoint::member joiner;
@@ -420,7 +418,6 @@ P2PDVM_DECL void peer::on_welcome(const node_id& from, welcome message) {
   exchange_->trust(from);
   begin(std::move(who), std::move(message.newest), std::nullopt);
   job_->begin();
-  if (job_->spec().inputs.empty()) return joining_->ask_after(detail::join_answer_time);
   job_->fetch_inputs(from, [this, alive = alive_](const result<>& fetched) {
     if (!*alive) return;
     if (!fetched.ok()) return join_failed(fetched.error());
