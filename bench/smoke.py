@@ -12,7 +12,10 @@ METRICS = {
                    "detection_time", "rank_replacement_time"},
     "store": {"chunk_id_rate", "chunk_id_ratio", "seal_rate", "ingest", "ingest_ratio"},
     "simulator": {"event_rate", "speedup"},
-    "overlay": {"coordinate_error", "placement_stretch", "placement_round_trip",
+    "overlay": {"lookup_failure_rate", "find_failure_rate", "lookup_time_p50", "lookup_time_p99",
+                "upkeep_messages_per_s", "upkeep_bytes_per_s", "hostile_lookup_success",
+                "simulator_events_per_s", "simulator_speedup", "peer_bytes",
+                "coordinate_error", "placement_stretch", "placement_round_trip",
                 "neighbour_round_trip", "relay_share", "relay_gain", "crash_agreed_time",
                 "detector_bytes_per_s", "detector_datagrams_per_s", "false_evictions", "roster_time"},
 }

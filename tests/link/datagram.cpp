@@ -223,3 +223,29 @@ TEST_CASE("only datagrams of the confirmed process are current, and none of them
   CHECK(current(sealed(second, bob, "x")));
   CHECK_FALSE(current(sealed(third, bob, "x")));
 }
+
+TEST_CASE("clear datagrams are as long as sealed ones, and for whom they are meant") {
+  clear_datagrams a(alice.key(), 11);
+  clear_datagrams b(bob.key(), 22);
+  const byte_vector sent = to_vector(a.seal(bob.key(), as_bytes("ping")).value());
+  CHECK(sent.size() == overhead + 4);
+  auto opened = b.open(sent, false);
+  REQUIRE(opened.ok());
+  CHECK(opened->from == alice.key());
+  CHECK(as_text(opened->plain) == "ping");
+  CHECK(opened->current);
+  CHECK(a.open(sent, true).error().code() == errc::authentication);
+  for (std::size_t size = 0; size < overhead; ++size) {
+    CHECK_FALSE(b.open(byte_view(sent).first(size), true).ok());
+  }
+  // Another process of the same peer is told apart once a handshake has confirmed one.
+  b.confirm(alice.key(), 12);
+  CHECK_FALSE(b.open(sent, true)->current);
+  b.release(alice.id());
+  CHECK(b.open(sent, true)->current);
+  // Neither kind of codec takes the other's.
+  CHECK_FALSE(at_bob().open(sent).ok());
+  datagram_sealer sealing = at_alice();
+  CHECK_FALSE(b.open(sealed(sealing, bob, "ping"), true).ok());
+  CHECK_FALSE(a.seal(bob.key(), byte_vector(datagram_plain_bytes_max + 1)).ok());
+}

@@ -283,3 +283,29 @@ TEST_CASE("we are never our own peer") {
   table.refreshed(at(1s), self);
   CHECK(table.closest(self, 16, include::all).empty());
 }
+
+TEST_CASE("a lifetime estimate follows what is observed, both ways") {
+  lifetime_estimate estimate;
+  random_generator random(8);
+  INFO("seed 8");
+  const auto live = [&](std::uint64_t seconds, int checks) {
+    for (int i = 0; i < checks; ++i) {
+      const duration unheard = estimate.trust();
+      const double dead = to_seconds(unheard) / (to_seconds(unheard) + static_cast<double>(seconds));
+      if (random.chance(dead)) estimate.died(unheard);
+      else estimate.survived(unheard);
+    }
+  };
+  live(120, 200);
+  CHECK(estimate.mean() > 60s);
+  CHECK(estimate.mean() < 240s);
+  live(10'000, 400);
+  CHECK(estimate.mean() > 5000s);
+  CHECK(estimate.mean() < 20'000s);
+  live(120, 60);
+  CHECK(estimate.mean() < 1000s);
+  for (int i = 0; i < 10'000; ++i) estimate.survived(1h);
+  CHECK(estimate.mean() <= lifetime_estimate::mean_max);
+  for (int i = 0; i < 10'000; ++i) estimate.died(0s);
+  CHECK(estimate.mean() == lifetime_estimate::mean_min);
+}

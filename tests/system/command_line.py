@@ -105,6 +105,9 @@ class Simulator(CommandLineTest):
       with self.subTest(text=text):
         file = self.scenario(text)
         self.sim_refused([file, *words], "replay", file)
+    self.sim_refused(["--peers"], "overlay", "--peers", 1)
+    self.sim_refused(["'often' is no session model"], "overlay", "--churn", "often")
+    self.sim_refused(["latency matrix /nonexistent"], "overlay", "--latency-matrix", "/nonexistent")
     self.sim_refused(["cannot write", "/nonexistent/t"], "replay", self.scenario(self.SCENARIO),
                      "--timeline", "/nonexistent/t")
 
@@ -120,6 +123,20 @@ class Simulator(CommandLineTest):
     self.assertLessEqual({"up", "incarnation 1", "incarnation 2", "at 0.1 crash-reset peer 2"}, names)
     digest = re.search("digest of all: [0-9a-f]{16}", done.stdout).group()
     self.assertIn(digest, self.run_sim("replay", file).stdout)
+
+  def test_an_overlay_under_churn_is_measured_and_the_same_again(self):
+    arguments = ("overlay", "--peers", 40, "--churn", "2min", "--settling", 60, "--time", 30,
+                 "--records", 10, "--json")
+    done = self.run_sim(*arguments)
+    self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+    results = json.loads(done.stdout)
+    self.assertGreater(results["lookups"]["begun"], 300)
+    self.assertLess(results["lookups"]["failed"], 30)
+    self.assertGreater(results["finds"]["begun"], 100)
+    self.assertEqual(self.run_sim(*arguments).stdout, done.stdout)
+    table = self.run_sim(*arguments[:-1]).stdout
+    for words in ("40 peers, sessions 2min, seed 1, datagrams encrypted", results["digest"]):
+      self.assertIn(words, table)
 
   def test_a_swarm_reports_each_seed_and_replays_it(self):
     done = self.run_sim("swarm", "--seeds", 2, "--json", "--out", self.folder)

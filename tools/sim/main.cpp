@@ -1,4 +1,4 @@
-/// p2pdvm-sim: many simulated jobs with random faults, or one of them again.
+/// p2pdvm-sim: a simulated swarm under churn, many jobs with random faults, or one of them again.
 #include "commands.hpp"
 
 #include <p2pdvm/base/config.hpp>
@@ -22,7 +22,8 @@ int run(int argc, char** argv) {
   CLI::App app("Runs of p2pdvm in virtual time, the same for the same seed", "p2pdvm-sim");
   app.set_version_flag("--version", "p2pdvm-sim " P2PDVM_VERSION_STRING);
   app.require_subcommand(1);
-  const std::array commands = {std::pair("swarm", swarm_command(app)),
+  const std::array commands = {std::pair("overlay", overlay_command(app)),
+                               std::pair("swarm", swarm_command(app)),
                                std::pair("replay", replay_command(app))};
   try {
     app.parse(argc, argv);

@@ -46,6 +46,9 @@ inline constexpr std::size_t patient_candidates = 4;
 struct node_options {
   routing_options routing;
   lookup_options lookups;
+  /// Disjoint paths of searches for values, and for where to store them: a peer that lies spoils
+  /// one of them, and the first good answer ends all.
+  std::size_t value_paths = 3;
   record_store_options records;
   /// Overdue time of a request to a peer with no measured round trip, before any is measured.
   duration timeout_initial = std::chrono::milliseconds(1000);
