@@ -251,7 +251,7 @@ TEST_CASE("records outlive their holders by replication and their publisher not 
 TEST_CASE("a newer record replaces the older one at its holders") {
   swarm s(9);
   s.build(60);
-  s.run_for(30s);
+  s.run_for(3min);
   std::size_t copies = 0;
   const node_id target = random_id(s.random());
   publish_at(s, 3, target, 1, 3600, copies);

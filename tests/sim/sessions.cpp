@@ -58,7 +58,7 @@ TEST_CASE("diurnal machines work by day, wherever they are, and come back in the
       CHECK(length <= std::chrono::hours(9));
       now += length;
       const duration absence = model.absence(now, m, random);
-      CHECK(absence > std::chrono::hours(14));
+      if (sessions > 0) CHECK(absence > std::chrono::hours(14));  // the first began at any hour
       CHECK(absence <= std::chrono::hours(24));
       now += absence;
     }

@@ -20,7 +20,7 @@
 
 namespace p2pdvm::overlay {
 
-inline constexpr std::size_t rpcs_max = 512;        ///< unanswered requests
+inline constexpr std::size_t rpcs_max = 1536;       ///< unanswered requests: of all searches
 inline constexpr std::size_t operations_max = 128;  ///< running searches of users
 /// Peers that must have answered at the end of a search that upkeep makes.
 inline constexpr std::size_t upkeep_width = 4;
@@ -46,8 +46,8 @@ inline constexpr std::size_t patient_candidates = 4;
 struct node_options {
   routing_options routing;
   lookup_options lookups;
-  /// Disjoint paths of searches for values, and for where to store them: a peer that lies spoils
-  /// one of them, and the first good answer ends all.
+  /// Disjoint paths of searches for values: a peer that lies spoils one of them, and the first good
+  /// answer ends all.
   std::size_t value_paths = 3;
   record_store_options records;
   /// Overdue time of a request to a peer with no measured round trip, before any is measured.

@@ -105,7 +105,7 @@ P2PDVM_DECL node::operation node::make_operation(time_point now, goal what, cons
   table_.refreshed(now, target);
   ++statistics_.operations;
   lookup_options how = options_.lookups;
-  if (what != goal::nodes) how.paths = std::max(how.paths, options_.value_paths);
+  if (what == goal::value) how.paths = std::max(how.paths, options_.value_paths);
   return {.what = what,
           .search = iterative_lookup(self_, target, how, seeds),
           .publisher = {},
