@@ -51,6 +51,7 @@ int main(int argc, char** argv) {
                  "simulator, overlay: also with round trips from this square matrix "
                  "(milliseconds)");
   app.add_flag("--matrix-in-seconds", how.matrix_in_seconds, "its numbers are seconds");
+  app.add_option("--part", how.part, "overlay: only this part, such as mild-churn; a wrong one names all");
   app.add_flag("--quick", how.quick, "tiny counts: shows that it works, measures nothing");
   CLI11_PARSE(app, argc, argv);
   report out(json);

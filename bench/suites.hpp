@@ -14,6 +14,8 @@ struct settings {
   bool matrix_in_seconds = false;
   /// Counts so small that the figures mean nothing: shows that everything works.
   bool quick = false;
+  /// overlay: one of its parts alone; empty: all.
+  std::string part;
 };
 
 /// Each throws `std::runtime_error` with a sentence when something could not be measured.
