@@ -61,14 +61,14 @@ P2PDVM_DECL void node::send(const contact& to, const byte_vector& bytes) {
   transport_->send(to, bytes);
 }
 
-/// Patience grows with each second sending: loss is likelier than a change of latency.
+/// Twice the patience for the second sending, four times for the later ones.
 P2PDVM_DECL duration node::timeout_for(const pending& p) const {
   const peer_entry* entry = table_.find(p.id());
   duration patience = options_.timeout_initial;
   if (rtt_.known()) patience = rtt_.timeout();
   if (entry != nullptr && entry->rtt.known()) patience = entry->rtt.timeout();
   patience = std::clamp(patience, options_.timeout_min, options_.timeout_max);
-  return patience * (1 << (p.timeouts / 2 + (p.timeouts > 0 ? 1 : 0)));
+  return patience * (1 << std::min(p.timeouts, 2u));
 }
 
 P2PDVM_DECL node::pending* node::find_pending(std::uint64_t base) {
@@ -107,11 +107,17 @@ P2PDVM_DECL bool node::ping(time_point now, const contact& to) {
 
 P2PDVM_DECL message node::question_of(const pending& p) const {
   message q;
+  if (p.operation == 0) {
+    q.kind = p.kind;
+    q.target = p.target;
+    q.wanted = p.wanted;
+    return q;
+  }
+  const auto op = operations_.find(p.operation);
+  if (op == operations_.end()) return q;  // its search has ended: a ping will do
   q.kind = p.kind;
   q.target = p.target;
   q.wanted = p.wanted;
-  const auto op = operations_.find(p.operation);
-  if (op == operations_.end()) return q;
   q.publisher = op->second.publisher;
   if (p.kind == message_kind::store) q.what = *op->second.subject;
   return q;
@@ -131,7 +137,7 @@ P2PDVM_DECL void node::transmit(time_point now, pending& p) {
   q.token = token_for(now, p.id());
   p.sent[p.sendings++] = now;
   const bool bare = q.token != address_token() || p.ping_back;
-  const std::size_t bytes_min = bare ? 0 : detail::padded_bytes(p.kind, p.wanted);
+  const std::size_t bytes_min = bare ? 0 : detail::padded_bytes(q.kind, q.wanted);
   send(p.to, detail::encode_padded(std::move(q), bytes_min));
 }
 
@@ -141,13 +147,11 @@ P2PDVM_DECL bool node::is_upkeep(const pending& p) const {
   return op == operations_.end() || op->second.upkeep;
 }
 
-/// Unanswered requests that nobody waits for any more still count: their peers may have gone.
+/// Strangers get one where nobody waits; a peer of the table is not given up for one lost datagram.
 P2PDVM_DECL unsigned node::attempts_for(const pending& p) const {
   if (p.ping_back) return 1;
   const auto op = operations_.find(p.operation);
-  if (op == operations_.end()) return options_.attempts;
-  if (op->second.upkeep && table_.find(p.id()) == nullptr) return 1;
-  if (op->second.upkeep) return options_.attempts;
+  if (is_upkeep(p)) return table_.find(p.id()) == nullptr ? 1 : options_.attempts;
   const bool patient = op->second.search.rank(p.id()) < patient_candidates;
   return patient ? std::max(attempts_max, options_.attempts) : options_.attempts;
 }
@@ -196,8 +200,8 @@ P2PDVM_DECL std::vector<contact> node::nearest_for(time_point now, const contact
                                                    const node_id& target,
                                                    std::size_t count) const {
   count = std::min({count, options_.routing.bucket_size, limits::bucket_size});
-  auto nearest = table_.closest(target, count + 1, routing_table::include::healthy,
-                                trusted_since(now) - lifetime_.trust());
+  const time_point since = now - 2 * lifetime_.trust();
+  auto nearest = table_.closest(target, count + 1, routing_table::include::healthy, since);
   if (nearest.empty()) nearest = table_.closest(target, count, routing_table::include::healthy);
   std::erase_if(nearest, [&](const contact& c) { return c.key == from.key; });
   if (nearest.size() > count) nearest.resize(count);
@@ -295,8 +299,10 @@ P2PDVM_DECL void node::meet(time_point now, const contact& peer,
     exchange_interval_ = options_.exchange_interval_min;
   }
   next_exchange_ = std::min(next_exchange_, now + jittered(exchange_interval_));
-  next_check_ = std::min(next_check_, now + jittered(options_.check_interval_min));
-  next_refresh_ = std::min(next_refresh_, now + jittered(options_.check_interval_min));
+  if (next_check_ == time_point_never) next_check_ = now + jittered(options_.check_interval_min);
+  if (next_refresh_ == time_point_never) {
+    next_refresh_ = now + jittered(options_.refresh_interval_min);
+  }
 }
 
 }  // namespace p2pdvm::overlay
