@@ -232,6 +232,7 @@ TEST_CASE("a peer that was forgotten begins anew") {
     if (text == "forget me") b.x->forget(a.self.id());  // from inside the message's own delivery
   };
   a.x->keep(b.self.id());
+  REQUIRE(w.run_until([&] { return a.connected(b); }));
   a.send(b, "forget me");
   a.send(b, "never delivered");
   REQUIRE(w.run_until([&] { return a.count("reset") == 1; }));
@@ -349,7 +350,7 @@ TEST_CASE("a peer without a reachable address is reported and tried again with b
   CHECK(dials >= 10);
   CHECK(dials <= 60);
   a.knows(b);
-  REQUIRE(w.run_until([&] { return b.messages.size() == 1; }));
+  REQUIRE(w.run_until([&] { return b.messages.size() == 1 && a.connected(b); }));
   CHECK(a.x->find(b.self.id())->addresses.front() == b.machine.ip.with_port(4000));
 }
 

@@ -347,6 +347,27 @@ TEST_CASE("empty messages and messages that are all header or all body pass") {
   CHECK(peers.b.messages[priority::normal] == end::inbox{"", h, h + "tail", h, f + "tail"});
 }
 
+TEST_CASE("on its very first connection a session does not wait for the other's hello") {
+  pair_of_peers peers;
+  const auto a_speaks = [&] {
+    peers.a.write(peers.now);
+    peers.deliver(peers.a, peers.b, peers.a.wire.size());
+  };
+  send(peers.a, priority::normal, "first");
+  peers.connect();
+  a_speaks();
+  CHECK(peers.b.messages[priority::normal] == end::inbox{"first"});
+  CHECK_FALSE(peers.a.s->established());
+  // The answer is lost with the connection: now only the other side knows what has arrived.
+  send(peers.a, priority::normal, "second");
+  peers.connect();
+  a_speaks();
+  CHECK(peers.b.messages[priority::normal] == end::inbox{"first"});
+  peers.run(no_limit, 1000);
+  CHECK(peers.b.messages[priority::normal] == end::inbox{"first", "second"});
+  CHECK(peers.a.s->unacknowledged() == 0);
+}
+
 TEST_CASE("a message over the limit is refused at its first slice, smaller ones pass") {
   pair_of_peers peers;
   peers.b.s->limit_messages(1000);

@@ -6,7 +6,8 @@
 /// delivers in order. When a connection opens, each side says hello: which session it is, which
 /// session of the other it knows, and how many frames it has from it; the rest is sent again.
 /// A side that shows a new session number has restarted (or has forgotten this one): whatever
-/// was sent and not acknowledged is dropped, and numbering starts again.
+/// was sent and not acknowledged is dropped, and numbering starts again. On its very first connection
+/// a session need not wait for the other's hello, since nothing can have arrived yet: frames follow its own at once.
 ///
 /// Messages of one priority arrive in order. Between slices of a large message, messages of
 /// another priority pass.
@@ -151,6 +152,8 @@ class session {
   std::array<assembly, priorities> assemblies_;
 
   bool attached_ = false;
+  bool untried_ = true;  ///< no frame was ever handed to a connection,
+  bool early_ = false;   ///< when this one was attached
   bool said_hello_ = false;
   bool established_ = false;
   bool ping_ = false;

@@ -63,6 +63,7 @@ P2PDVM_DECL void session::send(priority p, std::uint8_t channel, byte_vector hea
 P2PDVM_DECL void session::attach() {
   detach();
   attached_ = true;
+  early_ = untried_;
 }
 
 P2PDVM_DECL void session::detach() {
@@ -148,6 +149,7 @@ P2PDVM_DECL void session::write_frames(link::record_sender& out) {
     }
     const frame& f = in_flight_[sent_];
     if (frame_head_bytes_max + f.bytes() > out.room()) return;
+    untried_ = false;
     head.clear();
     wire::writer w(head);
     w(f.head);
@@ -171,11 +173,11 @@ P2PDVM_DECL bool session::fill(time_point now, link::record_sender& out) {
     const bool frames = sent_ < in_flight_.size() || next_queue() != nullptr;
     if (acknowledge_at_ <= now || (frames && received_ != said_received_))
       write_acknowledgement(out);
-    const bool asks = std::exchange(ping_, false);
-    if (asks) out.add(bytes_of(detail::frame_ping));
-    write_frames(out);
-    if ((asks || sent_ > 0) && waiting_since_ == time_point_never) waiting_since_ = now;
   }
+  const bool asks = established_ && std::exchange(ping_, false);
+  if (asks) out.add(bytes_of(detail::frame_ping));
+  if (established_ || early_) write_frames(out);
+  if ((asks || sent_ > 0) && waiting_since_ == time_point_never) waiting_since_ = now;
   return out.room() != room;
 }
 
