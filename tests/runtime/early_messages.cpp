@@ -87,16 +87,25 @@ TEST_CASE("a single early message over the limit is refused and takes nobody's p
   CHECK(early.senders().empty());
 }
 
+TEST_CASE("of all senders together only so many bytes are held, the newest senders'") {
+  early_messages early;
+  const std::size_t count = limits::early_total_bytes_max / limits::early_bytes_max + 3;
+  for (std::size_t i = 0; i < count; ++i) REQUIRE(early.hold(node(i), notice(i, limits::early_bytes_max - 100)));
+  CHECK(early.senders().size() < count);
+  CHECK(early.take(node(0)).empty());
+  CHECK(early.take(node(count - 1)).size() == 1);
+}
+
 TEST_CASE("strangers cannot keep a member's early messages out") {
   early_messages early;
   for (std::size_t i = 0; i < limits::early_senders_max; ++i)
     REQUIRE(early.hold(node(i), notice(i)));
   REQUIRE(early.hold(node(0), notice(1)));  // still the first that came
-  CHECK(early.hold(node(1000), notice(7)));
+  CHECK(early.hold(node(limits::early_senders_max), notice(7)));
   CHECK(early.senders().size() == limits::early_senders_max);
   CHECK(early.take(node(0)).empty());
   CHECK(early.take(node(1)).size() == 1);
-  CHECK(early.take(node(1000)).size() == 1);
+  CHECK(early.take(node(limits::early_senders_max)).size() == 1);
 }
 
 }  // namespace

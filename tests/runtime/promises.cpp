@@ -163,6 +163,19 @@ TEST_CASE("a spare takes over the ranks of a dead peer", "[promises]") {
   CHECK(took);
 }
 
+TEST_CASE("a job of more peers than stand in one row survives losses in both rows", "[promises][heavy]") {
+  const auto program = small_program(halo);
+  const std::string right = undisturbed(program, 36, 30);
+  observed_cluster world(program, cluster_of(36, 36, 30));
+  REQUIRE(world.run_to(event_kind::committed));
+  world.crash(34);
+  REQUIRE(world.run_to(event_kind::recovered));
+  REQUIRE(world.run_to(event_kind::committed));
+  world.crash(3);
+  check_end(world, right);
+  CHECK(world.record()->incarnation.value() >= 3);
+}
+
 TEST_CASE("more peers than writes may wait join at once", "[.][long]") {
   const auto program = small_program(supersteps);
   observed_cluster world(program, cluster_of(80, 80, 5));

@@ -13,6 +13,8 @@ namespace p2pdvm::test {
 namespace {
 
 using messaging::numbering;
+using messaging::space_number;
+using messaging::tag_number;
 using runtime::acknowledgement_batch;
 using runtime::ready_notice;
 
@@ -54,6 +56,7 @@ class bench final : public runtime::rank_traffic_owner {
   void must_abandon(epoch_number epoch, std::string) override { abandoned = epoch; }
   void waits_for_held(rank_number, epoch_number epoch, std::string) override { abandoned = epoch; }
   void record_is_old(const node_id& from) override { newer.push_back(from); }
+  void ask_ready(const node_id& host) override { asked.push_back(host); }
 
   static ready_notice notice(std::uint64_t incarnation, std::vector<rank_number> ranks) {
     return {incarnation_number(incarnation), std::move(ranks)};
@@ -80,7 +83,7 @@ class bench final : public runtime::rank_traffic_owner {
   runtime::rank_traffic traffic;
   messaging::endpoint mine;
   std::vector<std::pair<node_id, runtime::job_message>> sent;
-  std::vector<node_id> newer;
+  std::vector<node_id> newer, asked;
   epoch_number abandoned;
 };
 
@@ -125,6 +128,28 @@ TEST_CASE("a rank that moved is not ready until its new host says so, nor by wha
   CHECK_FALSE(b.traffic.ready(other));
   b.traffic.on_ready(elsewhere, bench::notice(6, {other}));
   CHECK(b.traffic.ready(other));
+}
+
+TEST_CASE("a host is asked once whether its ranks are ready, when a message waits for one") {
+  bench b;
+  CHECK(b.asked.empty());
+  b.mine.send(other, space_number(0), tag_number(1), payload::copy_of(as_bytes("one")));
+  b.mine.send(third, space_number(0), tag_number(1), payload::copy_of(as_bytes("two")));
+  CHECK(b.asked == std::vector<node_id>{there});
+  b.traffic.on_peer_reset(elsewhere);
+  CHECK(b.asked.size() == 1);
+  b.traffic.on_peer_reset(there);  // question or answer may be lost
+  CHECK(b.asked == std::vector<node_id>{there, there});
+  b.asked.clear();
+  b.traffic.on_record(record_of(6, {0, 1, 2}));
+  CHECK(b.asked == std::vector<node_id>{there, elsewhere});
+}
+
+TEST_CASE("when a rank with waiting messages moves, its new host is asked") {
+  bench b;
+  b.mine.send(other, space_number(0), tag_number(1), payload::copy_of(as_bytes("one")));
+  b.traffic.on_record(record_of(5, {0, 2, 1}));
+  CHECK(b.asked == std::vector<node_id>{there, elsewhere});
 }
 
 TEST_CASE("a new incarnation makes every rank unready") {

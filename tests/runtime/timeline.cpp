@@ -143,7 +143,7 @@ TEST_CASE("a timeline has a track for each peer, and its spans nest") {
   }
   CHECK(running == 8);  // four ranks, twice
   CHECK(cuts >= 4);
-  CHECK(last_cuts == 4);  // with the results, when each rank has returned
+  CHECK(last_cuts >= 4);  // with the results, when each rank has returned; again if that epoch is given up
 }
 
 TEST_CASE("what is open at the end of a timeline ends with it, and faults may overlap") {

@@ -13,7 +13,7 @@ using namespace std::chrono_literals;
 inline constexpr std::size_t handshake_bytes_max = 64 * 1024;
 inline constexpr auto handshake_time_max = 5s;
 inline constexpr std::size_t half_open_per_source_max = 8;
-inline constexpr std::size_t half_open_max = 64;
+inline constexpr std::size_t half_open_max = 1024;
 
 // --- datagrams ---
 inline constexpr std::size_t datagram_bytes_max = 1200;
@@ -45,10 +45,11 @@ inline constexpr std::size_t members_max = 4096;
 inline constexpr std::size_t ticket_text_max = 4096;
 inline constexpr std::size_t error_text_max = 4096;
 inline constexpr std::size_t input_bytes_max = std::size_t{1} << 34;
-/// Kept of senders that the job record does not name yet: how many senders, and of each.
-inline constexpr std::size_t early_senders_max = 64;
+/// Kept of senders that the job record does not name yet: how many senders, of each, and of all.
+inline constexpr std::size_t early_senders_max = 4096;
 inline constexpr std::size_t early_messages_max = 64;
 inline constexpr std::size_t early_bytes_max = 256 * 1024;
+inline constexpr std::size_t early_total_bytes_max = 16 * 1024 * 1024;
 
 // --- overlay ---
 inline constexpr std::size_t bucket_size = 16;

@@ -80,6 +80,8 @@ class endpoint_host {
   virtual endpoint* local(rank_number rank) = 0;
   /// Whether a rank's host is known to be ready for this incarnation's messages.
   [[nodiscard]] virtual bool ready(rank_number rank) const = 0;
+  /// A message waits for a rank that is not; `on_ready` is due once it is.
+  virtual void awaits(rank_number) {}
   virtual void transmit(const rank_message& message, numbering stream, epoch_number epoch) = 0;
   virtual void tell_blocked(rank_number source, rank_number destination, numbering stream) = 0;
   /// The endpoint has acknowledgements to collect with `take_acknowledgements()`.

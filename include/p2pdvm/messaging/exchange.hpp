@@ -132,9 +132,9 @@ class exchange final : private host::listen_handler,
 
   /// Connects, and connects again whenever the connection is lost, until told otherwise.
   void keep(const node_id& node, bool kept = true);
-  /// Lifts the limit for strangers' messages.
+  /// Lifts the limits for strangers, until the node is forgotten. Opens nothing.
   void trust(const node_id& node);
-  /// Drops session, connection and all data; the address book keeps the contact.
+  /// Drops session, connection, trust and all data; the address book keeps the contact.
   void forget(const node_id& node);
 
   /// Queues a message, in order with others of its priority; dials when needed. It is sent when
@@ -214,6 +214,7 @@ class exchange final : private host::listen_handler,
   };
   std::vector<meeting> meetings_;
   std::map<node_id, std::unique_ptr<peer>> peers_;
+  std::set<node_id> trusted_;
   std::set<node_id> touched_;
   host::timer flush_timer_;
   time_point stranger_second_;

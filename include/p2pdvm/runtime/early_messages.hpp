@@ -29,9 +29,10 @@ class early_messages {
     std::size_t bytes = 0;    ///< encoded
     std::vector<job_message> messages;
   };
-  void make_room();
+  void make_room(std::size_t bytes, const node_id& for_whom);
 
   std::map<node_id, held> held_;
+  std::size_t bytes_ = 0;  ///< of all
   std::uint64_t senders_seen_ = 0;
 };
 

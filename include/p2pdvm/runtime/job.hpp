@@ -86,6 +86,8 @@ class job final : private record_owner,
   void allow_reader(const node_id& node) { readers_.insert(node); }
   /// Fetches the job's inputs from a member; `done` is called once.
   void fetch_inputs(const node_id& from, std::function<void(result<>)> done);
+  /// The members to whom this one keeps a connection: see member_square.hpp.
+  [[nodiscard]] const std::set<node_id>& links() const noexcept { return links_; }
   /// Members that have seen the end.
   [[nodiscard]] const std::set<node_id>& end_seen_by() const noexcept { return end_seen_; }
 
@@ -102,6 +104,7 @@ class job final : private record_owner,
     std::size_t ranks_here = 0, ranks_ready = 0, live_peers = 0;
     epoch_number committed;
     std::uint64_t safe_points = 0;  ///< of the slowest local rank
+    bool whole = false;  ///< all ranks run, as far as this peer and its links know
   };
   [[nodiscard]] status now() const;
 
@@ -109,11 +112,13 @@ class job final : private record_owner,
   // record_owner, rank_traffic_owner
   void send(const node_id& to, job_message message) override { owner_.send(to, std::move(message)); }
   void on_record(const checkpoint::job_record& previous) override;
+  void on_chosen() override;
   void on_no_majority(const std::vector<node_id>& silent, std::size_t asked) override;
   void on_keeper_failed(const error& why) override;
   void must_abandon(epoch_number epoch, std::string why) override;
   void waits_for_held(rank_number rank, epoch_number epoch, std::string why) override;
   void record_is_old(const node_id& from) override;
+  void ask_ready(const node_id& host) override;
   // rank_runner_owner
   peal::verdict rank_arrives(rank_runner& r) override;
   peal::verdict rank_arrives_together(rank_runner& r, epoch_number wished) override;
@@ -146,6 +151,8 @@ class job final : private record_owner,
 
   void on(const node_id& from, record_update& update);
   void on(const node_id& from, record_request& request);
+  void on(const node_id& from, passed_on& message);
+  void on(const node_id& from, ready_request& request);
   void on(const node_id& from, ready_notice& notice);
   void on(const node_id& from, checkpoint::cut_facts& facts);
   void on(const node_id& from, checkpoint::register_request& request);
@@ -158,6 +165,7 @@ class job final : private record_owner,
   void on(const node_id&, welcome&) {}
   void on_ready(const node_id& from, const ready_notice& notice);
 
+  void tell_all(const common_news& news);
   void hear_early();
   void note_members(const checkpoint::job_record& previous);
   void greet_newcomers(const checkpoint::job_record& previous);
@@ -170,7 +178,10 @@ class job final : private record_owner,
   void start_ranks();
   void start_rank(rank_number rank, std::shared_ptr<const peal::snapshot> from);
   void retire(rank_number rank);
-  void announce_ready(const std::vector<rank_number>& ranks, const node_id* only = nullptr);
+  [[nodiscard]] std::vector<rank_number> ready_here() const;
+  void announce_ready(const std::vector<rank_number>& ranks);
+  void announce_ready(const std::vector<rank_number>& ranks, const node_id& to);
+  [[nodiscard]] bool whole() const;
   void sweep_later();
   void before_capture(rank_runner& r);
   void capture(rank_runner& r);
@@ -241,7 +252,7 @@ class job final : private record_owner,
   bool evicting_ = false;  ///< an eviction is being written
   time_point patient_until_{};  ///< nobody is evicted before
   host::timer policy_timer_, commit_timer_, detector_timer_, eviction_timer_, sweep_timer_,
-      abandon_timer_, inputs_timer_, missing_timer_;
+      abandon_timer_, inputs_timer_, missing_timer_, tell_timer_;
   static constexpr duration abandon_delay_min = std::chrono::seconds(1);
   static constexpr duration abandon_delay_max = std::chrono::seconds(16);
   duration abandon_delay_ = abandon_delay_min;  ///< doubles while nobody can keep a snapshot
@@ -249,7 +260,17 @@ class job final : private record_owner,
   bool damage_seen_ = false;                    ///< on this peer's disk
   std::set<node_id> lost_;      ///< agreed to be dead, not yet evicted
   std::set<node_id> told_old_;  ///< outsiders, `members_max` at most, that were sent the record
-  early_messages early_;
+  early_messages early_;  ///< of those who are no members by this peer's record
+  early_messages ahead_;  ///< of members, about what comes after this peer's record
+  static constexpr int record_asks_max = 3;  ///< unanswered
+  static constexpr duration record_ask_pause = std::chrono::milliseconds(500);
+  int record_asks_ = 0;
+  time_point record_asked_at_{};
+  std::set<node_id> links_;
+  /// While a job is forming, somebody joins every few milliseconds: only the newest record of so
+  /// long is told beyond those to whom it is passed on anyway.
+  static constexpr duration forming_pause = std::chrono::milliseconds(500);
+  std::map<node_id, incarnation_number> ready_askers_;  ///< live members, no links
   std::set<node_id> readers_;
   std::optional<node_id> awaiting_inputs_;  ///< from this member
   std::set<node_id> end_seen_;

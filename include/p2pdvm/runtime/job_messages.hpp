@@ -39,7 +39,7 @@ struct join_request {
   std::string failure_domain;
   std::vector<address> addresses;
   bool storage_only = false;
-  bool has_inputs = false;  ///< second step: everything is there, admit me
+  bool has_inputs = false;  ///< second step where the job has inputs: they are here, admit me
   template <class F>
   void fields(F&& f) {
     f(job), f(ticket), f(executable), f(platform), f(failure_domain), f(addresses),
@@ -70,7 +70,21 @@ struct record_update {
   return {std::make_shared<const checkpoint::job_record>(update.record), update.proof};
 }
 
-/// Answer to a good `join_request`: the job's secret and its specification.
+/// What is told to all members.
+using common_news = std::variant<record_update, checkpoint::cut_facts>;
+/// The same on its way through somebody who is not its author.
+struct passed_on {
+  node_id author;
+  bool further = false;  ///< the receiver tells the others of its column (member_square.hpp)
+  common_news news;
+  template <class F>
+  void fields(F&& f) {
+    f(author), f(further), f(news);
+  }
+};
+
+/// Answer to a good `join_request`: the job's secret and its specification. The record has the
+/// receiver as a member already, unless the job has inputs: they come first.
 struct welcome {
   job_spec spec;
   crypto::secret_key secret;
@@ -83,6 +97,14 @@ struct welcome {
 struct record_request {
   template <class F>
   void fields(F&&) {}
+};
+/// "Tell me which ranks of yours are ready for this incarnation's messages, and which become so."
+struct ready_request {
+  incarnation_number incarnation;
+  template <class F>
+  void fields(F&& f) {
+    f(incarnation);
+  }
 };
 /// These ranks run here and take this incarnation's messages.
 struct ready_notice {
@@ -109,6 +131,6 @@ struct end_seen {
 using job_message =
     std::variant<join_request, join_refusal, welcome, record_update, record_request, ready_notice,
                  checkpoint::cut_facts, checkpoint::register_request, checkpoint::register_reply,
-                 acknowledgement_batch, messaging::rank_blocked, end_seen>;
+                 acknowledgement_batch, messaging::rank_blocked, end_seen, ready_request, passed_on>;
 
 }  // namespace p2pdvm::runtime

@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,8 @@ class rank_traffic_owner {
   virtual void waits_for_held(rank_number rank, epoch_number epoch, std::string why) = 0;
   /// `from` works in a later incarnation than this peer's record.
   virtual void record_is_old(const node_id& from) = 0;
+  /// Messages for ranks of this host wait until it is known that they are ready.
+  virtual void ask_ready(const node_id& host) = 0;
 
  protected:
   ~rank_traffic_owner() = default;
@@ -47,6 +50,9 @@ class rank_traffic final : public messaging::endpoint_host {
 
   [[nodiscard]] messaging::endpoint* local(rank_number rank) override;
   [[nodiscard]] bool ready(rank_number rank) const override;
+  void awaits(rank_number rank) override;
+  /// Whatever was said between this peer and that one may be lost.
+  void on_peer_reset(const node_id& host);
   void transmit(const messaging::rank_message& message, messaging::numbering stream,
                 epoch_number epoch) override;
   void tell_blocked(rank_number source, rank_number destination,
@@ -75,6 +81,7 @@ class rank_traffic final : public messaging::endpoint_host {
   node_id self_;
   incarnation_number incarnation_;
   std::vector<place> places_;
+  std::set<node_id> asked_;  ///< whether their ranks are ready
   std::vector<messaging::endpoint*> due_;
   host::timer flush_timer_;
   std::uint64_t delivered_ = 0;

@@ -22,6 +22,8 @@ class record_owner {
   virtual void send(const node_id& to, job_message message) = 0;
   /// `newest()` has changed; `previous` is what it was.
   virtual void on_record(const checkpoint::job_record& previous) = 0;
+  /// This peer got `newest()` chosen, and is the one who tells the others.
+  virtual void on_chosen() = 0;
   /// `asked` keepers were asked: the silent ones and others.
   virtual void on_no_majority(const std::vector<node_id>& silent, std::size_t asked) = 0;
   /// This peer cannot be a keeper until its disk takes data again. Told once while that lasts.
@@ -31,8 +33,8 @@ class record_owner {
   ~record_owner() = default;
 };
 
-/// Drives the register's proposer and acceptor: persists before it replies, loops messages to
-/// itself back, spreads what it got chosen to all members.
+/// Drives the register's proposer and acceptor: persists before it replies, and loops messages to
+/// itself back.
 class record_keeper {
  public:
   using write_done = std::function<void(result<>)>;
@@ -48,6 +50,10 @@ class record_keeper {
     return proposer_.known().record;
   }
   [[nodiscard]] record_update update() const;
+  /// Of the newest record.
+  [[nodiscard]] const checkpoint::ballot& ballot() const {
+    return proposer_.known().proof.statement.ballot;
+  }
 
   /// Writes; `done` tells the outcome (`conflict`: not needed any more).
   void propose(checkpoint::proposer::transition change, write_done done = nullptr);
@@ -67,7 +73,6 @@ class record_keeper {
   void disk_failed(const error& why);
   void reply(const node_id& to, checkpoint::register_reply reply);
   void adopted();
-  void spread();
 
   record_owner& owner_;
   host::machine& machine_;

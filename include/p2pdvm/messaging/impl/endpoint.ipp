@@ -61,8 +61,11 @@ P2PDVM_DECL bool endpoint::has_credit(const outgoing& o, std::size_t bytes) cons
 }
 
 P2PDVM_DECL void endpoint::pump(rank_number destination, numbering stream) {
-  if (!host_.ready(destination)) return;
   outgoing& o = out(destination, stream);
+  if (!host_.ready(destination)) {
+    if (o.transmitted < o.window.size()) host_.awaits(destination);
+    return;
+  }
   endpoint* const near = host_.local(destination);
   while (o.transmitted < o.window.size()) {
     sent& next = o.window[o.transmitted];

@@ -85,6 +85,7 @@ P2PDVM_DECL exchange::peer& exchange::peer_of(const node_id& node, bool invited)
   auto fresh = std::make_unique<peer>(node, detail::draw_number(machine_.entropy()),
                                       machine_.clock());
   fresh->invited = invited;
+  fresh->trusted = trusted_.contains(node);
   fresh->spoke_at = machine_.clock().now();
   fresh->s.limit_messages(message_limit(*fresh));
   return *peers_.emplace(node, std::move(fresh)).first->second;
@@ -116,12 +117,15 @@ P2PDVM_DECL void exchange::keep(const node_id& node, bool kept) {
 }
 
 P2PDVM_DECL void exchange::trust(const node_id& node) {
-  peer& p = peer_of(node);
-  p.trusted = true;
-  p.s.limit_messages(message_limit(p));
+  trusted_.insert(node);
+  peer* const p = find_peer(node);
+  if (p == nullptr) return;
+  p->trusted = true;
+  p->s.limit_messages(message_limit(*p));
 }
 
 P2PDVM_DECL void exchange::forget(const node_id& node) {
+  trusted_.erase(node);
   const auto found = peers_.find(node);
   if (found == peers_.end()) return;
   const peer& p = *found->second;

@@ -144,7 +144,7 @@ P2PDVM_DECL void exchange::make_room_for_stranger(const address& source) {
 P2PDVM_DECL bool exchange::admit(const link::connection& from) {
   const link::handshake_result& remote = from.remote();
   const peer* known = find_peer(remote.id);
-  if (known != nullptr && !known->stranger()) return true;
+  if (known != nullptr ? !known->stranger() : trusted_.contains(remote.id)) return true;
   if (!handler_.accept(remote.id, remote.key)) {
     ++statistics_.strangers_refused;
     return false;

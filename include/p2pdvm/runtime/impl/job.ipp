@@ -1,6 +1,7 @@
 #pragma once
 
 #include <p2pdvm/runtime/job.hpp>
+#include <p2pdvm/runtime/member_square.hpp>
 
 #include <algorithm>
 #include <mutex>
@@ -59,7 +60,8 @@ P2PDVM_DECL job::job(job_owner& owner, peer_context& context, job_identity who,
       sweep_timer_(context.machine.clock()),
       abandon_timer_(context.machine.clock()),
       inputs_timer_(context.machine.clock()),
-      missing_timer_(context.machine.clock()) {
+      missing_timer_(context.machine.clock()),
+      tell_timer_(context.machine.clock()) {
   const auto& every = context.setting.checkpoint_interval;
   if (!every) {
     policy_ = std::make_unique<checkpoint::adaptive_policy>();
@@ -191,7 +193,11 @@ P2PDVM_DECL void job::note_members(const checkpoint::job_record& previous) {
 
 P2PDVM_DECL void job::on_record(const checkpoint::job_record& previous) {
   const checkpoint::job_record& now = record();
+  record_asks_ = 0;
   if (std::exchange(no_majority_, false)) tell(event_kind::majority_again);
+  const auto links = member_square(now, self()).links();
+  links_ = std::set<node_id>(links.begin(), links.end());
+  std::erase_if(ready_askers_, [&](const auto& asker) { return !now.is_live(asker.first); });
   owner_.on_members(previous, now);
   note_members(previous);
   traffic_.on_record(now);
@@ -225,11 +231,31 @@ P2PDVM_DECL void job::on_record(const checkpoint::job_record& previous) {
   hear_early();
 }
 
+P2PDVM_DECL void job::on_chosen() {
+  const bool forming = record().state == checkpoint::job_state::forming;
+  if (!forming || record().members.size() <= member_square::width) {
+    tell_timer_.cancel();
+    return tell_all(keeper_.update());
+  }
+  for (const node_id& keeper : record().keepers) {
+    if (keeper != self()) owner_.send(keeper, keeper_.update());
+  }
+  if (!tell_timer_.armed()) tell_timer_.after(forming_pause, [this] { tell_all(keeper_.update()); });
+}
+
+P2PDVM_DECL void job::tell_all(const common_news& news) {
+  for (const auto& to : member_square(record(), self()).recipients()) {
+    if (to.passes_on) {
+      owner_.send(to.node, passed_on{self(), true, news});
+    } else {
+      std::visit([&](const auto& n) { owner_.send(to.node, n); }, news);
+    }
+  }
+}
+
 P2PDVM_DECL void job::greet_newcomers(const checkpoint::job_record& previous) {
-  std::vector<rank_number> mine;
-  for (const auto& [rank, runner] : runners_) mine.push_back(rank);
-  for (const checkpoint::member& m : record().members) {
-    if (m.live() && m.node != self() && !previous.is_live(m.node)) announce_ready(mine, &m.node);
+  for (const node_id& link : links_) {
+    if (!previous.is_live(link)) announce_ready(ready_here(), link);
   }
 }
 
@@ -244,9 +270,7 @@ P2PDVM_DECL void job::maintain_keepers() {
 }
 
 P2PDVM_DECL void job::on_no_majority(const std::vector<node_id>& silent, std::size_t asked) {
-  for (const checkpoint::member& m : record().members) {
-    if (m.live() && m.node != self()) record_is_old(m.node);  // keepers may have been replaced
-  }
+  for (const node_id& link : links_) record_is_old(link);  // keepers may have been replaced
   if (asked == 1 && silent.front() == self()) return;  // `on_keeper_failed` has told
   if (std::exchange(no_majority_, true)) return;
   event e;
@@ -269,7 +293,19 @@ P2PDVM_DECL void job::warn(std::string text) {
   tell(event_kind::warning, std::move(e));
 }
 
-P2PDVM_DECL void job::record_is_old(const node_id& from) { owner_.send(from, record_request()); }
+/// One that answers is enough; all who are ahead say so at once.
+P2PDVM_DECL void job::record_is_old(const node_id& from) {
+  if (clock_now() - record_asked_at_ >= record_ask_pause) record_asks_ = 0;
+  if (record_asks_ == record_asks_max) return;
+  ++record_asks_;
+  record_asked_at_ = clock_now();
+  owner_.send(from, record_request());
+}
+
+/// Links say it unasked.
+P2PDVM_DECL void job::ask_ready(const node_id& host) {
+  if (!links_.contains(host)) owner_.send(host, ready_request{record().incarnation});
+}
 
 // --- ranks ---
 
@@ -401,19 +437,38 @@ P2PDVM_DECL void job::start_rank(rank_number rank, std::shared_ptr<const peal::s
   }
 }
 
-P2PDVM_DECL void job::announce_ready(const std::vector<rank_number>& ranks, const node_id* only) {
-  if (ranks.empty()) return;
-  ready_notice notice{record().incarnation, ranks};
-  if (only != nullptr) return owner_.send(*only, std::move(notice));
-  for (const checkpoint::member& m : record().members) {
-    if (m.live() && m.node != self()) owner_.send(m.node, notice);
+P2PDVM_DECL std::vector<rank_number> job::ready_here() const {
+  std::vector<rank_number> mine;
+  for (const auto& [rank, runner] : runners_) mine.push_back(rank);
+  return mine;
+}
+
+P2PDVM_DECL void job::announce_ready(const std::vector<rank_number>& ranks) {
+  for (const node_id& link : links_) announce_ready(ranks, link);
+  for (const auto& [asker, incarnation] : ready_askers_) {
+    if (incarnation == record().incarnation) announce_ready(ranks, asker);
   }
-  on_ready(self(), notice);
+  on_ready(self(), ready_notice{record().incarnation, ranks});
+}
+
+P2PDVM_DECL void job::announce_ready(const std::vector<rank_number>& ranks, const node_id& to) {
+  if (!ranks.empty()) owner_.send(to, ready_notice{record().incarnation, ranks});
+}
+
+/// The ranks of all who say so unasked are ready.
+P2PDVM_DECL bool job::whole() const {
+  for (std::uint32_t r = 0; r < record().ranks; ++r) {
+    const rank_number rank(r);
+    const checkpoint::member* const host = record().host(rank);
+    if (host == nullptr) return false;
+    if ((host->node == self() || links_.contains(host->node)) && !traffic_.ready(rank)) return false;
+  }
+  return true;
 }
 
 P2PDVM_DECL void job::on_ready(const node_id& from, const ready_notice& notice) {
   traffic_.on_ready(from, notice);
-  if (!recovering_ || traffic_.ready_count() < record().ranks) return;
+  if (!recovering_ || !whole()) return;
   recovering_ = false;
   if (record().incarnation.value() <= 1) return;
   recovery_ = clock_now() - rollback_at_;
@@ -480,7 +535,9 @@ P2PDVM_DECL result<std::string> job::job_option(std::string_view name) const {
 // --- what others say ---
 
 P2PDVM_DECL void job::on_message(const node_id& from, job_message message) {
-  if (!record().is_live(from) && !std::holds_alternative<record_update>(message)) {
+  const bool certified = std::holds_alternative<record_update>(message) ||
+                         std::holds_alternative<passed_on>(message);
+  if (!record().is_live(from) && !certified) {
     // Somebody who was evicted, or whose admission this peer has not heard of yet.
     if (told_old_.size() >= limits::members_max) told_old_.clear();
     if (told_old_.insert(from).second) {
@@ -495,9 +552,11 @@ P2PDVM_DECL void job::on_message(const node_id& from, job_message message) {
 }
 
 P2PDVM_DECL void job::hear_early() {
-  for (const node_id& from : early_.senders()) {
-    if (!record().is_live(from)) continue;
-    for (job_message& m : early_.take(from)) on_message(from, std::move(m));
+  for (early_messages* const held : {&early_, &ahead_}) {
+    for (const node_id& from : held->senders()) {
+      if (!record().is_live(from)) continue;
+      for (job_message& m : held->take(from)) on_message(from, std::move(m));
+    }
   }
 }
 
@@ -511,12 +570,39 @@ P2PDVM_DECL void job::on(const node_id& from, record_update& update) {
   }
 }
 
+P2PDVM_DECL void job::on(const node_id& from, passed_on& message) {
+  if (auto* update = std::get_if<record_update>(&message.news)) {
+    on(message.author, *update);
+  } else if (auto& facts = std::get<checkpoint::cut_facts>(message.news); record().is_live(message.author)) {
+    on(message.author, facts);
+  } else {
+    (void)early_.hold(message.author, facts);
+  }
+  if (!message.further || !record().is_live(from)) return;
+  message.further = false;
+  for (const node_id& other : member_square(record(), self()).column()) {
+    if (other != from && other != message.author) owner_.send(other, message);
+  }
+}
+
+P2PDVM_DECL void job::on(const node_id& from, ready_request& request) {
+  if (request.incarnation < record().incarnation) return owner_.send(from, keeper_.update());
+  ready_askers_[from] = request.incarnation;
+  if (request.incarnation > record().incarnation) return record_is_old(from);
+  announce_ready(ready_here(), from);
+}
+
 P2PDVM_DECL void job::on(const node_id& from, record_request&) {
   owner_.send(from, keeper_.update());
 }
 
 P2PDVM_DECL void job::on(const node_id& from, checkpoint::cut_facts& facts) {
-  if (!barrier_) return record_is_old(from);
+  const bool ahead = facts.incarnation > record().incarnation ||
+                     (facts.incarnation == record().incarnation && facts.epoch > record().next_epoch());
+  if (!barrier_ || ahead) {
+    record_is_old(from);
+    if (ahead_.hold(from, facts) || !barrier_) return;
+  }
   const auto accepted = barrier_->on_facts(from, facts);
   if (!accepted.ok()) {
     event e;
@@ -598,6 +684,9 @@ P2PDVM_DECL void job::on_peer_reset(const node_id& node) {
   // A process that restarted has lost its ranks, whoever says so first.
   store_.on_member_reset(node);
   restorer_.on_member_lost(node);
+  if (!record().is_live(node)) return;
+  if (links_.contains(node) || ready_askers_.contains(node)) announce_ready(ready_here(), node);
+  traffic_.on_peer_reset(node);
 }
 
 P2PDVM_DECL void job::suspected(const node_id& who, const std::vector<node_id>&) {
@@ -656,6 +745,7 @@ P2PDVM_DECL job::status job::now() const {
   status s;
   s.ranks_here = runners_.size();
   s.ranks_ready = traffic_.ready_count();
+  s.whole = whole();
   s.live_peers = record().live_count();
   s.committed = record().committed.epoch;
   for (const auto& [rank, r] : runners_) {

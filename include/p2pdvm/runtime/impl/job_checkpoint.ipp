@@ -111,9 +111,7 @@ P2PDVM_DECL void job::act(checkpoint::cut_action::send& a) {
     tell(event_kind::wished, std::move(e));
   }
   if (a.to) return owner_.send(*a.to, std::move(a.facts));
-  for (const checkpoint::member& m : record().members) {
-    if (m.live() && m.node != self()) owner_.send(m.node, a.facts);
-  }
+  tell_all(a.facts);
 }
 
 P2PDVM_DECL void job::act(checkpoint::cut_action::rank_verdict& a) {
@@ -442,9 +440,7 @@ P2PDVM_DECL void job::end(result<std::map<std::string, byte_vector>> results) {
   owner_.on_end(results);
   // Who ends first waits for the others to have heard of it: they could not ask anybody later.
   if (!is_member()) return;
-  for (const checkpoint::member& m : record().members) {
-    if (m.live() && m.node != self()) owner_.send(m.node, end_seen());
-  }
+  for (const node_id& link : links_) owner_.send(link, end_seen());
 }
 
 }  // namespace p2pdvm::runtime

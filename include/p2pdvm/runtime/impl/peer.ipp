@@ -15,6 +15,9 @@ inline constexpr std::size_t directory_addresses_max = 2;  ///< of each
 inline constexpr auto directory_lifetime = std::chrono::hours(24);
 /// Members publish the directory in turn: each so often, and soon after every change.
 inline constexpr auto directory_interval = std::chrono::hours(1);
+/// Newcomers of so long are told of the beginning directly, as far as so many bytes reach.
+inline constexpr auto newcomer_time = std::chrono::seconds(3);
+inline constexpr std::size_t newcomer_bytes_max = 16 * 1024 * 1024;
 
 }  // namespace detail
 
@@ -344,9 +347,9 @@ P2PDVM_DECL void peer::on_join_request(const node_id& from, const join_request& 
   if (std::string reason = why_not(from, request); !reason.empty())
     return send(from, join_refusal{std::move(reason)});
   exchange_->trust(from);
-  if (!request.has_inputs) {
+  if (!request.has_inputs && !job_->spec().inputs.empty()) {
     job_->allow_reader(from);
-    return send(from, welcome{job_->spec(), job_->secret(), job_->keeper().update()});
+    return send_welcome(from);
   }
   const messaging::contact* known = exchange_->find(from);
   checkpoint::member joiner;
@@ -360,8 +363,17 @@ P2PDVM_DECL void peer::on_join_request(const node_id& from, const join_request& 
   if (request.ticket) joiner.ticket = crypto::hash(wire::encode(*request.ticket));
   if (admissions_.size() >= limits::members_max)
     return send(from, join_refusal{"too many others are joining; try again later"});
+  if (request.has_inputs) {
+    unwelcomed_.erase(from);
+  } else {
+    unwelcomed_.insert(from);
+  }
   admissions_[from] = std::move(joiner);
   admit_waiting();
+}
+
+P2PDVM_DECL void peer::send_welcome(const node_id& to) {
+  send(to, welcome{job_->spec(), job_->secret(), job_->keeper().update()});
 }
 
 /// One write admits all who asked until the keepers were ready for it; later ones wait for the next.
@@ -389,9 +401,13 @@ P2PDVM_DECL void peer::on_admitted(const std::vector<checkpoint::member>& batch,
   admitting_ = false;
   for (const checkpoint::member& joiner : batch) {
     admissions_.erase(joiner.node);
+    const bool unwelcomed = unwelcomed_.erase(joiner.node) > 0;
     if (!job_->record().is_live(joiner.node)) {
       send(joiner.node, join_refusal{written.ok() ? "the job has as many members as it may have"
                                                   : written.error().message()});
+    } else if (unwelcomed) {
+      send_welcome(joiner.node);
+      newcomers_[joiner.node] = machine_.clock().now();
     } else if (!written.ok()) {
       send(joiner.node, job_->keeper().update());  // it was a member before
     }
@@ -418,6 +434,10 @@ P2PDVM_DECL void peer::on_welcome(const node_id& from, welcome message) {
   exchange_->trust(from);
   begin(std::move(who), std::move(message.newest), std::nullopt);
   job_->begin();
+  for (const node_id& sender : early_.senders()) {
+    for (job_message& m : early_.take(sender)) job_->on_message(sender, std::move(m));
+  }
+  if (job_->is_member()) return;
   job_->fetch_inputs(from, [this, alive = alive_](const result<>& fetched) {
     if (!*alive) return;
     if (!fetched.ok()) return join_failed(fetched.error());
@@ -465,7 +485,9 @@ P2PDVM_DECL void peer::on_message(const node_id& from, std::uint8_t channel, pay
     return refusal->elsewhere ? joining_->ask_another(why) : join_failed(why);
   }
   if (auto* w = std::get_if<welcome>(&*decoded)) return on_welcome(from, std::move(*w));
-  if (job_) job_->on_message(from, std::move(*decoded));
+  if (job_) return job_->on_message(from, std::move(*decoded));
+  // Others may hear of this peer's admission before the welcome comes.
+  if (joining_) (void)early_.hold(from, std::move(*decoded));
 }
 
 P2PDVM_DECL void peer::on_peer_up(const node_id&) {}
@@ -576,12 +598,27 @@ P2PDVM_DECL void peer::on_members(const checkpoint::job_record& previous,
     }
     (void)exchange_->learn({m.key, m.addresses});
     exchange_->trust(m.node);
-    exchange_->keep(m.node);
   }
-  if (!changed) return;
+  if (now.state != checkpoint::job_state::forming && !newcomers_.empty()) tell_newcomers();
+  if (!changed && previous.is_live(identity_->id()) == now.is_live(identity_->id())) return;
+  for (const node_id& link : job_->links()) exchange_->keep(link);
   remember_contacts();
   publish_later(std::chrono::seconds(1));
   maybe_start();
+}
+
+/// The job has begun. Who was let in a moment ago by this peer has no connection to others yet.
+P2PDVM_DECL void peer::tell_newcomers() {
+  std::vector<std::pair<time_point, node_id>> latest;
+  for (const auto& [node, since] : std::exchange(newcomers_, {})) {
+    if (machine_.clock().now() - since < detail::newcomer_time && job_->record().is_live(node))
+      latest.emplace_back(since, node);
+  }
+  std::sort(latest.rbegin(), latest.rend());
+  const record_update news = job_->keeper().update();
+  const std::size_t bytes = wire::encode(news).size();
+  latest.resize(std::min(latest.size(), detail::newcomer_bytes_max / bytes));
+  for (const auto& [since, node] : latest) send(node, news);
 }
 
 P2PDVM_DECL void peer::remember_contacts() {
@@ -683,10 +720,8 @@ P2PDVM_DECL void peer::check_may_go() {
   if (exchange_ && job_ && job_->is_member()) {
     const auto state = job_->record().state;
     const bool over = state == checkpoint::job_state::done || state == checkpoint::job_state::failed;
-    for (const auto& m : job_->record().members) {
-      if (!m.live() || m.node == identity_->id()) continue;
-      if (over && !job_->end_seen_by().contains(m.node)) return;
-    }
+    const auto seen = [&](const node_id& link) { return job_->end_seen_by().contains(link); };
+    if (over && !std::all_of(job_->links().begin(), job_->links().end(), seen)) return;
   }
   // What is still queued for others must go out first.
   linger_timer_.after(std::chrono::milliseconds(exchange_ ? 200 : 0), [this] { call_.may_go(); });

@@ -17,10 +17,14 @@ P2PDVM_DECL rank_traffic::rank_traffic(rank_traffic_owner& owner, messaging::exc
       flush_timer_(clock) {}
 
 P2PDVM_DECL void rank_traffic::on_record(const checkpoint::job_record& record) {
+  if (incarnation_ != record.incarnation) asked_.clear();
   incarnation_ = record.incarnation;
   for (std::uint32_t r = 0; r < places_.size(); ++r) {
     const checkpoint::member* host = record.host(rank_number(r));
     places_[r].host = host == nullptr ? node_id() : host->node;
+  }
+  for (place& p : places_) {
+    if (p.endpoint != nullptr) p.endpoint->send_waiting();  // asks new hosts
   }
 }
 
@@ -61,6 +65,16 @@ P2PDVM_DECL void rank_traffic::on_ready(const node_id& from, const ready_notice&
 P2PDVM_DECL bool rank_traffic::ready(rank_number rank) const {
   const place& p = places_[rank.value()];
   return p.incarnation == incarnation_ && p.announced_by == p.host && !p.host.is_zero();
+}
+
+P2PDVM_DECL void rank_traffic::awaits(rank_number rank) {
+  const node_id& host = places_[rank.value()].host;
+  if (host.is_zero() || host == self_ || !asked_.insert(host).second) return;
+  owner_.ask_ready(host);
+}
+
+P2PDVM_DECL void rank_traffic::on_peer_reset(const node_id& host) {
+  if (asked_.contains(host)) owner_.ask_ready(host);
 }
 
 P2PDVM_DECL std::size_t rank_traffic::ready_count() const {

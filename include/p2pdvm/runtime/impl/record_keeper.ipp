@@ -123,7 +123,7 @@ P2PDVM_DECL void record_keeper::pump_once() {
     pump_again_ = true;
     if (const auto* chosen = std::get_if<checkpoint::chosen_event>(&event)) {
       adopted();
-      spread();
+      owner_.on_chosen();
       if (auto write = writes_.extract(chosen->operation)) write.mapped()(result<>());
     } else if (const auto* rejected = std::get_if<checkpoint::rejected_event>(&event)) {
       if (auto write = writes_.extract(rejected->operation)) write.mapped()(rejected->why);
@@ -141,13 +141,6 @@ P2PDVM_DECL void record_keeper::adopted() {
   const auto put = log_.put_value(record_name, wire::encode(update()));
   if (!put.ok()) disk_failed(put.error());
   owner_.on_record(*previous);
-}
-
-P2PDVM_DECL void record_keeper::spread() {
-  const record_update news = update();
-  for (const checkpoint::member& m : news.record.members) {
-    if (m.live() && m.node != self_.id()) owner_.send(m.node, news);
-  }
 }
 
 }  // namespace p2pdvm::runtime

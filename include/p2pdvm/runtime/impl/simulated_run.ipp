@@ -43,7 +43,7 @@ class churn {
     if (random_.below(cluster_.size()) >= alive.size() || alive.size() < 3) return;
     job* j = cluster_.at(alive[0]).current_job();
     if (j == nullptr || j->record().state != checkpoint::job_state::running ||
-        j->record().live_count() != alive.size() || j->now().ranks_ready < j->record().ranks)
+        j->record().live_count() != alive.size() || !j->now().whole)
       return;
     ++deaths_;
     const std::size_t victim = alive[random_.below(alive.size())];
