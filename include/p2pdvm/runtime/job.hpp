@@ -158,6 +158,7 @@ class job final : private record_owner,
   void on(const node_id&, welcome&) {}
   void on_ready(const node_id& from, const ready_notice& notice);
 
+  [[nodiscard]] std::vector<rank_number> ranks_here() const;
   void hear_early();
   void note_members(const checkpoint::job_record& previous);
   void greet_newcomers(const checkpoint::job_record& previous);

@@ -225,9 +225,14 @@ P2PDVM_DECL void job::on_record(const checkpoint::job_record& previous) {
   hear_early();
 }
 
-P2PDVM_DECL void job::greet_newcomers(const checkpoint::job_record& previous) {
+P2PDVM_DECL std::vector<rank_number> job::ranks_here() const {
   std::vector<rank_number> mine;
   for (const auto& [rank, runner] : runners_) mine.push_back(rank);
+  return mine;
+}
+
+P2PDVM_DECL void job::greet_newcomers(const checkpoint::job_record& previous) {
+  const std::vector<rank_number> mine = ranks_here();
   for (const checkpoint::member& m : record().members) {
     if (m.live() && m.node != self() && !previous.is_live(m.node)) announce_ready(mine, &m.node);
   }
@@ -598,6 +603,14 @@ P2PDVM_DECL void job::on_peer_reset(const node_id& node) {
   // A process that restarted has lost its ranks, whoever says so first.
   store_.on_member_reset(node);
   restorer_.on_member_lost(node);
+  told_old_.erase(node);
+  if (!record().is_live(node)) return;
+  // What it was told and has not acknowledged is lost, and most of it is told only once.
+  owner_.send(node, keeper_.update());
+  announce_ready(ranks_here(), &node);
+  if (barrier_) barrier_->repeat_to(node);
+  pump_barrier();
+  if (ended_) owner_.send(node, end_seen());
 }
 
 P2PDVM_DECL void job::suspected(const node_id& who, const std::vector<node_id>&) {
