@@ -285,6 +285,25 @@ TEST_CASE("new members and those who ask get a peer's own facts") {
   CHECK(sent[0].facts.passed.size() == 1);
 }
 
+TEST_CASE("to a member that lost what it was told, everything is said again, and it is asked") {
+  fixture f;
+  f.barrier.wish();
+  REQUIRE(f.barrier.on_facts(make::node(1), f.cut(5)).ok());
+  CHECK(f.barrier.returned(r0) == verdict::cut);
+  static_cast<void>(f.barrier.take_actions());
+  f.barrier.repeat_to(make::node(2));
+  const auto sent = f.take<cut_action::send>();
+  REQUIRE(sent.size() == 1);
+  CHECK(sent[0].to == make::node(2));
+  CHECK(sent[0].facts.ask);
+  CHECK(sent[0].facts.want);
+  CHECK(sent[0].facts.returned == std::vector{r0});
+  REQUIRE(sent[0].facts.cut.size() == 1);  // of its own ranks alone
+  CHECK(sent[0].facts.cut[0].rank == r0);
+  f.barrier.repeat_to(make::node(7));  // no member
+  CHECK(f.take<cut_action::send>().empty());
+}
+
 TEST_CASE("malformed facts are errors and change nothing") {
   fixture f;
   const byte_vector before = wire::encode(f.barrier.view());

@@ -134,12 +134,21 @@ TEST_CASE("checkpoints come as often as the user says: auto, off or in seconds")
   }
 }
 
-TEST_CASE("a mean lifetime is a number of seconds, zero for none") {
-  CHECK(accepted({"--simulate", "lan", "--churn", "0"}).churn == 0);
-  CHECK(accepted({"--simulate", "lan", "--churn", "12.5"}).churn == 12.5);
-  for (const char* value : {"-1", "often", "1 s", "nan", "inf", "1e300", ""}) {
+TEST_CASE("how long simulated peers stay is a session model, stable without one") {
+  using sim::session_kind;
+  const auto churn = [](const char* words) { return accepted({"--simulate", "lan", "--churn", words}).churn; };
+  CHECK(accepted({"--simulate", "lan"}).churn.kind == session_kind::stable);
+  CHECK(churn("0").kind == session_kind::stable);
+  CHECK(churn("stable").kind == session_kind::stable);
+  CHECK(churn("diurnal").kind == session_kind::diurnal);
+  CHECK(churn("12.5").kind == session_kind::exponential);
+  CHECK(churn("12.5").mean == 12500ms);
+  CHECK(churn("heavy-tailed:84s").kind == session_kind::heavy_tailed);
+  CHECK(churn("mixed:2h").mean == 2h);
+  for (const char* value : {"-1", "often", "1 s", "nan", "inf", "1e300", "", "mixed", "diurnal:2h"}) {
     INFO("'" << value << "'");
-    CHECK(contains(refused({"--simulate", "lan", "--churn", value}), "write a number of seconds"));
+    CHECK(contains(refused({"--simulate", "lan", "--churn", value}),
+                   "'" + std::string(value) + "' is no session model; give a mean time such as 84s"));
   }
 }
 

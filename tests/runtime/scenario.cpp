@@ -101,13 +101,14 @@ TEST_CASE("a scenario is text that a person can write") {
       "after cut 3 +120 crash-silent teller\n"
       "after recovering 1 +2 in-recovery crash-reset anyone for 4\n"
       "  at 0.25   isolate peer 3 group 2 for 2.5\n"
-      "at 1 lose peer 0 share 0.25 for 3\nat 1 delay maker by 0.3 for 3\nat 2 leave peer 1\n",
+      "at 1 lose peer 0 share 0.25 for 3\nat 1 delay maker by 0.3 for 3\nat 2 leave peer 1\n"
+      "at 3 rot peer 2 bits 16\n",
       "file");
   REQUIRE(s.ok());
   CHECK(s->program == "halo");
   CHECK(s->options == std::map<std::string, std::string>{{"steps", "30"}});
   CHECK(s->checkpoint_interval == 1500ms);
-  REQUIRE(s->faults.size() == 6);
+  REQUIRE(s->faults.size() == 7);
   CHECK(s->faults[0].after == event_kind::cut);
   CHECK(s->faults[0].nth == 3);
   CHECK(s->faults[0].steps == 120);
@@ -118,6 +119,7 @@ TEST_CASE("a scenario is text that a person can write") {
   CHECK(s->faults[2].at == 250ms);
   CHECK(s->faults[3].share == 0.25);
   CHECK(s->faults[4].late == 300ms);
+  CHECK(s->faults[6].bits == 16);
   CHECK(scenario::parse(s->text(), "again").value() == *s);
 }
 
@@ -150,6 +152,8 @@ TEST_CASE("a line that is no scenario's is refused in a sentence that names it")
            bad{"at 1 leave peer 1 for 3", "file, line 1: 'for' is too much"},
            bad{"at 1 lose peer 1 for 3", "file, line 1: 'share' must follow"},
            bad{"at 1 delay peer 1 for 3", "file, line 1: 'by' must follow"},
+           bad{"at 1 rot peer 1 bits 0", "file, line 1: the number of bits must be a number from 1 to 1000000, not '0'"},
+           bad{"at 1 rot peer 1 for 3", "file, line 1: 'for' is too much"},
            bad{"after lunch 1 +0 leave anyone", "file, line 1: there is no event 'lunch'"},
            bad{"after cut 1 leave anyone", "file, line 1: '+' and a number of steps must follow"},
        }) {

@@ -80,6 +80,7 @@ TEST_CASE("a mix has machines that never leave and others that do") {
 
 TEST_CASE("session models are read from words, and wrong ones get a sentence") {
   CHECK(model_of("stable").kind == session_kind::stable);
+  CHECK(model_of("0").kind == session_kind::stable);
   CHECK(model_of("84").mean == std::chrono::seconds(84));
   CHECK(model_of("84s").mean == std::chrono::seconds(84));
   CHECK(model_of("2.9h").mean == std::chrono::seconds(10440));

@@ -243,6 +243,7 @@ class BadInput(CommandLineTest):
       self.refused(["--listen", "'%s'" % where, "ADDRESS:PORT"], "--listen", where)
     self.refused(["--local"], "--local", 3, "--host")
     self.refused(["moon", "planetlab"], "--simulate", "moon", "--ranks", 2)
+    self.refused(["'often' is no session model", "heavy-tailed:TIME"], "--simulate", "lan", "--churn", "often")
     self.refused(["--steps", "abc"], "--", "--steps", "abc")
     self.refused(["--size"], "--", "--size", 0)
 
@@ -268,6 +269,17 @@ class BadInput(CommandLineTest):
     done = self.run_program("heat", "--simulate", "lan", "--latency-matrix", matrix, "--ranks", 4,
                             "--peers", 3, "--", "--size", 16, "--steps", 20)
     self.assertEqual((done.returncode, done.stderr), (0, ""))
+
+  def test_a_simulated_job_whose_peers_go_and_come_back_ends_with_the_same_digest(self):
+    def digest(*sessions):
+      done = self.run_program("heat", "--simulate", "lan", "--peers", 5, "--ranks", 4, *sessions,
+                              "--checkpoint-every", 0.2, "--", "--size", 16, "--steps", 20000)
+      self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+      departures = re.search(r"([0-9]+) departures?, [0-9]+ of them with a return", done.stdout)
+      return int(departures.group(1)), re.search("digest: [0-9a-f]+", done.stdout).group()
+    departures, disturbed = digest("--churn", "exponential:2s")
+    self.assertGreater(departures, 0)
+    self.assertEqual((0, disturbed), digest())
 
   def test_a_timeline_of_a_simulated_run_is_json_with_a_track_for_each_peer(self):
     self.refused(["--timeline", "--simulate"], "--timeline", self.path("t"), "--ranks", 2)

@@ -4,6 +4,7 @@
 #include <p2pdvm/base/result.hpp>
 #include <p2pdvm/base/time.hpp>
 #include <p2pdvm/peal/program.hpp>
+#include <p2pdvm/sim/sessions.hpp>
 
 #include <cstdint>
 #include <map>
@@ -23,7 +24,7 @@ struct command_line {
   std::string simulate;      ///< a latency profile
   std::string latency_matrix;
   bool matrix_in_seconds = false;
-  double churn = 0;          ///< simulated: mean lifetime of a peer [s]; 0: nobody dies
+  sim::session_model churn;  ///< simulated: how long peers stay
   std::uint64_t seed = 1;
   std::string listen;        ///< ADDR:PORT
   std::string data;          ///< folder; empty: the default

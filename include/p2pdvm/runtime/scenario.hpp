@@ -17,6 +17,7 @@
 ///     after cut 3 +120 crash-silent teller
 ///     after recovering 1 +2 in-recovery crash-reset anyone for 4
 ///     at 0.25 isolate peer 3 group 2 for 2.5
+///     at 0.5 rot peer 1 bits 16
 #pragma once
 
 #include <p2pdvm/base/result.hpp>
@@ -40,6 +41,7 @@ namespace p2pdvm::runtime {
 inline constexpr std::size_t scenario_bytes_max = 64 * 1024;
 inline constexpr std::size_t scenario_faults_max = 256;
 inline constexpr std::uint32_t scenario_peers_max = 1024;  ///< spares likewise
+inline constexpr std::uint32_t scenario_bits_max = 1'000'000;
 inline constexpr duration scenario_time_max = std::chrono::hours(24 * 365);
 
 /// A fault falls so long after the job has started, or so many events of the simulation after a peer has told of something
@@ -60,6 +62,7 @@ struct scenario_fault {
     fail_sync,
     fail_read,
     fill_disk,     ///< no room for more
+    rot,           ///< so many bits of what is stored are flipped, also while the peer is down
   };
   enum class target : std::uint8_t {
     peer,     ///< the one with this number
@@ -82,6 +85,7 @@ struct scenario_fault {
   duration lasts{};         ///< zero: for good
   double share = 0;
   duration late{};
+  std::uint32_t bits = 1;   ///< that rot
 
   friend bool operator==(const scenario_fault&, const scenario_fault&) = default;
 };
@@ -124,7 +128,7 @@ inline constexpr std::array all_fault_actions = {
     scenario_fault::action::deafen,      scenario_fault::action::lose,
     scenario_fault::action::delay,       scenario_fault::action::fail_write,
     scenario_fault::action::fail_sync,   scenario_fault::action::fail_read,
-    scenario_fault::action::fill_disk};
+    scenario_fault::action::fill_disk,   scenario_fault::action::rot};
 
 /// One to three crashes for good at points of the protocol, and, by seed, up to three other faults
 /// at any time, of those `kinds` that the seed enables. `programs` are the names to choose from;

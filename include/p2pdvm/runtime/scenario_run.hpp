@@ -45,7 +45,10 @@ struct scenario_watch {
 /// One run. Crashes fall only where the job can survive them: with a majority of keepers and two
 /// other members left; a second one while the job recovers from the first if it says so; any later
 /// one after a checkpoint that was stored by the living alone. Whom a fault never hit must end with
-/// the undisturbed result; the others may come too late, but not end otherwise.
+/// the undisturbed result, and so must whom no partition made the others take for lost; the rest
+/// may come too late, but not end otherwise. Nobody may begin from an older checkpoint than one
+/// that was committed before. Where disks have rotted so that every copy of a piece can be lost,
+/// the job may wait, or end, if it says what cannot be read.
 class scenario_run {
  public:
   /// `program` must outlive the run.
@@ -81,6 +84,8 @@ class scenario_run {
   void before_step();
   void sound_alarms();
   [[nodiscard]] bool over();
+  [[nodiscard]] std::string began_again() const;
+  [[nodiscard]] bool may_have_lost_copies() const;
 
   void begin(std::size_t fault);
   void begin_disturbance(std::size_t fault, const std::vector<std::size_t>& victims);
@@ -111,11 +116,17 @@ class scenario_run {
   std::uint64_t seen_ = 0;
   std::optional<std::uint64_t> fuse_;        ///< steps until that one falls
   std::size_t teller_ = 0;
-  std::set<std::size_t> gone_, left_, members_, touched_, bad_disks_;
-  std::size_t crashes_ = 0, taken_ = 0, disturbances_ = 0;
+  std::set<std::size_t> gone_, left_, members_, touched_, crashed_, bad_disks_;
+  std::size_t crashes_ = 0, taken_ = 0, disturbances_ = 0, partitions_ = 0;
   bool settled_ = true, recovering_ = false, waits_ = false, to_minority_ = false;
   epoch_number newest_epoch_, epoch_then_;
+  /// Of each incarnation: the newest checkpoint that was told committed, and the oldest that a
+  /// rank began from.
+  std::map<incarnation_number, epoch_number> committed_, begun_from_;
+  std::set<std::size_t> rotten_;
+  bool says_lost_ = false;
   time_point minority_until_ = time_point_never, late_until_ = time_point_never;
+  time_point divided_until_{};
 };
 
 /// Draws what `scenario_watch::fault` tells.

@@ -31,6 +31,9 @@ class file_image {
   void write(std::uint64_t offset, byte_view bytes);
   void resize(std::uint64_t size);
   [[nodiscard]] std::size_t read(std::uint64_t offset, byte_span into) const;
+  [[nodiscard]] std::size_t pages() const noexcept { return pages_.size(); }
+  /// Flips a bit of the `n`th page that was written, as `flip` does.
+  bool flip_in_page(std::size_t n, std::uint64_t byte, unsigned bit);
   /// Flips one bit without any trace. False when it is past the end.
   bool flip(std::uint64_t byte, unsigned bit);
 
@@ -89,6 +92,8 @@ class disk_image {
   result<> rot(std::string_view path, std::uint64_t byte, unsigned bit);
   /// Flips a bit anywhere in a file, by the seed. No effect on an empty one.
   result<> rot(std::string_view path);
+  /// Flips a bit, by the seed, somewhere where something was written. No effect on an empty disk.
+  void rot();
   /// How long a sync takes: uniform between the two.
   duration sync_time_min = std::chrono::microseconds(200);
   duration sync_time_max = std::chrono::milliseconds(5);

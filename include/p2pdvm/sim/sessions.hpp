@@ -39,7 +39,7 @@ struct session_model {
                                  random_generator& random) const;
 
   /// `stable`, `diurnal`, or a kind with a mean: `exponential:2.9h`, `heavy-tailed:84s`,
-  /// `mixed:1h`. A time alone is an exponential mean. Errors: `invalid_argument`, a sentence.
+  /// `mixed:1h`. A time alone is an exponential mean, 0 alone is stable. Errors: `invalid_argument`, a sentence.
   [[nodiscard]] static result<session_model> parse(std::string_view text);
 
  private:

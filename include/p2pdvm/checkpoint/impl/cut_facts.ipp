@@ -72,6 +72,14 @@ P2PDVM_DECL void cut_barrier::answer(const node_id& from) {
   if (!own.empty()) actions_.push_back(cut_action::send{from, std::move(own)});
 }
 
+P2PDVM_DECL void cut_barrier::repeat_to(const node_id& member) {
+  if (!record_->is_live(member)) return;
+  state_.informed.erase(member);
+  cut_facts all = own_facts();
+  all.ask = true;
+  actions_.push_back(cut_action::send{member, std::move(all)});
+}
+
 P2PDVM_DECL result<> cut_barrier::on_facts(const node_id& from, const cut_facts& f) {
   if (auto ok = check(f); !ok) return ok;
   if (from == self_) return {};

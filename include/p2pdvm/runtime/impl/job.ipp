@@ -255,7 +255,7 @@ P2PDVM_DECL void job::tell_all(const common_news& news) {
 
 P2PDVM_DECL void job::greet_newcomers(const checkpoint::job_record& previous) {
   for (const node_id& link : links_) {
-    if (!previous.is_live(link)) announce_ready(ready_here(), link);
+    if (!previous.is_live(link)) announce_ready(ranks_here(), link);
   }
 }
 
@@ -437,7 +437,7 @@ P2PDVM_DECL void job::start_rank(rank_number rank, std::shared_ptr<const peal::s
   }
 }
 
-P2PDVM_DECL std::vector<rank_number> job::ready_here() const {
+P2PDVM_DECL std::vector<rank_number> job::ranks_here() const {
   std::vector<rank_number> mine;
   for (const auto& [rank, runner] : runners_) mine.push_back(rank);
   return mine;
@@ -589,7 +589,7 @@ P2PDVM_DECL void job::on(const node_id& from, ready_request& request) {
   if (request.incarnation < record().incarnation) return owner_.send(from, keeper_.update());
   ready_askers_[from] = request.incarnation;
   if (request.incarnation > record().incarnation) return record_is_old(from);
-  announce_ready(ready_here(), from);
+  announce_ready(ranks_here(), from);
 }
 
 P2PDVM_DECL void job::on(const node_id& from, record_request&) {
@@ -684,9 +684,15 @@ P2PDVM_DECL void job::on_peer_reset(const node_id& node) {
   // A process that restarted has lost its ranks, whoever says so first.
   store_.on_member_reset(node);
   restorer_.on_member_lost(node);
+  told_old_.erase(node);
   if (!record().is_live(node)) return;
-  if (links_.contains(node) || ready_askers_.contains(node)) announce_ready(ready_here(), node);
+  // What it was told and has not acknowledged is lost, and most of it is told only once.
+  owner_.send(node, keeper_.update());
+  if (links_.contains(node) || ready_askers_.contains(node)) announce_ready(ranks_here(), node);
   traffic_.on_peer_reset(node);
+  if (barrier_) barrier_->repeat_to(node);
+  pump_barrier();
+  if (ended_) owner_.send(node, end_seen());
 }
 
 P2PDVM_DECL void job::suspected(const node_id& who, const std::vector<node_id>&) {

@@ -71,12 +71,6 @@ inline std::optional<double> read_seconds(const std::string& text) {
   return seconds;
 }
 
-/// A number of seconds that is not negative.
-inline std::string check_seconds(const std::string& text) {
-  if (read_seconds(text)) return {};
-  return "write a number of seconds, not '" + text + "'";
-}
-
 /// "auto", "off" or seconds; what rounds to no time at all would mean "off".
 inline std::string check_interval(const std::string& text) {
   if (text == "auto" || text == "off") return {};
@@ -155,9 +149,17 @@ inline void add_simulator_options(CLI::App& app, command_line& out) {
       ->type_name("N")
       ->capture_default_str()
       ->group(group);
-  app.add_option("--churn", out.churn, "peers die, each after this long on average; 0: none does")
-      ->check(check_seconds)
-      ->type_name("SECONDS")
+  app.add_option_function<std::string>(
+         "--churn",
+         [&out](const std::string& text) { out.churn = sim::session_model::parse(text).value(); },
+         "peers go without a word and come back: stable (nobody goes), diurnal, a mean time to stay "
+         "such as 600s, 30min or 2.9h, exponential:TIME, heavy-tailed:TIME or mixed:TIME; never so "
+         "many at once that the job would have to wait for them")
+      ->check([](const std::string& text) {
+        const auto model = sim::session_model::parse(text);
+        return model.ok() ? std::string() : model.error().message();
+      })
+      ->type_name("SESSIONS")
       ->group(group);
   app.add_option("--latency-matrix", out.latency_matrix,
                  "round trips between peers from a file that holds a square matrix [ms], instead of "

@@ -65,8 +65,20 @@ inline scenario_fault draw_other(random_generator& random, const scenario& of, f
   if (what == fault_action::lose) f.share = 0.05 * static_cast<double>(1 + random.below(10));
   if (what == fault_action::delay) f.late = std::chrono::milliseconds(1u << random.below(10));
   const bool once = what == fault_action::leave || what == fault_action::fail_write ||
-                    what == fault_action::fail_sync || what == fault_action::fail_read;
+                    what == fault_action::fail_sync || what == fault_action::fail_read ||
+                    what == fault_action::rot;
+  if (what == fault_action::rot) f.bits = 1u << random.below(9);
   if (once) f.lasts = {};
+  return f;
+}
+
+/// The peer that `rot` hits dies shortly before or after, and comes back.
+inline scenario_fault draw_restart(random_generator& random, const scenario_fault& rot) {
+  scenario_fault f = rot;
+  f.what = random.below(2) == 0 ? fault_action::crash_reset : fault_action::crash_silent;
+  f.bits = 1;
+  f.lasts = std::chrono::milliseconds(10u << random.below(8));
+  if (random.below(2) == 0) f.at -= std::min(f.at, f.lasts / 2);
   return f;
 }
 
@@ -78,8 +90,13 @@ inline void draw_others(random_generator& random, std::span<const fault_action> 
   for (const fault_action kind : kinds)
     if (random.below(4) == 0) enabled.push_back(kind);
   const std::uint64_t count = random.below(4);
-  for (std::uint64_t i = 0; i < count && !enabled.empty(); ++i)
-    s.faults.push_back(draw_other(random, s, enabled[random.below(enabled.size())]));
+  for (std::uint64_t i = 0; i < count && !enabled.empty(); ++i) {
+    const scenario_fault f = draw_other(random, s, enabled[random.below(enabled.size())]);
+    s.faults.push_back(f);
+    // What rots is read when a process begins: often one does, soon.
+    if (f.what == fault_action::rot && random.below(2) == 0)
+      s.faults.push_back(draw_restart(random, f));
+  }
 }
 
 }  // namespace detail
@@ -177,6 +194,7 @@ class simplifier {
       const auto half = [](duration d) { return std::chrono::floor<std::chrono::milliseconds>(d / 2); };
       if (change([](auto& f) { f.group = 1; }) || change([](auto& f) { f.in_recovery = false; }) ||
           change([](auto& f) { f.steps = 0; }) || change([](auto& f) { f.steps /= 2; }) ||
+          change([](auto& f) { f.bits = 1; }) || change([](auto& f) { f.bits = (f.bits + 1) / 2; }) ||
           change([](auto& f) { f.nth = 1; }) || change([](auto& f) { f.nth = (f.nth + 1) / 2; }) ||
           change([&](auto& f) { f.at = half(f.at); }) ||
           (half(from_.faults[i].lasts) > duration::zero() &&  // none is for good

@@ -16,6 +16,21 @@ inline constexpr duration retry_after = std::chrono::milliseconds(100);
 inline constexpr duration minority_waits = std::chrono::seconds(60);
 /// For those that a fault has hit, after all others have ended.
 inline constexpr duration latecomers_max = std::chrono::seconds(60);
+/// What a partition did may be written so long after it is over.
+inline constexpr duration partition_wake = std::chrono::seconds(10);
+
+/// Copies of each piece of a checkpoint.
+inline constexpr std::uint32_t scenario_replicas = 3;
+
+/// The sentence of a snapshot of which nobody who is there has all pieces.
+inline bool says_lost(const std::string& text) {
+  return text.find("cannot be read") != std::string::npos;
+}
+
+inline bool is_partition(scenario_fault::action what) {
+  using action = scenario_fault::action;
+  return what == action::isolate || what == action::mute || what == action::deafen;
+}
 
 }  // namespace detail
 
@@ -25,6 +40,7 @@ P2PDVM_DECL simulated_cluster::options scenario_run::cluster_of(const scenario& 
   how.peers = what.peers;
   how.spares = what.spares;
   how.job.ranks = what.ranks;
+  how.job.replicas = detail::scenario_replicas;
   how.job.options = what.options;
   for (const auto& o : program.options())
     if (o.kind == peal::program::kind::option) how.job.options.emplace(o.name, o.fallback);
@@ -85,9 +101,22 @@ P2PDVM_DECL void scenario_run::on_event(std::size_t peer, const event& e) {
         alarms_.emplace(cluster_.network().now() + what_.faults[i].at, alarm{i, {}});
     members_.insert(peer);
   }
+  // A partition has two sides: the one that is taken for lost may find nobody afterwards.
+  const bool divided = partitions_ > 0 || cluster_.network().now() < divided_until_;
+  if (e.kind == event_kind::evicted && e.node && divided) {
+    if (const auto index = cluster_.index_of(*e.node)) touched_.insert(*index);
+  }
   if (e.kind == event_kind::recovering) recovering_ = true;
   if (e.kind == event_kind::no_majority && crashes_ > 0) waits_ = true;
-  if (e.kind == event_kind::committed) newest_epoch_ = std::max(newest_epoch_, e.epoch);
+  if (e.kind == event_kind::committed) {
+    newest_epoch_ = std::max(newest_epoch_, e.epoch);
+    committed_[e.incarnation] = std::max(committed_[e.incarnation], e.epoch);
+  }
+  if (e.kind == event_kind::rank_started) {
+    const auto first = begun_from_.emplace(e.incarnation, e.epoch).first;
+    first->second = std::min(first->second, e.epoch);
+  }
+  if (!rotten_.empty() && detail::says_lost(e.text)) says_lost_ = true;
   if (next_ == triggered_.size() || fuse_) return;
   const scenario_fault& f = what_.faults[triggered_[next_]];
   if (!may_take(f) || e.kind != f.after || ++seen_ < f.nth) return;
@@ -176,6 +205,7 @@ P2PDVM_DECL std::optional<std::size_t> scenario_run::victim_of(const scenario_fa
 }
 
 P2PDVM_DECL bool scenario_run::may_hit(const scenario_fault& f, std::size_t victim) {
+  if (f.what == scenario_fault::action::rot) return true;  // its disk is there, also when it is down
   return takes_away(f) ? survivable(victim) : cluster_.alive(victim);
 }
 
@@ -184,6 +214,7 @@ P2PDVM_DECL void scenario_run::crash(std::size_t fault, std::size_t victim) {
   tell(fault, victim, true);
   gone_.insert(victim);
   touched_.insert(victim);
+  crashed_.insert(victim);
   ++crashes_;
   ++taken_;
   unsettle();
@@ -222,7 +253,8 @@ P2PDVM_DECL void scenario_run::begin_disturbance(std::size_t fault,
     if (f.what == action::lose || f.what == action::delay) add_rules(f, victim, over);
     break_disk(f, victim);
   }
-  if (f.what == action::isolate || f.what == action::mute || f.what == action::deafen) {
+  if (detail::is_partition(f.what)) {
+    ++partitions_;
     std::vector<const sim::machine*> inside, outside;
     for (std::size_t i = 0; i < cluster_.size(); ++i) {
       const bool in = std::find(victims.begin(), victims.end(), i) != victims.end();
@@ -257,7 +289,11 @@ P2PDVM_DECL void scenario_run::break_disk(const scenario_fault& f, std::size_t v
   if (f.what == action::fail_sync) disk.fail(sim::disk_operation::sync, 1);
   if (f.what == action::fail_read) disk.fail(sim::disk_operation::read, 1);
   if (f.what == action::fill_disk) disk.set_capacity(disk.used());
-  if (f.what == action::fail_write || f.what == action::fail_sync || f.what == action::fail_read ||
+  if (f.what == action::rot) {
+    for (std::uint32_t i = 0; i < f.bits; ++i) disk.rot();
+    rotten_.insert(victim);
+  }
+  if (f.what == action::rot || f.what == action::fail_write || f.what == action::fail_sync || f.what == action::fail_read ||
       f.what == action::fill_disk)
     bad_disks_.insert(victim);
 }
@@ -278,6 +314,8 @@ P2PDVM_DECL void scenario_run::end(const alarm& a) {
   if (a.rule) cluster_.network().heal(*a.rule);
   if (a.other_rule) cluster_.network().heal(*a.other_rule);
   if (takes_away(f)) return;
+  if (detail::is_partition(f.what) && --partitions_ == 0)
+    divided_until_ = cluster_.network().now() + detail::partition_wake;
   --disturbances_;
   unsettle();
 }
@@ -345,13 +383,37 @@ P2PDVM_DECL std::set<std::string> scenario_run::endings() {
       all.insert(digest_of(**outcome).hex());
     } else {
       const errc code = outcome->error().code();
-      const bool disk = code == errc::io || code == errc::no_space || code == errc::corrupted;
-      const bool excused = code == errc::refused || code == errc::unreachable ||
+      // A rotten identity is another one.
+      const bool disk = code == errc::io || code == errc::no_space || code == errc::corrupted ||
+                        (code == errc::authentication && rotten_.contains(i));
+      const bool lost = may_have_lost_copies() && detail::says_lost(outcome->error().message());
+      const bool excused = code == errc::refused || code == errc::unreachable || lost ||
                            (disk && bad_disks_.contains(i));
       if (!excused) all.insert(fmt::format("peer {}: {}", i, outcome->error().message()));
     }
   }
   return all;
+}
+
+/// A sentence, or nothing when every incarnation went on from where the ones before it were.
+P2PDVM_DECL std::string scenario_run::began_again() const {
+  epoch_number newest;
+  auto committed = committed_.begin();
+  for (const auto& [incarnation, from] : begun_from_) {
+    for (; committed != committed_.end() && committed->first < incarnation; ++committed)
+      newest = std::max(newest, committed->second);
+    if (from < newest)
+      return fmt::format("incarnation {} began from checkpoint {}, but {} was committed before",
+                         incarnation.value(), from.value(), newest.value());
+  }
+  return {};
+}
+
+P2PDVM_DECL bool scenario_run::may_have_lost_copies() const {
+  std::set<std::size_t> without = rotten_;
+  if (without.empty()) return false;
+  without.insert(crashed_.begin(), crashed_.end());
+  return without.size() >= std::min<std::size_t>(detail::scenario_replicas, members_.size());
 }
 
 P2PDVM_DECL scenario_verdict scenario_run::judge(bool ended, const std::string& right) {
@@ -364,12 +426,14 @@ P2PDVM_DECL scenario_verdict scenario_run::judge(bool ended, const std::string& 
     v.what = what;
     v.reason = reason;
   };
-  if (!ended) fail(kind::no_end, "it does not end");
+  const bool may_wait = to_minority_ || (says_lost_ && may_have_lost_copies());
+  if (!ended && !may_wait) fail(kind::no_end, "it does not end");
+  if (const std::string again = began_again(); !again.empty()) fail(kind::trouble, again);
   std::set<std::string> ends = endings();
   ends.erase(right);
   for (const std::string& end : ends) {
     if (end.ends_with("has no end")) {
-      if (!to_minority_) fail(kind::no_end, end);
+      if (!may_wait) fail(kind::no_end, end);
     } else if (end.starts_with("peer ")) {
       fail(kind::trouble, end);
     } else {
@@ -377,7 +441,7 @@ P2PDVM_DECL scenario_verdict scenario_run::judge(bool ended, const std::string& 
     }
   }
   const bool anyone = endings().contains(right);
-  if (!anyone && !to_minority_) fail(kind::no_end, "nobody has the result");
+  if (!anyone && !may_wait) fail(kind::no_end, "nobody has the result");
   return v;
 }
 

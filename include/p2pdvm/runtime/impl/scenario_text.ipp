@@ -16,11 +16,12 @@ namespace detail {
 
 inline constexpr std::array fault_names = {
     "crash-reset", "crash-silent", "leave", "stall", "isolate",   "mute",     "deafen",
-    "lose",        "delay",        "fail-write", "fail-sync", "fail-read", "fill-disk"};
+    "lose",        "delay",        "fail-write", "fail-sync", "fail-read", "fill-disk", "rot"};
 
 /// What may follow the target of each kind of fault.
 struct fault_words {
-  bool group = false, lasts = false, must_last = false, share = false, late = false;
+  bool group = false, lasts = false, must_last = false, share = false, late = false,
+       bits = false;
 };
 inline fault_words words_of(scenario_fault::action what) {
   using action = scenario_fault::action;
@@ -33,6 +34,7 @@ inline fault_words words_of(scenario_fault::action what) {
     case action::deafen: return {.group = true, .lasts = true, .must_last = true};
     case action::lose: return {.lasts = true, .must_last = true, .share = true};
     case action::delay: return {.lasts = true, .must_last = true, .late = true};
+    case action::rot: return {.bits = true};
     case action::fill_disk: return {.lasts = true, .must_last = true};
     default: return {};
   }
@@ -150,6 +152,8 @@ inline void read_extent(scenario_line& line, scenario_fault& f) {
     if (!line.take("by")) line.fail("'by' must follow");
     f.late = line.time("the delay", duration::zero());
   }
+  if (may.bits && line.take("bits"))
+    f.bits = line.number("the number of bits", 1u, scenario_bits_max);
   if (may.must_last && !line.next_is("for")) line.fail("'for' and a time must follow");
   if (may.lasts && line.take("for"))
     f.lasts = line.time("the time that it lasts", std::chrono::milliseconds(1));
@@ -240,6 +244,7 @@ P2PDVM_DECL std::string text_of(const scenario_fault& f) {
   if (may.group && f.group != 1) text += fmt::format(" group {}", f.group);
   if (may.share) text += fmt::format(" share {}", f.share);
   if (may.late) text += " by " + detail::seconds_text(f.late);
+  if (may.bits && f.bits != 1) text += fmt::format(" bits {}", f.bits);
   if (may.lasts && f.lasts != duration::zero()) text += " for " + detail::seconds_text(f.lasts);
   return text;
 }

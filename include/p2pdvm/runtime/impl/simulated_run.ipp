@@ -2,61 +2,45 @@
 
 #include <p2pdvm/runtime/native_process.hpp>
 #include <p2pdvm/runtime/reporter.hpp>
-#include <p2pdvm/runtime/simulated_cluster.hpp>
+#include <p2pdvm/runtime/simulated_churn.hpp>
 #include <p2pdvm/runtime/timeline.hpp>
 
 #include <fmt/core.h>
 
-#include <cmath>
-#include <functional>
+#include <algorithm>
 
 namespace p2pdvm::runtime {
 
 namespace detail {
 
-/// Peers die one by one after exponentially distributed times; never so many that no majority of
-/// keepers is left, since a death is repaired before the next one is allowed.
-class churn {
- public:
-  using death_handler = std::function<void(std::size_t peer, time_point at)>;
-  churn(simulated_cluster& cluster, double mean_lifetime, std::uint64_t seed, death_handler on_death)
-      : cluster_(cluster), mean_(mean_lifetime), random_(seed), on_death_(std::move(on_death)) {
-    if (mean_ > 0) next();
-  }
-  std::size_t deaths() const noexcept { return deaths_; }
+/// For peers that come back while the others end, after the first end.
+inline constexpr duration returners_wait = std::chrono::seconds(60);
 
- private:
-  void next() {
-    // As if all peers lived; `strike` leaves out those that do not, at the time of the strike.
-    const double rate = static_cast<double>(cluster_.size()) / mean_;
-    const double wait = -std::log(1 - random_.unit()) / rate;
-    cluster_.network().call_at(cluster_.network().now() + from_seconds(wait), [this] {
-      strike();
-      next();
-    });
-  }
-  void strike() {
-    std::vector<std::size_t> alive;
-    for (std::size_t i = 0; i < cluster_.size(); ++i) {
-      if (cluster_.alive(i)) alive.push_back(i);
-    }
-    if (random_.below(cluster_.size()) >= alive.size() || alive.size() < 3) return;
-    job* j = cluster_.at(alive[0]).current_job();
-    if (j == nullptr || j->record().state != checkpoint::job_state::running ||
-        j->record().live_count() != alive.size() || !j->now().whole)
-      return;
-    ++deaths_;
-    const std::size_t victim = alive[random_.below(alive.size())];
-    on_death_(victim, cluster_.network().now());
-    cluster_.crash(victim);
-  }
+/// Until all who are there have ended, or, once anybody has, for so long at most.
+inline bool run_to_end(simulated_cluster& cluster) {
+  time_point latest = time_point_never;
+  return cluster.run_until(
+      [&] {
+        bool any = false, all = true;
+        for (std::size_t i = 0; i < cluster.size(); ++i) {
+          any |= cluster.outcome(i).has_value();
+          all &= cluster.outcome(i).has_value() || !cluster.alive(i);
+        }
+        if (any && latest == time_point_never) latest = cluster.network().now() + returners_wait;
+        return any && (all || cluster.network().now() > latest);
+      },
+      std::chrono::hours(24 * 365));
+}
 
-  simulated_cluster& cluster_;
-  double mean_;
-  random_generator random_;
-  death_handler on_death_;
-  std::size_t deaths_ = 0;
-};
+/// The results, or the first error where nobody has any.
+inline const result<job_results>* end_of(const simulated_cluster& cluster) {
+  const result<job_results>* end = nullptr;
+  for (std::size_t i = 0; i < cluster.size(); ++i) {
+    const auto& outcome = cluster.outcome(i);
+    if (outcome && (end == nullptr || (!end->ok() && outcome->ok()))) end = &*outcome;
+  }
+  return end;
+}
 
 }  // namespace detail
 
@@ -92,27 +76,29 @@ P2PDVM_DECL int run_simulated(const peal::program& program, const command_line& 
     if (!how.timeline.empty()) picture.on_event(peer, e);
     if (e.kind != event_kind::ticket) report.on_event(e, static_cast<int>(peer));
   });
-  detail::churn deaths(cluster, how.churn, how.seed, [&](std::size_t peer, time_point at) {
-    picture.on_fault(peer, at, "crash", false);
-    picture.on_down(peer, at);
-  });
-  const bool ended = cluster.run(std::chrono::hours(24 * 365));
+  sim::session_model sessions = how.churn;
+  if (sessions.pause == duration::zero()) sessions.pause = sessions.mean;
+  const simulated_churn churn(
+      cluster, sessions, how.replicas, how.seed, [&](std::size_t peer, time_point at, bool begins) {
+        if (begins) return picture.on_fault_over(peer, at, "away");
+        picture.on_fault(peer, at, "away", true);
+        picture.on_down(peer, at);
+      });
+  const bool ended = detail::run_to_end(cluster);
   report.finish();
   if (!how.timeline.empty()) {
     if (auto written = picture.write(how.timeline); !written.ok()) return fail(written.error().message());
   }
   const double seconds = to_seconds(cluster.network().now().time_since_epoch());
   if (!ended) return fail(fmt::format("the job has not ended after {:.0f} s of virtual time", seconds));
-  for (std::size_t i = 0; i < cluster.size(); ++i) {
-    const auto& outcome = cluster.outcome(i);
-    if (!outcome) continue;
-    if (!outcome->ok()) return fail(outcome->error().message());
-    if (auto written = write_outputs(how.outputs, **outcome); !written.ok())
-      return fail(written.error().message());
-    break;
-  }
-  report.say(fmt::format("{:.3f} s of virtual time, {} events, {} death{}; replay with --seed {}", seconds,
-                         cluster.network().events(), deaths.deaths(), deaths.deaths() == 1 ? "" : "s", how.seed));
+  const result<job_results>& end = *detail::end_of(cluster);
+  if (!end.ok()) return fail(end.error().message());
+  if (auto written = write_outputs(how.outputs, *end); !written.ok())
+    return fail(written.error().message());
+  report.say(fmt::format("{:.3f} s of virtual time, {} events, {} departure{}, {} of them with a return; "
+                         "replay with --seed {}",
+                         seconds, cluster.network().events(), churn.departures(),
+                         churn.departures() == 1 ? "" : "s", churn.returns(), how.seed));
   if (!how.json && !report.digest().empty()) fmt::print("digest: {}\n", report.digest());
   return 0;
 }

@@ -17,6 +17,7 @@
 #include <p2pdvm/runtime/impl/scenario_programs.ipp>
 #include <p2pdvm/runtime/impl/scenario_run.ipp>
 #include <p2pdvm/runtime/impl/scenario_text.ipp>
+#include <p2pdvm/runtime/impl/simulated_churn.ipp>
 #include <p2pdvm/runtime/impl/simulated_cluster.ipp>
 #include <p2pdvm/runtime/impl/simulated_swarm.ipp>
 #include <p2pdvm/runtime/impl/snapshot_store.ipp>

@@ -224,6 +224,19 @@ P2PDVM_DECL result<> disk_image::rot(std::string_view path) {
   return rot(path, byte, static_cast<unsigned>(random_.below(8)));
 }
 
+P2PDVM_DECL void disk_image::rot() {
+  std::size_t pages = 0;
+  for (const auto& [path, image] : files_) pages += image->pages();
+  if (pages == 0) return;
+  std::size_t n = static_cast<std::size_t>(random_.below(pages));
+  const std::uint64_t byte = random_.below(1u << 20);
+  const auto bit = static_cast<unsigned>(random_.below(8));
+  for (auto& [path, image] : files_) {
+    if (image->flip_in_page(n, byte, bit) || n < image->pages()) return;
+    n -= image->pages();
+  }
+}
+
 P2PDVM_DECL std::unique_ptr<host::disk> disk_image::mount() {
   return std::make_unique<mounted_disk>(*this);
 }

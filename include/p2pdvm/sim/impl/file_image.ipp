@@ -84,6 +84,12 @@ P2PDVM_DECL bool file_image::flip(std::uint64_t byte, unsigned bit) {
   return true;
 }
 
+P2PDVM_DECL bool file_image::flip_in_page(std::size_t n, std::uint64_t byte, unsigned bit) {
+  if (n >= pages_.size()) return false;
+  const std::uint64_t first = std::next(pages_.begin(), static_cast<std::ptrdiff_t>(n))->first;
+  return flip(first * page_bytes + byte % page_bytes, bit);
+}
+
 P2PDVM_DECL void file_image::settle(std::uint64_t end, bool durable) {
   for (change& c : history_)
     if (c.number < end && c.what == fate::open) c.what = durable ? fate::durable : fate::doomed;

@@ -91,6 +91,7 @@ P2PDVM_DECL result<session_model> session_model::parse(std::string_view text) {
                  "or 2.9h, or stable, diurnal, exponential:TIME, heavy-tailed:TIME or mixed:TIME");
   };
   session_model model;
+  if (text == "0") return model;
   const std::size_t colon = text.find(':');
   std::string_view name = text.substr(0, colon);
   std::string_view time = colon == std::string_view::npos ? "" : text.substr(colon + 1);
