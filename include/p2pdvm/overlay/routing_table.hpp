@@ -5,6 +5,7 @@
 #include <p2pdvm/base/time.hpp>
 #include <p2pdvm/crypto/crypto.hpp>
 #include <p2pdvm/overlay/contact.hpp>
+#include <p2pdvm/overlay/coordinates.hpp>
 #include <p2pdvm/overlay/round_trip.hpp>
 #include <p2pdvm/overlay/rpc.hpp>
 
@@ -46,6 +47,7 @@ struct peer_entry {
   time_point heard{};  ///< last proof
   unsigned failures = 0;
   round_trip rtt;
+  std::optional<packed_coordinate> place;  ///< as it said last; plausible
   [[nodiscard]] node_id id() const { return crypto::node_id_of(peer.key); }
 };
 
@@ -68,6 +70,8 @@ class routing_table {
   [[nodiscard]] const peer_entry* find(const node_id& id) const;
   /// The token that a peer in the table gave us. False when it is not in the table.
   bool keep_token(time_point now, const node_id& id, address_token token);
+  /// Where a peer in the table says that it is. Precondition: it is plausible.
+  void keep_place(const node_id& id, const packed_coordinate& place);
 
   enum class include { all, healthy };
   /// The nearest to `target`, nearest first. `healthy` leaves out peers with failures and those

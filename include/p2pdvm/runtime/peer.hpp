@@ -57,6 +57,7 @@ class peer final : private messaging::exchange_handler,
   void find(const node_id& target, const std::optional<public_key>& publisher,
             overlay::node::find_callback done);
   void publish(overlay::record r, overlay::node::publish_callback done);
+  void nearest(std::size_t wanted, overlay::node::nearest_callback done);
 
   struct job_request {
     std::uint32_t ranks = 1;

@@ -93,7 +93,7 @@ P2PDVM_DECL bool routing_table::proven(time_point now, const contact& peer,
                                        std::optional<duration> round_trip_time) {
   const node_id id = crypto::node_id_of(peer.key);
   if (id == self_) return false;
-  peer_entry entry{peer, network_of(peer.where), {}, {}, now, now, 0, {}};
+  peer_entry entry{peer, network_of(peer.where), {}, {}, now, now, 0, {}, {}};
   bool known = false;
   if (peer_entry* existing = find_mutable(id)) {
     existing->heard = now;
@@ -111,6 +111,7 @@ P2PDVM_DECL bool routing_table::proven(time_point now, const contact& peer,
     if (i < waiting.size()) {
       entry.since = waiting[i].since;
       entry.rtt = waiting[i].rtt;
+      entry.place = waiting[i].place;
       detail::erase_at(waiting, i);
     }
     if (round_trip_time) entry.rtt.sample(*round_trip_time);
@@ -208,6 +209,10 @@ P2PDVM_DECL bool routing_table::keep_token(time_point now, const node_id& id,
   entry->token = token;
   entry->token_since = now;
   return true;
+}
+
+P2PDVM_DECL void routing_table::keep_place(const node_id& id, const packed_coordinate& place) {
+  if (peer_entry* entry = find_mutable(id)) entry->place = place;
 }
 
 P2PDVM_DECL void routing_table::failed(const node_id& id) {

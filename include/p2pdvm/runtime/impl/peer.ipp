@@ -538,6 +538,11 @@ P2PDVM_DECL void peer::publish(overlay::record r, overlay::node::publish_callbac
   arm_node();
 }
 
+P2PDVM_DECL void peer::nearest(std::size_t wanted, overlay::node::nearest_callback done) {
+  node_->nearest(machine_.clock().now(), wanted, std::move(done));
+  arm_node();
+}
+
 /// Gives the space of collected chunks back, little by little.
 P2PDVM_DECL void peer::compact_later() {
   constexpr auto pause = std::chrono::seconds(2);
