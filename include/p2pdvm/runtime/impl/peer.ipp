@@ -292,6 +292,7 @@ P2PDVM_DECL void peer::ask_to_join(const node_id& whom, const std::optional<tick
   request.addresses = own_contact().addresses;
   request.storage_only = setting_.storage_only;
   request.has_inputs = job_ != nullptr;
+  request.place = place();
   send(whom, std::move(request));
 }
 
@@ -356,6 +357,7 @@ P2PDVM_DECL void peer::on_join_request(const node_id& from, const join_request& 
   if (joiner.addresses.size() > checkpoint::member_addresses_max)
     joiner.addresses.resize(checkpoint::member_addresses_max);
   joiner.failure_domain = request.failure_domain.substr(0, checkpoint::failure_domain_bytes_max);
+  if (overlay::unpack(request.place).ok()) joiner.place = request.place;
   if (request.storage_only) joiner.flags = checkpoint::member::storage_only;
   if (request.ticket) joiner.ticket = crypto::hash(wire::encode(*request.ticket));
   if (admissions_.size() >= limits::members_max)
@@ -438,7 +440,10 @@ P2PDVM_DECL void peer::maybe_start() {
   for (const auto& m : record.members) {
     if (!m.live()) continue;
     if (m.node == identity_->id())
-      job_->keeper().propose([](const checkpoint::job_record& r) { return checkpoint::start(r); });
+      job_->keeper().propose([this, alive = alive_](const checkpoint::job_record& r) -> result<checkpoint::job_record> {
+        if (!*alive) return error(errc::conflict, "this peer is gone");
+        return checkpoint::start(r, checkpoint::near_placement(r, job_->distances(r)));
+      });
     return;
   }
 }
@@ -514,6 +519,15 @@ P2PDVM_DECL void peer::send_detector(const node_id& to, byte_view datagram) {
   byte_vector bytes{datagram_kind::detector};
   append(bytes, datagram);
   exchange_->send_datagram(who->key, who->addresses.front(), bytes);
+}
+
+P2PDVM_DECL overlay::packed_coordinate peer::place() {
+  return node_ ? overlay::pack(node_->place()) : overlay::packed_coordinate();
+}
+
+P2PDVM_DECL void peer::measured(const node_id& member, const overlay::packed_coordinate& place,
+                                duration round_trip) {
+  node_->note_place(member, place, round_trip);
 }
 
 P2PDVM_DECL void peer::enter(const std::vector<overlay::contact>& through) {
