@@ -177,6 +177,8 @@ P2PDVM_DECL node::operation node::make_operation(time_point now, goal what, cons
   ++statistics_.operations;
   lookup_options how = options_.lookups;
   if (what == goal::value) how.paths = std::max(how.paths, options_.value_paths);
+  // Who knows everybody has only to hear that they live: all in one round.
+  if (what != goal::value && table_.full_view()) how.parallelism = std::max(how.parallelism, how.width);
   return {.what = what,
           .search = iterative_lookup(self_, target, how, seeds),
           .publisher = {},
