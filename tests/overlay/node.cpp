@@ -380,6 +380,57 @@ TEST_CASE("a stranger far from everybody may answer upkeep long after it was giv
   CHECK(other.self.statistics().unexpected == 1);
 }
 
+TEST_CASE("an answer in time moves the coordinate, one to a repeated request does not") {
+  for (const bool late : {false, true}) {
+    bench b;
+    b.befriend(stranger(1));
+    const coordinate before = b.self.place();
+    b.self.lookup(b.now, node_id(), [](const lookup_result&) {});
+    auto out = b.take();
+    REQUIRE(out.size() == 1);
+    for (; late && out.size() == 1; b.pass(50ms)) {
+      for (auto& s : b.take()) out.push_back(std::move(s));
+    }
+    b.pass(80ms);
+    message r;
+    r.kind = message_kind::nodes;
+    r.transaction = out.back().m.transaction;
+    r.place = pack(coordinate());
+    b.deliver(stranger(1), r);
+    CHECK((b.self.place() == before) == late);
+    // Where it is, is known either way.
+    CHECK(b.self.predicted(crypto::node_id_of(stranger(1).key)).has_value());
+  }
+}
+
+TEST_CASE("an impossible coordinate is no sample, and its answer counts all the same") {
+  packed_coordinate absurd_exponent;
+  absurd_exponent.exponent = 10;
+  packed_coordinate absurd_height;  // 33 seconds
+  absurd_height.exponent = 9;
+  absurd_height.height = 65535;
+  packed_coordinate far_away;
+  far_away.exponent = 9;
+  far_away.position[3] = -32768;
+  for (const packed_coordinate& bad : {absurd_exponent, absurd_height, far_away}) {
+    bench b;
+    b.befriend(stranger(1));
+    const coordinate before = b.self.place();
+    std::vector<contact> found;
+    b.self.lookup(b.now, node_id(), [&](const lookup_result& r) { found = r.nearest; });
+    message r;
+    r.kind = message_kind::nodes;
+    r.transaction = b.take().at(0).m.transaction;
+    r.place = bad;
+    b.pass(80ms);
+    b.deliver(stranger(1), r);
+    CHECK(b.self.place() == before);
+    CHECK_FALSE(b.self.predicted(crypto::node_id_of(stranger(1).key)));
+    CHECK(b.self.statistics().malformed == 1);
+    CHECK(found.size() == 1);
+  }
+}
+
 TEST_CASE("malformed, truncated and random datagrams neither crash nor grow anything") {
   bench b;
   for (std::uint64_t i = 1; i <= 20; ++i) b.befriend(stranger(i));
@@ -391,6 +442,7 @@ TEST_CASE("malformed, truncated and random datagrams neither crash nor grow anyt
     m.what = make_record(make_identity(3), node_id(), 1, wall_start + 99, byte_vector(60));
     m.nearest = {stranger(1), stranger(2), stranger(3)};
     m.publisher = public_key();
+    if (m.tells_place()) m.place = pack(coordinate());
     seeds.push_back(wire::encode(m));
   }
   for (const byte_vector& bytes : seeds) {

@@ -26,6 +26,7 @@ routing_options few() {
   o.siblings = 4;
   o.replacements = 2;
   o.veterans = 2;
+  o.full_view_max = 0;
   return o;
 }
 

@@ -67,6 +67,8 @@ class swarm {
   random_generator& random() { return random_; }
   /// Datagrams from one to another for which this says false are dropped.
   std::function<bool(std::size_t from, std::size_t to)> passes;
+  /// One way between two peers, where it is not the usual random one.
+  std::function<duration(std::size_t a, std::size_t b)> way;
   /// Sees every datagram sent.
   std::function<void(const contact& from, const contact& to, byte_view bytes)> tap;
 
@@ -148,7 +150,8 @@ class swarm {
     const std::size_t source = by_address_.at(from.where.where);
     if (peers_[at->second]->where.key != to.key) return;
     if (passes && !passes(source, at->second)) return;
-    events_.push({now_ + latency(source, at->second), order_++, at->second, from.where,
+    const duration took = way ? way(source, at->second) : latency(source, at->second);
+    events_.push({now_ + took, order_++, at->second, from.where,
                   payload::copy_of(bytes)});
   }
 

@@ -5,6 +5,7 @@
 #include <p2pdvm/base/ids.hpp>
 #include <p2pdvm/base/limits.hpp>
 #include <p2pdvm/base/result.hpp>
+#include <p2pdvm/overlay/coordinates.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -39,6 +40,7 @@ struct member {
   std::uint8_t flags = 0;
   digest256 ticket;         ///< id of the ticket that admitted it; zero for the founder
   roster_version admitted;  ///< set by `admit`
+  overlay::packed_coordinate place;  ///< where it was when it asked; by default it knew nothing
 
   [[nodiscard]] bool live() const noexcept { return (flags & (left | evicted)) == 0; }
   [[nodiscard]] bool can_host() const noexcept { return live() && (flags & storage_only) == 0; }
@@ -52,6 +54,7 @@ struct member {
     f(flags);
     f(ticket);
     f(admitted);
+    f(place);
   }
 };
 

@@ -30,8 +30,11 @@ namespace p2pdvm::checkpoint {
 /// Declares members lost; those already gone are skipped. If one of them hosts ranks of a
 /// running job, each such rank goes to the least loaded member that can host (so to spares
 /// first), the incarnation grows by one and the outstanding epoch is given up. `errc::lost`
-/// when nobody is left who can run the ranks.
-[[nodiscard]] result<job_record> evict(const job_record& record, const std::set<node_id>& lost);
+/// when nobody is left who can run the ranks. `placement` is as for `start`, for the ranks of the
+/// lost alone: where it gives another one another host, or a host that cannot run ranks, nothing
+/// of it is taken.
+[[nodiscard]] result<job_record> evict(const job_record& record, const std::set<node_id>& lost,
+                                       const std::vector<std::uint32_t>& placement = {});
 
 /// Gives every rank a host and starts the job. `placement` holds indexes into the members;
 /// empty: blocks of consecutive ranks over the members, spares only when there is nobody else.

@@ -52,10 +52,12 @@ struct coordinate {
 /// least with which all fit: 16 µs while everything is within ±0.5 s.
 struct packed_coordinate {
   static constexpr std::uint8_t exponent_max = 9;
+  static constexpr std::size_t bytes = 20;  ///< of its encoding
   std::array<std::int16_t, coordinate_dimensions> position{};
   std::uint16_t height = 0;
   std::uint8_t exponent = 0;
   std::uint8_t error = 255;  ///< in 255ths
+  friend bool operator==(const packed_coordinate&, const packed_coordinate&) = default;
   template <class F>
   void fields(F&& f) {
     f(position), f(height), f(exponent), f(error);

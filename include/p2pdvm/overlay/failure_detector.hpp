@@ -11,6 +11,7 @@
 #include <p2pdvm/base/random.hpp>
 #include <p2pdvm/base/time.hpp>
 #include <p2pdvm/overlay/contact.hpp>
+#include <p2pdvm/overlay/coordinates.hpp>
 #include <p2pdvm/overlay/detector_options.hpp>
 #include <p2pdvm/overlay/round_trip.hpp>
 
@@ -67,14 +68,16 @@ struct detector_message {
   std::uint64_t incarnation = 0;  ///< the sender's own
   std::optional<detector_name> target;
   std::vector<detector_claim> claims;
+  std::optional<packed_coordinate> place;  ///< of who acknowledges
   template <class F>
   void fields(F&& f) {
     f(what), f(hinted), f(sequence), f(incarnation), f(target), f(claims);
+    if (what == kind::ack) f(place);
   }
 };
 
 /// What the detector wants of its owner. Events are delivered when the detector is done with
-/// its input, so they may call it again; `send` may not.
+/// its input, so they may call it again; `send`, `place` and `measured` may not.
 class detector_owner {
  public:
   /// Unreliable, authenticated, at most `datagram_payload_max` bytes.
@@ -84,6 +87,12 @@ class detector_owner {
   virtual void refuted(const node_id& who) = 0;
   /// Once per suspicion. The member stays one until `set_members` drops it.
   virtual void agreed_dead(const node_id& who, const std::vector<node_id>& observers) = 0;
+  /// Our coordinate, for members that probe us; nothing where nobody keeps one.
+  [[nodiscard]] virtual std::optional<packed_coordinate> place() { return std::nullopt; }
+  /// A member answered at once, and said where it is; its word is plausible.
+  virtual void measured(const node_id& who, const packed_coordinate& place, duration round_trip) {
+    (void)who, (void)place, (void)round_trip;
+  }
 
  protected:
   ~detector_owner() = default;
@@ -121,6 +130,10 @@ class failure_detector {
   void heard_from(time_point now, const node_id& who);
 
   [[nodiscard]] bool is_suspected(const node_id& who) const;
+  /// Of the probes that a member answered at once; nothing before the first.
+  [[nodiscard]] std::optional<duration> round_trip_to(const node_id& who) const;
+  /// Where a member said last that it is; plausible.
+  [[nodiscard]] std::optional<packed_coordinate> place_of(const node_id& who) const;
   [[nodiscard]] std::uint64_t incarnation() const noexcept { return incarnation_; }
   /// 0: healthy; higher: this member has reason to doubt itself.
   [[nodiscard]] unsigned local_health() const noexcept { return health_; }
@@ -144,6 +157,7 @@ class failure_detector {
     node_id id;
     std::uint64_t incarnation = 0;
     round_trip rtt;
+    std::optional<packed_coordinate> place;
     std::unique_ptr<suspicion> suspected;
   };
   /// A probe has three stages of one timeout each; the ping is repeated in each.
@@ -194,7 +208,7 @@ class failure_detector {
   void ping(slot target, std::uint32_t sequence);
   void advance(time_point now, probe& p);
   void fail_probe(time_point now, const probe& p);
-  void on_ack(time_point now, slot by, std::uint32_t sequence);
+  void on_ack(time_point now, slot by, const detector_message& m);
   void on_relayed_ack(const detector_message& m);
   void on_nack(std::uint32_t sequence);
   void on_ping_request(time_point now, slot from, const detector_message& m);

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <p2pdvm/overlay/address_proof.hpp>
+#include <p2pdvm/overlay/coordinates.hpp>
 #include <p2pdvm/overlay/lifetime.hpp>
 #include <p2pdvm/overlay/lookup.hpp>
+#include <p2pdvm/overlay/nearest.hpp>
 #include <p2pdvm/overlay/record.hpp>
 #include <p2pdvm/overlay/routing_table.hpp>
 #include <p2pdvm/overlay/rpc.hpp>
@@ -26,6 +28,7 @@ inline constexpr std::size_t operations_max = 128;  ///< running searches of use
 inline constexpr std::size_t upkeep_width = 4;
 /// Running searches, users' included, above which upkeep starts none of its own.
 inline constexpr std::size_t upkeep_operations_max = 8;
+inline constexpr std::size_t nearest_queries_max = 8;  ///< running, of users
 inline constexpr std::size_t ping_backs_max = 16;   ///< unanswered pings to peers not yet met
 inline constexpr std::size_t remembered_max = 64;   ///< contacts kept for rejoining
 inline constexpr std::size_t rejoin_contacts_max = 8;
@@ -92,6 +95,12 @@ struct found_record {
   std::size_t queries = 0;
 };
 
+/// A peer and the round trip to it, just measured.
+struct near_peer {
+  contact peer;
+  duration round_trip{};
+};
+
 struct node_statistics {
   std::uint64_t datagrams_in = 0;
   std::uint64_t datagrams_out = 0;
@@ -145,6 +154,9 @@ class node {
   /// How many peers keep the record now, ourselves included; errors as above.
   using publish_callback = std::function<void(const result<std::size_t>&)>;
 
+  /// Nearest first; may be fewer than wanted, or none.
+  using nearest_callback = std::function<void(const std::vector<near_peer>&)>;
+
   /// `random` comes from the host's entropy; `transport` must outlive the node.
   node(const crypto::identity& self, const node_options& options, random_generator random,
        overlay_transport& transport);
@@ -179,6 +191,18 @@ class node {
   [[nodiscard]] const record_store& records() const noexcept { return store_; }
   [[nodiscard]] const node_statistics& statistics() const noexcept { return statistics_; }
   [[nodiscard]] std::size_t pending_requests() const noexcept { return pending_.size(); }
+  /// The peers of the table with the shortest round trips, at most `nearest_shortlist_max / 4`:
+  /// coordinates choose a shortlist, which is then measured.
+  void nearest(time_point now, std::size_t wanted, nearest_callback done);
+  /// Where this peer is, by the round trips of its requests; replies tell it to others.
+  [[nodiscard]] const coordinate& place() const noexcept { return tracker_.own(); }
+  /// Round trip to a peer in the table as the coordinates have it; nothing while it has not said
+  /// where it is.
+  [[nodiscard]] std::optional<duration> predicted(const node_id& peer) const;
+  /// What another protocol measured to a peer that said where it is: a sample like the node's
+  /// own. Nothing for the time: only the place is news.
+  void note_place(const node_id& peer, const packed_coordinate& place,
+                  std::optional<duration> round_trip_time);
   /// Mean session of other peers, as observed.
   [[nodiscard]] duration observed_lifetime() const noexcept { return lifetime_.mean(); }
 
@@ -210,6 +234,8 @@ class node {
     unsigned timeouts = 0;
     unsigned sendings = 0;
     std::uint64_t operation = 0;  ///< 0: of upkeep
+    std::uint64_t measurement = 0;  ///< of this query for the nearest; 0: of none
+    std::uint32_t candidate = 0;    ///< of the query
     node_id target;
     std::array<time_point, 8> sent{};
     time_point deadline{};
@@ -234,6 +260,8 @@ class node {
   [[nodiscard]] bool good_value(time_point now, const operation& op, const record& r) const;
   [[nodiscard]] std::optional<record> local(time_point now, const node_id& target,
                                             const std::optional<public_key>& publisher);
+  void measure_next(time_point now, std::uint64_t number);
+  void measured(time_point now, const pending& p, std::optional<duration> round_trip_time);
   [[nodiscard]] unix_seconds wall(time_point now) const;
   void remember(const contact& peer);
 
@@ -289,6 +317,7 @@ class node {
   address_prover prover_;
   token_cache tokens_;
   round_trip rtt_;  ///< of all peers together
+  coordinate_tracker tracker_;
   node_statistics statistics_;
 
   lifetime_estimate lifetime_;
@@ -303,7 +332,13 @@ class node {
   std::size_t next_absent_ = 0;
   std::uint64_t transactions_ = 0;
   std::map<std::uint64_t, operation> operations_;
-  std::uint64_t next_operation_ = 1;
+  struct measurement {
+    nearest_query query;
+    std::vector<contact> candidates;
+    nearest_callback done;
+  };
+  std::map<std::uint64_t, measurement> measurements_;
+  std::uint64_t next_operation_ = 1;  ///< number of an operation or measurement
 
   struct own_record {
     record r;

@@ -5,6 +5,7 @@
 #include <p2pdvm/base/time.hpp>
 #include <p2pdvm/crypto/crypto.hpp>
 #include <p2pdvm/overlay/contact.hpp>
+#include <p2pdvm/overlay/coordinates.hpp>
 #include <p2pdvm/overlay/round_trip.hpp>
 #include <p2pdvm/overlay/rpc.hpp>
 
@@ -29,6 +30,10 @@ struct routing_options {
   /// The longest known members of a bucket are not displaced by nearer peers: sessions of desktop
   /// peers are heavy-tailed, who stayed long will stay longer.
   std::size_t veterans = 4;
+  /// Peers up to which the table keeps everybody: the full view of a small swarm. It ends when one
+  /// more is proven, or when siblings lie so densely that the swarm must be many times larger, and
+  /// begins again when the table has shrunk to 5/8 of this. 0: never.
+  std::size_t full_view_max = 64;
   /// Unanswered requests in a row after which a peer is forgotten. One suffices where a
   /// replacement waits.
   unsigned failures_max = 2;
@@ -46,6 +51,7 @@ struct peer_entry {
   time_point heard{};  ///< last proof
   unsigned failures = 0;
   round_trip rtt;
+  std::optional<packed_coordinate> place;  ///< as it said last; plausible
   [[nodiscard]] node_id id() const { return crypto::node_id_of(peer.key); }
 };
 
@@ -68,6 +74,8 @@ class routing_table {
   [[nodiscard]] const peer_entry* find(const node_id& id) const;
   /// The token that a peer in the table gave us. False when it is not in the table.
   bool keep_token(time_point now, const node_id& id, address_token token);
+  /// Where a peer in the table says that it is. Precondition: it is plausible.
+  void keep_place(const node_id& id, const packed_coordinate& place);
 
   enum class include { all, healthy };
   /// The nearest to `target`, nearest first. `healthy` leaves out peers with failures and those
@@ -83,6 +91,10 @@ class routing_table {
   /// least recently, if not since `refreshed_before`.
   [[nodiscard]] std::optional<std::size_t> neediest_bucket(time_point heard_since,
                                                            time_point refreshed_before) const;
+  /// Nobody has been left out for want of room: unless peers are new, these are all of the swarm.
+  [[nodiscard]] bool full_view() const noexcept { return full_view_; }
+  /// Peers in the table that are kept checked.
+  [[nodiscard]] std::size_t checked() const;
   /// Buckets in use beside the siblings.
   [[nodiscard]] std::size_t depth() const;
   /// Everybody in the table, the longest known first.
@@ -115,11 +127,14 @@ class routing_table {
   void keep_as_replacement(bucket& in, peer_entry entry);
   std::optional<std::size_t> displaceable(const bucket& in, const peer_entry& by) const;
   void promote(bucket& in);
+  [[nodiscard]] bool crowded() const;
+  void review_view();
   void refill_siblings();
   void remove(const node_id& id);
 
   node_id self_;
   routing_options options_;
+  bool full_view_;
   std::vector<peer_entry> siblings_;  ///< nearest first
   std::vector<bucket> buckets_;       ///< by common prefix; as long as the deepest in use
   std::vector<network_prefix> networks_;  ///< of everybody in the table, in no order

@@ -5,9 +5,13 @@
 /// address. So a first request is padded to the size of its reply; a request with a good
 /// token is not. A reply names as few peers as fit; where a value does not fit, `prove` brings a
 /// token to try again with.
+///
+/// Replies also say where their sender is (coordinates.hpp), unless that would take the room of
+/// something else: together with the time that the answer took it is a sample to go by.
 #pragma once
 
 #include <p2pdvm/overlay/contact.hpp>
+#include <p2pdvm/overlay/coordinates.hpp>
 #include <p2pdvm/overlay/record.hpp>
 
 #include <cstdint>
@@ -45,6 +49,7 @@ struct message {
   record what;
   std::vector<contact> nearest;  ///< at most `limits::bucket_size`, all proven to the sender
   bool kept = false;
+  std::optional<packed_coordinate> place;  ///< of who replies
   byte_vector padding;  ///< of requests
 
   [[nodiscard]] bool is_request() const noexcept {
@@ -52,6 +57,10 @@ struct message {
   }
   [[nodiscard]] bool is_reply() const noexcept {
     return kind >= message_kind::pong && kind <= message_kind::stored;
+  }
+  [[nodiscard]] bool tells_place() const noexcept {
+    return kind == message_kind::pong || kind == message_kind::nodes ||
+           kind == message_kind::stored;
   }
   template <class F>
   void fields(F&& f) {
@@ -61,15 +70,18 @@ struct message {
     if (kind == message_kind::store || kind == message_kind::value) f(what);
     if (kind == message_kind::nodes) f(nearest);
     if (kind == message_kind::stored) f(kept);
+    if (tells_place()) f(place);
     if (is_request()) f(padding);
   }
 };
 
 /// Largest encoded replies; requests without a token are padded to these, and where there is
-/// room to that of one more small message: the ping by which a stranger is met.
+/// room to that of one more small message: the ping by which a stranger is met. A place comes on
+/// top of the small replies.
 inline constexpr std::size_t small_reply_bytes_max = 24;
+inline constexpr std::size_t place_bytes = packed_coordinate::bytes;
 inline constexpr std::size_t nodes_reply_bytes_max =
-    small_reply_bytes_max + limits::bucket_size * contact_bytes_max;
+    small_reply_bytes_max + limits::bucket_size * contact_bytes_max + place_bytes;
 inline constexpr std::size_t value_reply_bytes_max = datagram_payload_max;
 
 }  // namespace p2pdvm::overlay

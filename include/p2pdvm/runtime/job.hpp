@@ -6,6 +6,7 @@
 #pragma once
 
 #include <p2pdvm/checkpoint/cut.hpp>
+#include <p2pdvm/checkpoint/host_choice.hpp>
 #include <p2pdvm/checkpoint/policy.hpp>
 #include <p2pdvm/checkpoint/transitions.hpp>
 #include <p2pdvm/overlay/failure_detector.hpp>
@@ -34,6 +35,11 @@ class job_owner {
   virtual void send(const node_id& to, job_message message) = 0;
   virtual void send_store(const node_id& to, const store::store_message& message) = 0;
   virtual void send_detector(const node_id& to, byte_view datagram) = 0;
+  /// This peer's coordinate.
+  [[nodiscard]] virtual overlay::packed_coordinate place() = 0;
+  /// What it takes to a member that says that it is there.
+  virtual void measured(const node_id& member, const overlay::packed_coordinate& place,
+                        duration round_trip) = 0;
   /// The members have changed: others may be trusted or forgotten.
   virtual void on_members(const checkpoint::job_record& previous,
                           const checkpoint::job_record& now) = 0;
@@ -91,6 +97,10 @@ class job final : private record_owner,
   /// Members that have seen the end.
   [[nodiscard]] const std::set<node_id>& end_seen_by() const noexcept { return end_seen_; }
 
+  /// What this peer knows of the round trips among the members of `r`: their coordinates, and what
+  /// it has measured itself.
+  [[nodiscard]] checkpoint::member_distances distances(const checkpoint::job_record& r) const;
+
   /// Hands this peer's ranks over at a last checkpoint, then `on_left`.
   void leave();
   /// All peers are being stopped: that they go is no loss.
@@ -143,6 +153,11 @@ class job final : private record_owner,
   void suspected(const node_id& who, const std::vector<node_id>& observers) override;
   void refuted(const node_id& who) override;
   void agreed_dead(const node_id& who, const std::vector<node_id>& observers) override;
+  std::optional<overlay::packed_coordinate> place() override { return owner_.place(); }
+  void measured(const node_id& who, const overlay::packed_coordinate& place,
+                duration round_trip) override {
+    owner_.measured(who, place, round_trip);
+  }
 
   void tell(event_kind kind, event e = event());
   [[nodiscard]] time_point clock_now() const { return context_.machine.clock().now(); }

@@ -40,10 +40,11 @@ struct join_request {
   std::vector<address> addresses;
   bool storage_only = false;
   bool has_inputs = false;  ///< second step where the job has inputs: they are here, admit me
+  overlay::packed_coordinate place;
   template <class F>
   void fields(F&& f) {
     f(job), f(ticket), f(executable), f(platform), f(failure_domain), f(addresses),
-        f(storage_only), f(has_inputs);
+        f(storage_only), f(has_inputs), f(place);
   }
 };
 struct join_refusal {

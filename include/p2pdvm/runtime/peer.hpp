@@ -58,6 +58,7 @@ class peer final : private messaging::exchange_handler,
   void find(const node_id& target, const std::optional<public_key>& publisher,
             overlay::node::find_callback done);
   void publish(overlay::record r, overlay::node::publish_callback done);
+  void nearest(std::size_t wanted, overlay::node::nearest_callback done);
 
   struct job_request {
     std::uint32_t ranks = 1;
@@ -104,6 +105,9 @@ class peer final : private messaging::exchange_handler,
   void send(const node_id& to, job_message message) override;
   void send_store(const node_id& to, const store::store_message& message) override;
   void send_detector(const node_id& to, byte_view datagram) override;
+  overlay::packed_coordinate place() override;
+  void measured(const node_id& member, const overlay::packed_coordinate& place,
+                duration round_trip) override;
   void on_members(const checkpoint::job_record& previous,
                   const checkpoint::job_record& now) override;
   void on_end(const result<job_results>& results) override;

@@ -101,6 +101,15 @@ inline result<> check_placement(const job_record& r, const std::vector<std::uint
   return {};
 }
 
+/// Whether `placement` gives each of `homeless` a host that can run it and no other rank another.
+inline bool rehouses(const job_record& r, const std::vector<std::uint32_t>& homeless,
+                     const std::vector<std::uint32_t>& placement) {
+  if (!check_placement(r, placement).ok()) return false;
+  std::size_t moved = 0;
+  for (std::uint32_t rank = 0; rank < r.ranks; ++rank) moved += placement[rank] != r.host_of_rank[rank];
+  return moved == homeless.size();
+}
+
 /// Blocks of consecutive ranks over those who asked for ranks, or else over the spares.
 inline result<std::vector<std::uint32_t>> even_placement(const job_record& r) {
   std::vector<std::uint32_t> hosts;
@@ -191,7 +200,8 @@ P2PDVM_DECL result<job_record> admit(const job_record& record, const std::vector
                                                : detail::keeper_change::only_end);
 }
 
-P2PDVM_DECL result<job_record> evict(const job_record& record, const std::set<node_id>& lost) {
+P2PDVM_DECL result<job_record> evict(const job_record& record, const std::set<node_id>& lost,
+                                     const std::vector<std::uint32_t>& placement) {
   job_record next = record;
   bool changed = false;
   for (member& m : next.members) {
@@ -208,7 +218,11 @@ P2PDVM_DECL result<job_record> evict(const job_record& record, const std::set<no
     }
   }
   if (!homeless.empty()) {
-    if (auto ok = detail::rehome(next, homeless); !ok) return ok.error();
+    if (detail::rehouses(next, homeless, placement)) {
+      next.host_of_rank = placement;
+    } else if (auto ok = detail::rehome(next, homeless); !ok) {
+      return ok.error();
+    }
     detail::begin_incarnation(next);
   }
   return detail::completed(record, std::move(next), detail::keeper_change::may_begin);

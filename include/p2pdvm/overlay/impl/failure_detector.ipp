@@ -80,7 +80,7 @@ P2PDVM_DECL void failure_detector::set_members(time_point now,
   std::vector<member> before = std::exchange(members_, {});
   names_.clear();
   for (const node_id& id : ids) {
-    members_.push_back({id, 0, {}, nullptr});
+    members_.push_back({id, 0, {}, {}, nullptr});
     names_.push_back(detector_name_of(id));
   }
   renumber(std::move(before));
@@ -118,6 +118,17 @@ P2PDVM_DECL void failure_detector::renumber(std::vector<member> before) {
 
 P2PDVM_DECL unsigned failure_detector::group_log2() const noexcept {
   return static_cast<unsigned>(std::bit_width(group_size() - 1));
+}
+
+P2PDVM_DECL std::optional<duration> failure_detector::round_trip_to(const node_id& who) const {
+  const slot s = find(who);
+  if (s == no_slot || !members_[s].rtt.known()) return std::nullopt;
+  return members_[s].rtt.mean();
+}
+
+P2PDVM_DECL std::optional<packed_coordinate> failure_detector::place_of(const node_id& who) const {
+  const slot s = find(who);
+  return s == no_slot ? std::nullopt : members_[s].place;
 }
 
 P2PDVM_DECL duration failure_detector::timeout_for(slot who) const {
@@ -248,10 +259,15 @@ P2PDVM_DECL void failure_detector::fail_probe(time_point now, const probe& p) {
   observe(now, p.target, p.hinted);
 }
 
-P2PDVM_DECL void failure_detector::on_ack(time_point now, slot by, std::uint32_t sequence) {
+P2PDVM_DECL void failure_detector::on_ack(time_point now, slot by, const detector_message& m) {
+  const std::uint32_t sequence = m.sequence;
+  const auto place = m.place && unpack(*m.place).ok() ? m.place : std::nullopt;
+  if (m.place && !place) ++statistics_.malformed;
+  if (place) members_[by].place = place;
   for (const probe& p : probes_) {
-    if (p.sequence == sequence && p.target == by && !p.repeated)
-      members_[by].rtt.sample(now - p.sent);
+    if (p.sequence != sequence || p.target != by || p.repeated) continue;
+    members_[by].rtt.sample(now - p.sent);
+    if (place) owner_->measured(members_[by].id, *place, now - p.sent);
   }
   std::erase_if(probes_, [&](const probe& p) {
     return p.hinted && p.sequence == sequence && p.target == by;
@@ -260,13 +276,13 @@ P2PDVM_DECL void failure_detector::on_ack(time_point now, slot by, std::uint32_t
     return x.sequence == sequence && x.target == by;
   });
   if (r == relays_.end()) return;
-  detector_message m;
-  m.what = detector_message::kind::relayed_ack;
-  m.sequence = r->requester_sequence;
-  m.target = name_of(by);
+  detector_message relayed;
+  relayed.what = detector_message::kind::relayed_ack;
+  relayed.sequence = r->requester_sequence;
+  relayed.target = name_of(by);
   const slot requester = r->requester;
   relays_.erase(r);
-  send(requester, std::move(m));
+  send(requester, std::move(relayed));
 }
 
 P2PDVM_DECL void failure_detector::on_relayed_ack(const detector_message& m) {
@@ -350,7 +366,7 @@ P2PDVM_DECL void failure_detector::on_message(time_point now, const node_id& fro
     ++statistics_.malformed;
     return;
   }
-  if (m->what == kind::ack) on_ack(now, sender, m->sequence);
+  if (m->what == kind::ack) on_ack(now, sender, *m);
   note_alive(now, sender, m->incarnation);
   for (const detector_claim& c : m->claims) on_claim(now, c);
   if (m->what == kind::relayed_ack) on_relayed_ack(*m);
@@ -360,6 +376,7 @@ P2PDVM_DECL void failure_detector::on_message(time_point now, const node_id& fro
     detector_message ack;
     ack.what = kind::ack;
     ack.sequence = m->sequence;
+    ack.place = owner_->place();
     send(sender, std::move(ack));
   }
   settle(now);

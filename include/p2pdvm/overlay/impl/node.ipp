@@ -32,6 +32,77 @@ P2PDVM_DECL unix_seconds node::wall(time_point now) const {
   return wall_ + std::chrono::floor<std::chrono::seconds>(now - wall_at_).count();
 }
 
+/// What was sent again is no sample, as by Karn and Partridge (1987): the path was not as usual.
+P2PDVM_DECL void node::note_place(const node_id& peer, const packed_coordinate& place,
+                                  std::optional<duration> round_trip_time) {
+  const result<coordinate> where = unpack(place);
+  if (!where.ok()) {
+    ++statistics_.malformed;
+    return;
+  }
+  table_.keep_place(peer, place);
+  if (round_trip_time) (void)tracker_.measured(peer, *where, *round_trip_time, random_);
+}
+
+P2PDVM_DECL std::optional<duration> node::predicted(const node_id& peer) const {
+  const peer_entry* entry = table_.find(peer);
+  if (entry == nullptr || !entry->place) return std::nullopt;
+  const result<coordinate> where = unpack(*entry->place);
+  P2PDVM_ASSERT(where.ok());
+  return estimate(tracker_.own(), *where);
+}
+
+P2PDVM_DECL void node::nearest(time_point now, std::size_t wanted, nearest_callback done) {
+  std::vector<contact> candidates;
+  std::vector<coordinate> places;
+  for (const peer_entry& e : table_.oldest_first()) {
+    if (!e.place || e.failures > 0) continue;
+    const result<coordinate> where = unpack(*e.place);
+    P2PDVM_ASSERT(where.ok());
+    candidates.push_back(e.peer);
+    places.push_back(*where);
+  }
+  if (wanted == 0 || candidates.empty() || measurements_.size() >= nearest_queries_max)
+    return done({});
+  nearest_options how;
+  how.wanted = std::min(wanted, nearest_shortlist_max / 4);
+  how.shortlist = 4 * how.wanted;
+  how.attempts = 1;  // a request is repeated anyway
+  const std::array<coordinate, 1> here{tracker_.own()};
+  const std::uint64_t number = next_operation_++;
+  measurements_.emplace(number, measurement{nearest_query(places, here, how),
+                                            std::move(candidates), std::move(done)});
+  measure_next(now, number);
+}
+
+P2PDVM_DECL void node::measure_next(time_point now, std::uint64_t number) {
+  const auto at = measurements_.find(number);
+  if (at == measurements_.end()) return;
+  nearest_query& query = at->second.query;
+  while (const auto probe = query.next()) {
+    pending q;
+    q.to = at->second.candidates[probe->candidate];
+    q.measurement = number;
+    q.candidate = probe->candidate;
+    if (!ask(now, q)) query.measured(*probe, std::nullopt);
+  }
+  if (!query.done()) return;
+  const measurement over = std::move(at->second);
+  measurements_.erase(at);
+  std::vector<near_peer> found;
+  for (const auto& best : over.query.best())
+    found.push_back({over.candidates[best.candidate], best.round_trip});
+  over.done(found);
+}
+
+P2PDVM_DECL void node::measured(time_point now, const pending& p,
+                                std::optional<duration> round_trip_time) {
+  const auto at = measurements_.find(p.measurement);
+  if (at == measurements_.end()) return;
+  at->second.query.measured({p.candidate, 0}, round_trip_time);
+  measure_next(now, p.measurement);
+}
+
 P2PDVM_DECL void node::join(time_point now, const std::vector<contact>& through) {
   std::vector<contact> seeds;
   for (const contact& c : through) {
@@ -106,6 +177,8 @@ P2PDVM_DECL node::operation node::make_operation(time_point now, goal what, cons
   ++statistics_.operations;
   lookup_options how = options_.lookups;
   if (what == goal::value) how.paths = std::max(how.paths, options_.value_paths);
+  // Who knows everybody has only to hear that they live: all in one round.
+  if (what != goal::value && table_.full_view()) how.parallelism = std::max(how.parallelism, how.width);
   return {.what = what,
           .search = iterative_lookup(self_, target, how, seeds),
           .publisher = {},
@@ -254,6 +327,7 @@ P2PDVM_DECL bool node::good_value(time_point now, const operation& op, const rec
 }
 
 P2PDVM_DECL void node::unanswered(time_point now, const pending& p) {
+  if (p.measurement != 0) return measured(now, p, std::nullopt);
   const auto at = operations_.find(p.operation);
   if (at == operations_.end()) return;
   if (p.kind == message_kind::store) return stored(now, p, false);

@@ -12,13 +12,13 @@ namespace detail {
 /// Low bits of a transaction number that tell the sendings of one request apart.
 inline constexpr std::uint64_t sending_mask = 7;
 
-/// Room for the answer and for the ping with which a stranger is met.
+/// Room for the answer, its place in it, and for the ping with which a stranger is met.
 inline std::size_t padded_bytes(message_kind kind, std::size_t wanted) {
   if (kind == message_kind::find_node) {
-    return 2 * small_reply_bytes_max + wanted * contact_bytes_v4;
+    return 2 * small_reply_bytes_max + place_bytes + wanted * contact_bytes_v4;
   }
   if (kind == message_kind::find_value) return value_reply_bytes_max;
-  return 2 * small_reply_bytes_max;
+  return 2 * small_reply_bytes_max + place_bytes;
 }
 
 /// Encodes a request of at least `bytes_min` bytes.
@@ -163,7 +163,13 @@ P2PDVM_DECL void node::on_request(time_point now, const contact& from, const mes
   r.transaction = q.transaction;
   r.token = prover_.give(now, from);
   answer(now, from, q, proven, r);
+  if (r.tells_place()) r.place = pack(tracker_.own());
   byte_vector encoded = wire::encode(r);
+  // Contacts, and to meet the stranger, are worth more.
+  if (!proven && r.place && encoded.size() + small_reply_bytes_max > bytes) {
+    r.place.reset();
+    encoded = wire::encode(r);
+  }
   if (!proven && encoded.size() > bytes) {
     const std::size_t fit = detail::contacts_that_fit(r, encoded.size(), bytes);
     if (fit == 0) r.kind = message_kind::prove;
@@ -246,13 +252,19 @@ P2PDVM_DECL void node::on_reply(time_point now, const contact& from, const messa
     return;
   }
   // An answer from elsewhere is an answer, but no proof of the address that we asked.
-  if (from.where == p->to.where) meet(now, p->to, now - p->sent[sending]);
+  const duration took = now - p->sent[sending];
+  if (from.where == p->to.where) {
+    meet(now, p->to, took);
+    if (r.place) note_place(p->id(), *r.place, p->timeouts == 0 ? std::optional(took) : std::nullopt);
+  }
   if (!table_.keep_token(now, p->id(), r.token)) tokens_.put(now, p->id(), r.token);
   if (r.kind == message_kind::prove && !p->proved && p->sendings < p->sent.size()) {
     p->proved = true;
     return transmit(now, *p);
   }
-  answered(now, take_pending(p->base), from, r);
+  const pending done = take_pending(p->base);
+  if (done.measurement != 0) return measured(now, done, took);
+  answered(now, done, from, r);
 }
 
 P2PDVM_DECL void node::on_timeout(time_point now, std::uint64_t base) {

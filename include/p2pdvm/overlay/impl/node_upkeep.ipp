@@ -80,8 +80,7 @@ P2PDVM_DECL time_point node::trusted_since(time_point now) const { return now - 
 
 /// So that everybody who is kept checked is heard of in time.
 P2PDVM_DECL duration node::check_pause() const {
-  const std::size_t checked = table_.depth() * checked_per_bucket + options_.routing.siblings;
-  return std::clamp<duration>(lifetime_.trust() / static_cast<std::int64_t>(checked),
+  return std::clamp<duration>(lifetime_.trust() / static_cast<std::int64_t>(table_.checked()),
                               options_.check_interval_min, options_.check_interval_max);
 }
 
@@ -106,7 +105,8 @@ P2PDVM_DECL void node::check_somebody(time_point now) {
 }
 
 /// One sibling tells whom it knows near us, as in the leaf sets of Bamboo (Rhea et al., 2004):
-/// so the siblings come right in few rounds, also when two swarms meet.
+/// so the siblings come right in few rounds, also when two swarms meet. In a full view it is
+/// asked every other time about another place, so that all come to know all.
 P2PDVM_DECL void node::exchange(time_point now) {
   const duration longest = std::clamp<duration>(lifetime_.mean() / 8, options_.exchange_interval_min,
                                                 options_.exchange_interval_max);
@@ -117,6 +117,10 @@ P2PDVM_DECL void node::exchange(time_point now) {
   q.to = table_.siblings()[random_.below(table_.siblings().size())].peer;
   q.kind = message_kind::find_node;
   q.target = self_;
+  if (table_.full_view() && random_.below(2) == 0) {
+    const std::size_t bucket = random_.below(table_.depth());
+    q.target = table_.random_id_in(bucket, random_);
+  }
   q.wanted = limits::bucket_size;
   ask(now, q);
 }

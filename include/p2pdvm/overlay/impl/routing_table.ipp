@@ -39,7 +39,7 @@ inline void erase_at(std::vector<peer_entry>& group, std::size_t i) {
 }  // namespace detail
 
 P2PDVM_DECL routing_table::routing_table(const node_id& self, const routing_options& options)
-    : self_(self), options_(options) {}
+    : self_(self), options_(options), full_view_(options.full_view_max > 0) {}
 
 P2PDVM_DECL routing_table::bucket& routing_table::bucket_of(const node_id& id) {
   const std::size_t index = common_prefix(self_, id);
@@ -93,7 +93,7 @@ P2PDVM_DECL bool routing_table::proven(time_point now, const contact& peer,
                                        std::optional<duration> round_trip_time) {
   const node_id id = crypto::node_id_of(peer.key);
   if (id == self_) return false;
-  peer_entry entry{peer, network_of(peer.where), {}, {}, now, now, 0, {}};
+  peer_entry entry{peer, network_of(peer.where), {}, {}, now, now, 0, {}, {}};
   bool known = false;
   if (peer_entry* existing = find_mutable(id)) {
     existing->heard = now;
@@ -111,11 +111,47 @@ P2PDVM_DECL bool routing_table::proven(time_point now, const contact& peer,
     if (i < waiting.size()) {
       entry.since = waiting[i].since;
       entry.rtt = waiting[i].rtt;
+      entry.place = waiting[i].place;
       detail::erase_at(waiting, i);
     }
     if (round_trip_time) entry.rtt.sample(*round_trip_time);
   }
-  return place(std::move(entry)) && !known;
+  const bool placed = place(std::move(entry));
+  review_view();
+  return placed && !known;
+}
+
+/// The siblings lie as densely as in a swarm four times larger than a full view: by chance that
+/// is as good as impossible, and a newcomer in a large swarm must not try to know everybody.
+P2PDVM_DECL bool routing_table::crowded() const {
+  if (siblings_.empty() || siblings_.size() < options_.siblings) return false;
+  const std::uint64_t reach =
+      detail::id_word(self_, 0) ^ detail::id_word(siblings_.back().id(), 0);
+  return reach / siblings_.size() < ~std::uint64_t{0} / (4 * options_.full_view_max);
+}
+
+/// Begins or ends the full view. Who then has no place in a bucket waits for one, if there is room:
+/// the newest, since who stayed long will stay longer.
+P2PDVM_DECL void routing_table::review_view() {
+  if (options_.full_view_max == 0) return;
+  if (!full_view_) {
+    full_view_ = size() < options_.full_view_max * 5 / 8 && !crowded();
+    return;
+  }
+  if (size() <= options_.full_view_max && !crowded()) return;
+  full_view_ = false;
+  for (bucket& b : buckets_) {
+    while (b.members.size() > options_.bucket_size) {
+      const auto newest = std::max_element(
+          b.members.begin(), b.members.end(), [](const peer_entry& x, const peer_entry& y) {
+            return std::pair(x.failures, x.since) < std::pair(y.failures, y.since);
+          });
+      leave_network(newest->network);
+      peer_entry out = std::move(*newest);
+      b.members.erase(newest);
+      if (out.failures == 0) keep_as_replacement(b, std::move(out));
+    }
+  }
 }
 
 P2PDVM_DECL bool routing_table::place(peer_entry entry) {
@@ -141,7 +177,7 @@ P2PDVM_DECL bool routing_table::place(peer_entry entry) {
 P2PDVM_DECL bool routing_table::place_in_bucket(peer_entry entry) {
   bucket& in = bucket_of(entry.id());
   if (!fits_network(entry.network, in.members, options_.per_network_bucket_max)) return false;
-  if (in.members.size() < options_.bucket_size) {
+  if (full_view_ || in.members.size() < options_.bucket_size) {
     networks_.push_back(entry.network);
     in.members.push_back(std::move(entry));
     return true;
@@ -197,6 +233,7 @@ P2PDVM_DECL routing_table::wish routing_table::wants(const contact& peer,
   const bucket* in = existing_bucket_of(id);
   if (in == nullptr) return wish::needed;
   if (!fits_network(network, in->members, options_.per_network_bucket_max)) return wish::none;
+  if (full_view_) return wish::needed;
   if (detail::count_heard(in->members, heard_since) < checked_per_bucket) return wish::needed;
   return wish::welcome;
 }
@@ -208,6 +245,10 @@ P2PDVM_DECL bool routing_table::keep_token(time_point now, const node_id& id,
   entry->token = token;
   entry->token_since = now;
   return true;
+}
+
+P2PDVM_DECL void routing_table::keep_place(const node_id& id, const packed_coordinate& place) {
+  if (peer_entry* entry = find_mutable(id)) entry->place = place;
 }
 
 P2PDVM_DECL void routing_table::failed(const node_id& id) {
@@ -232,7 +273,7 @@ P2PDVM_DECL void routing_table::remove(const node_id& id) {
     leave_network(siblings_[s].network);
     detail::erase_at(siblings_, s);
     refill_siblings();
-    return;
+    return review_view();
   }
   bucket& in = bucket_of(id);
   const std::size_t m = detail::index_of(in.members, id);
@@ -240,6 +281,7 @@ P2PDVM_DECL void routing_table::remove(const node_id& id) {
   leave_network(in.members[m].network);
   detail::erase_at(in.members, m);
   promote(in);
+  review_view();
 }
 
 /// The longest known waiting peer takes the free place, the nearer of equally old ones.
@@ -333,6 +375,7 @@ P2PDVM_DECL std::optional<contact> routing_table::most_doubtful(time_point heard
     if (!detail::healthy(e, heard_since) && (best == nullptr || e.heard < best->heard)) best = &e;
   }
   if (best != nullptr) return best->peer;
+  if (full_view_) return quietest(heard_since);
   for (const bucket& b : buckets_) {
     if (detail::count_heard(b.members, heard_since) >= checked_per_bucket) continue;
     for (const peer_entry& e : b.members) {
@@ -352,6 +395,11 @@ P2PDVM_DECL void routing_table::refreshed(time_point now, const node_id& target)
 P2PDVM_DECL std::size_t routing_table::depth() const {
   const bool small = siblings_.size() < options_.siblings || siblings_.empty();
   return small ? 1 : common_prefix(self_, siblings_.back().id()) + 1;
+}
+
+P2PDVM_DECL std::size_t routing_table::checked() const {
+  const std::size_t some = depth() * checked_per_bucket + options_.siblings;
+  return full_view_ ? std::max(some, size()) : some;
 }
 
 P2PDVM_DECL std::optional<std::size_t> routing_table::neediest_bucket(

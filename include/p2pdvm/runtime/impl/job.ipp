@@ -731,7 +731,7 @@ P2PDVM_DECL void job::evict_lost() {
       [this, alive = alive_](const checkpoint::job_record& r) -> result<checkpoint::job_record> {
         // A peer that was cut off may write this only after it is back, and they with it.
         if (!*alive || lost_.empty()) return error(errc::conflict, "the lost peers are back");
-        return checkpoint::evict(r, lost_);
+        return checkpoint::evict(r, lost_, checkpoint::placement_without(r, lost_, distances(r)));
       },
       [this](const result<>& written) {
         evicting_ = false;
@@ -740,6 +740,19 @@ P2PDVM_DECL void job::evict_lost() {
         e.text = written.error().message();
         tell(event_kind::warning, std::move(e));
       });
+}
+
+P2PDVM_DECL checkpoint::member_distances job::distances(const checkpoint::job_record& r) const {
+  checkpoint::member_distances known(r);
+  const auto self_index = r.index_of(self());
+  if (self_index) known.place(*self_index, owner_.place());
+  for (std::uint32_t i = 0; i < r.members.size(); ++i) {
+    const node_id& who = r.members[i].node;
+    if (const auto place = detector_.place_of(who)) known.place(i, *place);
+    const auto took = detector_.round_trip_to(who);
+    if (took && self_index) known.measured(*self_index, i, *took);
+  }
+  return known;
 }
 
 P2PDVM_DECL void job::hold_still() {

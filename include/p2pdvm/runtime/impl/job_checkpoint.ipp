@@ -325,22 +325,12 @@ P2PDVM_DECL void job::wish_to_leave() {
 P2PDVM_DECL void job::move_away() {
   if (record().live_count() == 1) return owner_.on_left();  // nobody to hand anything to
   keeper_.propose(
-      [me = self(), i = record().incarnation](const checkpoint::job_record& r) -> result<checkpoint::job_record> {
-        auto placement = r.host_of_rank;
-        std::vector<std::size_t> load(r.members.size(), 0);
-        for (const std::uint32_t host : placement) ++load[host];
-        for (std::uint32_t& host : placement) {
-          if (r.members[host].node != me) continue;
-          std::size_t best = r.members.size();
-          for (std::size_t m = 0; m < r.members.size(); ++m) {
-            const bool can = r.members[m].can_host() && r.members[m].node != me;
-            if (can && (best == r.members.size() || load[m] < load[best])) best = m;
-          }
-          if (best == r.members.size())
-            return error(errc::lost, "no other peer can take over this peer's ranks");
-          ++load[best];
-          host = static_cast<std::uint32_t>(best);
-        }
+      [this, alive = alive_, me = self(),
+       i = record().incarnation](const checkpoint::job_record& r) -> result<checkpoint::job_record> {
+        if (!*alive) return error(errc::conflict, "this peer is gone");
+        auto placement = checkpoint::placement_without(r, {me}, distances(r));
+        if (placement.empty())
+          return error(errc::lost, "no other peer can take over this peer's ranks");
         return checkpoint::move_ranks(r, i, r.committed.epoch, std::move(placement), {me});
       },
       [this](const result<>& written) {

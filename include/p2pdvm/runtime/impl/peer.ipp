@@ -295,6 +295,7 @@ P2PDVM_DECL void peer::ask_to_join(const node_id& whom, const std::optional<tick
   request.addresses = own_contact().addresses;
   request.storage_only = setting_.storage_only;
   request.has_inputs = job_ != nullptr;
+  request.place = place();
   send(whom, std::move(request));
 }
 
@@ -359,6 +360,7 @@ P2PDVM_DECL void peer::on_join_request(const node_id& from, const join_request& 
   if (joiner.addresses.size() > checkpoint::member_addresses_max)
     joiner.addresses.resize(checkpoint::member_addresses_max);
   joiner.failure_domain = request.failure_domain.substr(0, checkpoint::failure_domain_bytes_max);
+  if (overlay::unpack(request.place).ok()) joiner.place = request.place;
   if (request.storage_only) joiner.flags = checkpoint::member::storage_only;
   if (request.ticket) joiner.ticket = crypto::hash(wire::encode(*request.ticket));
   if (admissions_.size() >= limits::members_max)
@@ -458,7 +460,10 @@ P2PDVM_DECL void peer::maybe_start() {
   for (const auto& m : record.members) {
     if (!m.live()) continue;
     if (m.node == identity_->id())
-      job_->keeper().propose([](const checkpoint::job_record& r) { return checkpoint::start(r); });
+      job_->keeper().propose([this, alive = alive_](const checkpoint::job_record& r) -> result<checkpoint::job_record> {
+        if (!*alive) return error(errc::conflict, "this peer is gone");
+        return checkpoint::start(r, checkpoint::near_placement(r, job_->distances(r)));
+      });
     return;
   }
 }
@@ -538,6 +543,15 @@ P2PDVM_DECL void peer::send_detector(const node_id& to, byte_view datagram) {
   exchange_->send_datagram(who->key, who->addresses.front(), bytes);
 }
 
+P2PDVM_DECL overlay::packed_coordinate peer::place() {
+  return node_ ? overlay::pack(node_->place()) : overlay::packed_coordinate();
+}
+
+P2PDVM_DECL void peer::measured(const node_id& member, const overlay::packed_coordinate& place,
+                                duration round_trip) {
+  node_->note_place(member, place, round_trip);
+}
+
 P2PDVM_DECL void peer::enter(const std::vector<overlay::contact>& through) {
   P2PDVM_ASSERT(node_ != nullptr);
   node_->join(machine_.clock().now(), through);
@@ -557,6 +571,11 @@ P2PDVM_DECL void peer::find(const node_id& target, const std::optional<public_ke
 
 P2PDVM_DECL void peer::publish(overlay::record r, overlay::node::publish_callback done) {
   node_->publish(machine_.clock().now(), std::move(r), std::move(done));
+  arm_node();
+}
+
+P2PDVM_DECL void peer::nearest(std::size_t wanted, overlay::node::nearest_callback done) {
+  node_->nearest(machine_.clock().now(), wanted, std::move(done));
   arm_node();
 }
 
