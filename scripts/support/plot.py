@@ -66,10 +66,10 @@ def session_axis(axes):
   axes.set_xlabel("median session")
 
 
-def goal(axes, value, text, x=0.98, where="right", above=True):
+def goal(axes, value, text, x=0.98, where="right"):
   axes.axhline(value, **GOAL)
   axes.annotate(text, (x, value), xycoords=("axes fraction", "data"), ha=where, fontsize=9,
-                color=GOAL["color"], xytext=(0, 4 if above else -12), textcoords="offset points")
+                color=GOAL["color"], xytext=(0, 4), textcoords="offset points")
 
 
 def draw_swarm(groups):
@@ -105,7 +105,10 @@ def draw_swarm(groups):
     xs, ys = points(groups, ("sessions", metric, "planetlab", None), median_session)
     axes.plot(xs, ys, "o-", color=BLUE)
     for x, y in zip(xs, ys):
-      axes.annotate("{:.3g}".format(y), (x, y), xytext=(6, 6), textcoords="offset points", fontsize=9, color="#333333")
+      under = limit / 2 < y < limit and x > 1000  # else it would stand on the goal's name
+      axes.annotate("{:.3g}".format(y), (x, y), xytext=(0, -16) if under else (4, 7),
+                    ha="center" if x > 1000 else "left", textcoords="offset points", fontsize=9,
+                    color="#333333")
     axes.set_ylim(0, max(max(ys), limit) * 1.2)
     goal(axes, limit, text)
     axes.set_title(title)
@@ -141,21 +144,22 @@ def draw_crashes(groups):
   members.set_xlabel("members of the job")
   members.set_title("Size of the job")
   goal(members, 8, "goal of 1024, planetlab: 8 s")
-  goal(members, 3, "lan: 3 s")
-  members.legend(loc="center left", bbox_to_anchor=(0.0, 0.5), ncol=2)
+  goal(members, 3, "lan: 3 s", x=0.02, where="left")
+  members.legend(loc="lower left", ncol=2)
 
   lines(churn, "churn", median_session)
   session_axis(churn)
   churn.set_title("Churn: members crash, others enter")
   lines(loss, "loss", lambda p: 100 * p["loss"])
   loss.set_xlabel("datagrams lost [%]")
+  loss.xaxis.set_major_locator(ticker.MultipleLocator(5))
   loss.set_title("Loss")
   lines(stalls, "stalls", lambda p: 100 * p["stalling"])
   stalls.set_xlabel("other members that stall, 20 s at a time [%]")
   stalls.set_title("Stalls")
   for axes in (churn, loss, stalls):
-    goal(axes, 8, "8 s")
-    axes.legend(loc="lower right")
+    goal(axes, 8, "8 s", x=0.02, where="left")
+    axes.legend(loc="lower right", ncol=2)
   some = groups["churn", "crash_agreed_time", "planetlab", "median"][0]["parameters"]["members"]
   figure.text(0.005, 0.008, "Agreed: by every member that lives and does not stall. %d members where nothing else is said; "
               "planetlab's own loss is 0.5 %%." % some, fontsize=9, color=GREY)
