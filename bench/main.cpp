@@ -22,13 +22,14 @@ constexpr suite suites[] = {{"messaging", run_messaging},
                             {"checkpoint", run_checkpoint},
                             {"store", run_store},
                             {"simulator", run_simulator},
+                            {"conformance", run_conformance},
                             {"overlay", run_overlay}};
 
 }  // namespace
 
 int main(int argc, char** argv) {
   // Suites start this program again as peers of a job, under the name of the job's program.
-  for (const auto& program : {messaging_program(), replacement_program()}) {
+  for (const auto& program : {messaging_program(), replacement_program(), conformance_program()}) {
     if (program.name() == argv[0]) return p2pdvm::main(argc, argv, program);
   }
   CLI::App app("Measures p2pdvm on this machine.\n"
@@ -36,6 +37,7 @@ int main(int argc, char** argv) {
                "  checkpoint  what a checkpoint costs, and how soon a lost rank runs again\n"
                "  store       chunks to disk, and their names\n"
                "  simulator   events per second, for swarms and whole jobs\n"
+               "  conformance a job in the simulator and on real processes with the same delays\n"
                "  overlay     coordinates, placement, relays; members of a job of 1024 peers\n"
                "  all         one after another",
                "p2pdvm-bench");
@@ -44,7 +46,8 @@ int main(int argc, char** argv) {
   settings how;
   app.add_option("suite", wanted, "which to run")
       ->required()
-      ->check(CLI::IsMember({"messaging", "checkpoint", "store", "simulator", "overlay", "all"}));
+      ->check(CLI::IsMember({"messaging", "checkpoint", "store", "simulator", "conformance", "overlay",
+                             "all"}));
   app.add_flag("--json", json, "one JSON object a line: benchmark, system, profile, parameters, "
                                "metric, unit, value");
   app.add_option("--latency-matrix", how.latency_matrix,

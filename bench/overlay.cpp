@@ -1,4 +1,5 @@
 /// overlay: the swarm under churn; what peers know of the network; members of a large job.
+#include "overlay_churn.hpp"
 #include "overlay_coordinates.hpp"
 #include "overlay_members.hpp"
 #include "overlay_swarm.hpp"
@@ -21,6 +22,7 @@ void run_overlay(const settings& how, report& out) {
                             {"relays", measure_relays},
                             {"crashes", measure_crash_agreement},
                             {"roster", measure_roster},
+                            {"churn", measure_churn},
                             {"false-evictions", measure_false_evictions}};
   std::string names;
   bool found = false;

@@ -1,17 +1,14 @@
+#include "detector_group.hpp"
 #include "overlay_members.hpp"
 
-#include <p2pdvm/crypto/crypto.hpp>
-#include <p2pdvm/overlay/failure_detector.hpp>
 #include <p2pdvm/peal/rank.hpp>
 #include <p2pdvm/runtime/simulated_cluster.hpp>
-#include <p2pdvm/sim/simulation.hpp>
 
 #include <algorithm>
 #include <functional>
-#include <map>
-#include <memory>
+#include <optional>
 #include <stdexcept>
-#include <unordered_map>
+#include <string>
 #include <vector>
 
 namespace p2pdvm::bench {
@@ -21,132 +18,6 @@ namespace {
 using overlay::detector_options;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-
-struct job_profile {
-  const char* name;
-  sim::latency_profile latency;
-  detector_options detector;
-};
-
-const job_profile job_profiles[] = {
-    {"lan", sim::latency_profile::lan, detector_options::lan()},
-    {"planetlab", sim::latency_profile::planetlab, detector_options::wan()},
-};
-
-/// The failure detectors of one job, without the rest of its peers, on simulated datagrams in clear: what
-/// is measured is the detector; the seal would add 100 bytes to each datagram and nothing else.
-class detector_group {
- public:
-  detector_group(const job_profile& profile, std::size_t members, std::uint64_t seed, double loss)
-      : world_(network_of(profile, seed, loss)) {
-    for (std::size_t i = 0; i < members; ++i) {
-      members_.push_back(std::make_unique<member>(*this, world_.add_machine(), profile.detector));
-      ids_.push_back(members_[i]->id);
-      index_of_id_[ids_[i]] = i;
-      index_of_address_[members_[i]->where] = i;
-    }
-    for (auto& m : members_) {
-      m->detector.set_members(world_.now(), ids_);
-      m->arm();
-    }
-  }
-
-  [[nodiscard]] sim::simulation& world() noexcept { return world_; }
-  [[nodiscard]] std::size_t size() const noexcept { return members_.size(); }
-  void crash(std::size_t i) { members_[i]->machine.crash(sim::crash_mode::silent); }
-  void stall(std::size_t i, duration how_long) { members_[i]->machine.stall(how_long); }
-  /// How often somebody has agreed that `i` is dead.
-  [[nodiscard]] std::size_t agreed(std::size_t i) const { return members_[i]->agreed_by; }
-  /// The roster without its dead, as the job's record would say.
-  void evict(std::size_t i) {
-    std::erase(ids_, members_[i]->id);
-    for (auto& m : members_) {
-      if (!m->machine.up()) continue;
-      m->detector.set_members(world_.now(), ids_);
-      m->arm();
-    }
-  }
-  std::uint64_t datagrams = 0;
-  std::uint64_t bytes = 0;
-
- private:
-  struct member final : overlay::detector_owner, host::datagram_handler {
-    member(detector_group& owner, sim::machine& on, const detector_options& how)
-        : in(owner),
-          machine(on),
-          id(crypto::hash(bytes_of(machine.entropy().next())).bytes()),
-          where(machine.address().with_port(4000)),
-          detector(id, how, random_generator(machine.entropy().next()), *this) {
-      auto opened = machine.network().open_datagrams(where, *this);
-      if (!opened.ok()) throw std::runtime_error(opened.error().message());
-      socket = std::move(*opened);
-    }
-    void send(const node_id& to, byte_view datagram) override {
-      ++in.datagrams;
-      in.bytes += datagram.size();
-      socket->send(in.members_[in.index_of_id_.at(to)]->where, datagram);
-    }
-    void on_datagram(const address& from, byte_view datagram) override {
-      detector.on_message(machine.clock().now(), in.ids_at(from), datagram);
-      arm();
-    }
-    void suspected(const node_id&, const std::vector<node_id>&) override {}
-    void refuted(const node_id&) override {}
-    void agreed_dead(const node_id& who, const std::vector<node_id>&) override {
-      ++in.members_[in.index_of_id_.at(who)]->agreed_by;
-    }
-    void arm() {
-      const time_point next = detector.next_timer();
-      if (next >= armed) return;
-      if (timer != 0) machine.clock().cancel(timer);
-      armed = next;
-      timer = machine.clock().call_at(next, [this] {
-        timer = 0;
-        armed = time_point_never;
-        const time_point now = machine.clock().now();
-        if (detector.next_timer() <= now) detector.on_timer(now);
-        arm();
-      });
-    }
-    detector_group& in;
-    sim::machine& machine;
-    node_id id;
-    address where;
-    overlay::failure_detector detector;
-    std::unique_ptr<host::datagram_socket> socket;
-    time_point armed = time_point_never;
-    host::timer_id timer = 0;
-    std::size_t agreed_by = 0;
-  };
-
-  static sim::options network_of(const job_profile& profile, std::uint64_t seed, double loss) {
-    sim::options o;
-    o.seed = seed;
-    o.profile = profile.latency;
-    o.conditions = sim::conditions_of(profile.latency);
-    if (loss > 0) o.conditions->loss = loss;
-    return o;
-  }
-  [[nodiscard]] const node_id& ids_at(const address& from) const {
-    return members_[index_of_address_.at(from)]->id;
-  }
-
-  sim::simulation world_;
-  std::vector<std::unique_ptr<member>> members_;
-  std::vector<node_id> ids_;  ///< of the roster
-  std::unordered_map<node_id, std::size_t> index_of_id_;
-  std::map<address, std::size_t> index_of_address_;
-};
-
-measurement about(const job_profile& profile, std::size_t members) {
-  measurement m;
-  m.benchmark = "overlay";
-  m.system = "p2pdvm";
-  m.profile = profile.name;
-  m.parameters["members"] = members;
-  m.parameters["processes"] = 1;
-  return m;
-}
 
 task<> idle_body(peal::rank&) { co_return; }
 
@@ -183,7 +54,7 @@ void measure_crash_agreement(const settings& how, report& out) {
     std::vector<double> times;
     double datagrams = 0, bytes = 0, span = 0;
     for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
-      detector_group job(profile, members, seed, 0);
+      detector_group job(profile, members, seed);
       job.world().run_for(seconds(5));
       const std::uint64_t datagrams_before = job.datagrams, bytes_before = job.bytes;
       job.world().run_for(seconds(10));

@@ -84,6 +84,7 @@ class swarm_run {
     m.system = system;
     m.profile = profile_;
     m.parameters["peers"] = x.swarm.peers;
+    if (!sweep_.empty()) m.parameters["sweep"] = sweep_;
     m.parameters["mean_session"] = to_seconds(x.swarm.sessions.mean);
     m.parameters["stable"] = x.swarm.sessions.kind == sim::session_kind::stable;
     m.parameters["hostile"] = x.swarm.hostile;
@@ -99,6 +100,8 @@ class swarm_run {
   }
 
  public:
+  /// What its figures belong to, besides their goals.
+  void sweeps(const char* over) { sweep_ = over; }
   /// How many searches the figures that follow are made of.
   void searched(const runtime::swarm_results& r) { searched_ = {r.lookups.begun, r.finds.begun}; }
 
@@ -106,6 +109,7 @@ class swarm_run {
   const settings& how_;
   report& out_;
   std::string profile_ = "planetlab";
+  std::string sweep_;
   std::pair<std::uint64_t, std::uint64_t> searched_;
   double seconds_ = 0;
   double peer_bytes_ = 0;
@@ -178,6 +182,24 @@ void measure_hostile(const settings& how, report& out) {
     const auto r = run.run();
     run.searched(r);
     run.add("hostile_lookup_success", fraction_unit, 1 - r.finds.failure_rate());
+    if (run.quick()) break;
+  }
+}
+
+void sweep_sessions(const settings& how, report& out) {
+  for (const double median_session : {84.0, 300.0, 1200.0, 3600.0, 2.9 * 3600}) {
+    swarm_run run(how, out);
+    run.sweeps("sessions");
+    run.x.swarm.peers = 500;
+    run.x.swarm.sessions = {sim::session_kind::exponential,
+                            from_seconds(median_session / median_of_exponential)};
+    run.x.settling = minutes(5);
+    run.x.measured = minutes(5);
+    run.x.lookups_per_second = 40;
+    const auto r = run.run();
+    run.searched(r);
+    run.add("lookup_failure_rate", fraction_unit, r.lookups.failure_rate());
+    add_upkeep(run);
     if (run.quick()) break;
   }
 }

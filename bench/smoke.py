@@ -12,6 +12,7 @@ METRICS = {
                    "detection_time", "rank_replacement_time"},
     "store": {"chunk_id_rate", "chunk_id_ratio", "seal_rate", "ingest", "ingest_ratio"},
     "simulator": {"event_rate", "speedup"},
+    "conformance": {"simulated_time", "delayed_time", "conformance_ratio"},
     "overlay": {"lookup_failure_rate", "find_failure_rate", "lookup_time_p50", "lookup_time_p99",
                 "upkeep_messages_per_s", "upkeep_bytes_per_s", "hostile_lookup_success",
                 "simulator_events_per_s", "simulator_speedup", "peer_bytes",

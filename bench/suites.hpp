@@ -23,10 +23,13 @@ void run_messaging(const settings& how, report& out);
 void run_checkpoint(const settings& how, report& out);
 void run_store(const settings& how, report& out);
 void run_simulator(const settings& how, report& out);
+/// simulated_time and delayed_time of the same job of four peers, and conformance_ratio: the second over the first.
+void run_conformance(const settings& how, report& out);
 void run_overlay(const settings& how, report& out);
 
 /// What peer processes that a suite starts run.
 [[nodiscard]] peal::program messaging_program();
 [[nodiscard]] peal::program replacement_program();
+[[nodiscard]] peal::program conformance_program();
 
 }  // namespace p2pdvm::bench

@@ -18,7 +18,7 @@ class Documents(unittest.TestCase):
 
   def test_links_lead_to_files(self):
     documents = [n for n in os.listdir(ROOT) if n.endswith(".md")]
-    documents += [os.path.join(folder, n) for folder in ("docs/decisions", "examples")
+    documents += [os.path.join(folder, n) for folder in ("docs", "docs/decisions", "examples")
                   for n in os.listdir(os.path.join(ROOT, folder)) if n.endswith(".md")]
     for document in documents:
       for target in re.findall(r"\]\(([^)#:]+)\)", read(document)):

@@ -2,6 +2,12 @@
 
 #include <p2pdvm/base/limits.hpp>
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstring>
+
 using namespace p2pdvm;
 
 namespace {
@@ -42,6 +48,29 @@ TEMPLATE_LIST_TEST_CASE("datagrams go there and back with the sender's address",
   CHECK(server.got == client.got);
   CHECK(server.senders[0] == world.first_ip().with_port((*a)->local().port()));
   CHECK(client.senders[1] == to);
+}
+
+TEST_CASE("a datagram that is longer than allowed is dropped by a native socket, and the next one comes") {
+  worlds::native_world world;
+  receiver server;
+  auto socket = world.second().network().open_datagrams(world.second_ip(), server);
+  REQUIRE(socket.ok());
+  const int raw = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  REQUIRE(raw >= 0);
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons((*socket)->local().port());
+  const auto& ip = world.second_ip().ip();
+  std::memcpy(&to.sin_addr, &ip[12], 4);
+  for (const std::size_t bytes : {limits::datagram_bytes_max + 1, std::size_t{60'000}, std::size_t{7}}) {
+    const byte_vector datagram = worlds::pattern(bytes, 1);
+    CHECK(::sendto(raw, datagram.data(), bytes, 0, reinterpret_cast<const sockaddr*>(&to), sizeof to) ==
+          static_cast<ssize_t>(bytes));
+  }
+  ::close(raw);
+  REQUIRE(world.run([&] { return !server.got.empty(); }));
+  REQUIRE(server.got.size() == 1);
+  CHECK(server.got[0] == worlds::pattern(7, 1));
 }
 
 TEMPLATE_LIST_TEST_CASE("a datagram socket may be destroyed by its handler", "", worlds::networks) {

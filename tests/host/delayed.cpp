@@ -3,6 +3,7 @@
 #include <p2pdvm/host/delayed_network.hpp>
 #include <p2pdvm/sim/simulation.hpp>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -115,6 +116,58 @@ TEST_CASE("datagrams beyond a second of queue are lost, and the rest arrives del
   CHECK(p.got == 11'000);  // 10 kB/s
   CHECK(p.last_at - begin >= 1130ms);
   CHECK(p.last_at - begin < 1130ms + slack);
+}
+
+TEST_CASE("a lossy way loses its share of datagrams, and no byte of a stream") {
+  host::path lossy{50ms, 0, 0};
+  lossy.loss = 0.2;
+  far_pair p(lossy);
+  auto to = p.remote.network().open_datagrams(p.remote.address().with_port(4001), p);
+  auto from = p.far.open_datagrams(p.near.address().with_port(4001), p);
+  REQUIRE((to.ok() && from.ok()));
+  for (int i = 0; i < 1000; ++i) (*from)->send(p.remote.address().with_port(4001), byte_vector(10));
+  p.net.run_for(10s);
+  CHECK(p.got > 7500);
+  CHECK(p.got < 8500);
+
+  p.got = 0;
+  auto s = p.far.connect(p.remote.address().with_port(4000));
+  s->start(p);
+  p.net.run_for(5s);
+  int late = 0;
+  constexpr int rounds = 200;
+  for (int i = 1; i <= rounds; ++i) {
+    const time_point begin = p.net.now();
+    s->write(byte_vector(100));
+    p.net.run_for(5s);
+    REQUIRE(p.got == 100u * static_cast<unsigned>(i));
+    REQUIRE(p.last_at - begin >= 100ms);
+    late += p.last_at - begin >= 200ms ? 1 : 0;
+  }
+  // Each way repeats with a chance of 0.2.
+  CHECK(late > rounds / 5);
+  CHECK(late < rounds / 2);
+}
+
+TEST_CASE("jitter makes a way longer by up to its share") {
+  host::path way{100ms, 0, 0};
+  way.jitter = 0.5;
+  far_pair p(way);
+  auto to = p.remote.network().open_datagrams(p.remote.address().with_port(4001), p);
+  auto from = p.far.open_datagrams(p.near.address().with_port(4001), p);
+  REQUIRE((to.ok() && from.ok()));
+  std::vector<duration> times;
+  for (int i = 0; i < 200; ++i) {
+    const time_point begin = p.net.now();
+    (*from)->send(p.remote.address().with_port(4001), byte_vector(10));
+    p.net.run_for(1s);
+    times.push_back(p.last_at - begin);
+  }
+  std::sort(times.begin(), times.end());
+  CHECK(times.front() >= 100ms);
+  CHECK(times.back() < 150ms + slack);
+  CHECK(times.back() > 130ms);
+  CHECK(times[100] < 125ms);
 }
 
 TEST_CASE("the end of a delayed stream comes after its bytes and after the way") {

@@ -492,6 +492,93 @@ TEST_CASE("a flood of searches is bounded and refused in a sentence") {
   CHECK(refused == 400 - operations_max);
 }
 
+TEST_CASE("who floods us with requests is dropped, with all of its network, and the others are served") {
+  bench b;
+  const contact flooder = {make_identity(900).key(), address::v4(203, 0, 113, 7, 4000)};
+  message q = question(message_kind::find_node, 4);
+  q.token = token_for(b, flooder);  // its address is proven: each answer could be large
+  std::size_t answered = 0;
+  for (int i = 0; i < 10'000; ++i) {
+    q.transaction += 8;
+    b.deliver(flooder, q);
+    answered += b.take().size();
+    b.now += 100us;
+  }
+  CHECK(answered >= request_burst_max / 2);
+  CHECK(answered <= request_burst_max + requests_per_second_max);
+  CHECK(b.self.statistics().over_budget == 10'000 - answered);
+  // Another key, port or host of the same network does not help; another network is served.
+  contact other = {make_identity(901).key(), address::v4(203, 0, 113, 99, 5000)};
+  const std::uint64_t before = b.self.statistics().over_budget;
+  for (int i = 0; i < 3; ++i) b.deliver(other, question(message_kind::ping, 4));
+  CHECK(b.self.statistics().over_budget >= before + 2);
+  b.take();
+  other.where = address::v4(203, 0, 114, 99, 5000);
+  b.deliver(other, question(message_kind::ping, 4));
+  CHECK(bytes_to(b.take(), other) > 0);
+  b.pass(10s);  // it calms, and is forgiven
+  b.take();
+  q.token = token_for(b, flooder);
+  b.deliver(flooder, q);
+  CHECK(bytes_to(b.take(), flooder) > 0);
+}
+
+TEST_CASE("what is remembered of who asks is bounded, and private addresses count one by one") {
+  request_budget budget;
+  const time_point now{};
+  for (std::uint32_t i = 0; i < 5000; ++i) {
+    const auto high = static_cast<std::uint8_t>(i >> 8);
+    CHECK(budget.spend(now, address::v4(50, high, static_cast<std::uint8_t>(i), 1, 4000)));
+  }
+  CHECK(budget.size() <= request_sources_max);
+  CHECK(budget.spend(now + 10s, address::v4(60, 1, 1, 1, 4000)));
+  CHECK(budget.size() == 1);
+
+  request_budget home;
+  const address one = address::v4(192, 168, 1, 1, 4000);
+  std::size_t spent = 0;
+  while (home.spend(now, one)) ++spent;
+  CHECK(spent == request_burst_max);
+  CHECK(home.spend(now, one.with_port(4001)));
+  CHECK(home.spend(now, address::v4(192, 168, 1, 2, 4000)));
+  CHECK(home.spend(now + 1s, one));
+}
+
+TEST_CASE("a victim that a liar names under ever new keys gets a bounded number of requests") {
+  bench b;
+  const contact liar = stranger(1);
+  b.befriend(liar);
+  b.take();
+  std::size_t at_victim = 0, lies = 0, by_liar = 0;
+  bool ended = false;
+  b.self.lookup(b.now, node_id(), [&](const lookup_result&) { ended = true; });
+  for (int turn = 0; turn < 2000 && !ended; ++turn) {
+    for (const auto& s : b.take()) {
+      if (s.to.key != liar.key) {
+        at_victim += s.bytes.size();
+        continue;
+      }
+      message r;
+      r.kind = message_kind::nodes;
+      r.transaction = s.m.transaction;
+      r.token = address_token(7);
+      for (std::uint64_t k = 0; k < search_contacts; ++k)
+        r.nearest.push_back({make_identity(10'000 + lies++).key(),
+                             address::v4(198, 51, 100, 77, static_cast<std::uint16_t>(1000 + lies))});
+      by_liar += wire::encode(r).size();
+      b.deliver(liar, r);
+    }
+    b.pass(50ms);
+  }
+  CHECK(ended);
+  CHECK(lies > 0);
+  const std::size_t request = small_reply_bytes_max * 3 + search_contacts * contact_bytes_max;
+  CHECK(at_victim <= lookup_per_network_max * attempts_max * request);
+  // Asked again and again, it finds nobody there: the table keeps none of them.
+  CHECK(b.self.table().size() == 1);
+  INFO("by the liar " << by_liar << " bytes, to the victim " << at_victim);
+}
+
 TEST_CASE("the token cache forgets the oldest and never grows beyond its bound") {
   token_cache cache;
   for (std::uint64_t i = 1; i <= tokens_kept_max + 10; ++i) {

@@ -1,6 +1,7 @@
 #include "support/test.hpp"
 
 #include <p2pdvm/runtime/local_profile.hpp>
+#include <p2pdvm/sim/simulation.hpp>
 
 #include <algorithm>
 #include <vector>
@@ -40,6 +41,32 @@ TEST_CASE("both ends of a way agree on its length, whoever is asked about first"
     std::sort(all.begin(), all.end());
     CHECK(all.front() * 2 < all.back());
   }
+}
+
+TEST_CASE("real processes are as far apart as simulated ones with the same seed, and lose as much") {
+  for (const auto profile : {sim::latency_profile::lan, sim::latency_profile::planetlab,
+                             sim::latency_profile::residential}) {
+    sim::options o;
+    o.profile = profile;
+    for (const std::uint64_t seed : {1u, 2u, 77u}) {
+      o.seed = seed;
+      sim::simulation simulated(o);
+      for (int i = 0; i < 6; ++i) simulated.add_machine();
+      for (std::uint32_t a = 0; a < 6; ++a) {
+        local_profile real(profile, seed, a);
+        for (std::uint32_t b = 0; b < 6; ++b) {
+          if (a == b) continue;
+          const host::path way = real.to(local_profile::address_of(b));
+          CHECK(way.one_way == simulated.round_trip(simulated.at(a), simulated.at(b)) / 2);
+          CHECK(way.loss == simulated.conditions().loss);
+          CHECK(way.jitter == simulated.conditions().jitter);
+        }
+      }
+    }
+  }
+  local_profile one(sim::latency_profile::planetlab, 1, 0);
+  local_profile other(sim::latency_profile::planetlab, 2, 0);
+  CHECK(one.to(local_profile::address_of(1)).one_way != other.to(local_profile::address_of(1)).one_way);
 }
 
 TEST_CASE("who is no peer of the run, and a peer itself, are near") {

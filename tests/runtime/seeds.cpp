@@ -1,5 +1,6 @@
 /// Small jobs with random faults, one seed each; a failing seed is printed and replays with
-/// P2PDVM_SEED=n. P2PDVM_SEEDS=n runs more of them, P2PDVM_DIGEST_FILE=f gets the event digests.
+/// P2PDVM_SEED=n. P2PDVM_SEEDS=n runs more of them, P2PDVM_DIGEST_FILE=f gets the event digests, as
+/// `p2pdvm-sim swarm --digests f` writes them.
 #include "runtime/cluster.hpp"
 
 #include <p2pdvm/runtime/scenario_run.hpp>
@@ -135,10 +136,12 @@ void run_seeds(std::uint64_t count, std::uint64_t twice, bool all_states) {
   crash_table crashes;
   fault_table faults;
   std::uint64_t combined = 0;
+  std::string digests;
   std::size_t failed = 0;
   for (std::uint64_t seed = first; seed < first + count; ++seed) {
     const seed_result r = try_seed(seed);
     combined = mixed(combined, r.verdict.digest);
+    digests += fmt::format("{} {:016x}\n", seed, r.verdict.digest);
     add(crashes, r.crashes);
     add(faults, r.faults);
     if (!r.verdict.right()) {
@@ -159,7 +162,7 @@ void run_seeds(std::uint64_t count, std::uint64_t twice, bool all_states) {
   if (const char* file = std::getenv("P2PDVM_DIGEST_FILE")) {
     std::FILE* out = std::fopen(file, "w");
     REQUIRE(out != nullptr);
-    fmt::print(out, "events of {} seeds: {:016x}\n", count, combined);
+    fmt::print(out, "{}", digests);
     std::fclose(out);
   }
   if (!all_states) return;

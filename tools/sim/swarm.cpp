@@ -10,14 +10,19 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
 
 namespace p2pdvm::tools {
 namespace {
 
 using runtime::scenario;
+using runtime::scenario_fault;
 using runtime::scenario_verdict;
 
 struct swarm_options {
@@ -25,8 +30,19 @@ struct swarm_options {
   std::uint64_t first_seed = 1;
   std::uint64_t shrink_tries = 60;
   std::string folder = ".";
+  std::vector<std::string> faults;
+  std::string digests;
   bool json = false;
 };
+
+std::vector<scenario_fault::action> actions_of(const std::vector<std::string>& names) {
+  std::vector<scenario_fault::action> actions;
+  for (const auto action : runtime::all_fault_actions) {
+    const bool wanted = std::find(names.begin(), names.end(), name_of(action)) != names.end();
+    if (names.empty() || wanted) actions.push_back(action);
+  }
+  return actions;
+}
 
 /// Of virtual time: a job takes seconds, and each try of a shrinking that hangs takes all of it.
 constexpr duration patience = std::chrono::minutes(5);
@@ -38,7 +54,7 @@ scenario_verdict try_once(const scenario& what) {
 class swarm {
  public:
   explicit swarm(const swarm_options& how)
-      : how_(how), live_(!how.json && ::isatty(STDOUT_FILENO) == 1) {}
+      : how_(how), kinds_(actions_of(how.faults)), live_(!how.json && ::isatty(STDOUT_FILENO) == 1) {}
 
   int run() {
     for (std::uint64_t i = 0; i < how_.seeds; ++i) {
@@ -46,6 +62,7 @@ class swarm {
       try_seed(how_.first_seed + i);
     }
     clear_line();
+    if (!how_.digests.empty()) write(how_.digests, digests_);
     if (how_.json) {
       print({{"seeds", how_.seeds}, {"failed", failed_}, {"seconds", seconds()}});
     } else {
@@ -56,8 +73,9 @@ class swarm {
 
  private:
   void try_seed(std::uint64_t seed) {
-    const scenario what = runtime::draw_scenario(seed, runtime::small_program_names());
+    const scenario what = runtime::draw_scenario(seed, runtime::small_program_names(), kinds_);
     const scenario_verdict v = try_once(what);
+    if (!how_.digests.empty()) digests_ += fmt::format("{} {:016x}\n", seed, v.digest);
     std::string file;
     if (!v.right()) {
       ++failed_;
@@ -83,12 +101,15 @@ class swarm {
         what, [&v](const scenario& s) { return try_once(s).what == v.what; },
         static_cast<std::size_t>(how_.shrink_tries));
     const std::string path = fmt::format("{}/seed-{}.scenario", how_.folder, what.seed);
+    write(path, fmt::format("# p2pdvm-sim {}: seed {} fails: {}\n{}", P2PDVM_VERSION_STRING, what.seed,
+                            v.reason, small.text()));
+    return path;
+  }
+  static void write(const std::string& path, const std::string& text) {
     std::FILE* out = std::fopen(path.c_str(), "w");
     if (out == nullptr) throw std::runtime_error("cannot write " + path);
-    fmt::print(out, "# p2pdvm-sim {}: seed {} fails: {}\n{}", P2PDVM_VERSION_STRING, what.seed, v.reason,
-               small.text());
+    fmt::print(out, "{}", text);
     if (std::fclose(out) != 0) throw std::runtime_error("cannot write " + path);
-    return path;
   }
 
   [[nodiscard]] double seconds() const {
@@ -109,6 +130,8 @@ class swarm {
   }
 
   swarm_options how_;
+  std::vector<scenario_fault::action> kinds_;
+  std::string digests_;
   bool live_;
   std::uint64_t failed_ = 0;
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
@@ -126,6 +149,11 @@ command swarm_command(CLI::App& app) {
   own->add_option("--shrink-tries", how->shrink_tries, "runs for shrinking a failure; 0: leave it as it is")
       ->capture_default_str();
   own->add_option("--out", how->folder, "folder for the scenarios of what fails")->capture_default_str();
+  std::vector<std::string> names;
+  for (const auto action : runtime::all_fault_actions) names.emplace_back(name_of(action));
+  own->add_option("--faults", how->faults, "which may fall besides crashes for good, with commas between them; otherwise all")
+      ->delimiter(',')->check(CLI::IsMember(names));
+  own->add_option("--digests", how->digests, "write each seed and the digest of all its events to this file");
   own->add_flag("--json", how->json, "print one JSON object a seed, and one at the end");
   return [how] { return swarm(*how).run(); };
 }

@@ -3,9 +3,11 @@
 /// Where traffic control of the operating system is missing or not permitted, the program delays
 /// its own traffic. Of two peers, the one that dialled delays a stream, in both directions: it
 /// knows by the address it dialled where the other one "is". Datagrams are delayed by whoever
-/// sends them. All streams and datagrams of a process share its access link.
+/// sends them. All streams and datagrams of a process share its access link. Packets are lost as in the
+/// simulator: a lost datagram is gone, a lost packet of a stream is repeated, which delays the stream.
 #pragma once
 
+#include <p2pdvm/base/random.hpp>
 #include <p2pdvm/host/host.hpp>
 #include <p2pdvm/host/timer.hpp>
 
@@ -23,6 +25,8 @@ struct path {
   duration one_way{};
   std::uint64_t up = 0;    ///< bit/s, 0: no limit
   std::uint64_t down = 0;  ///< bit/s, 0: no limit
+  double loss = 0;         ///< share of packets, each way
+  double jitter = 0;       ///< late by up to this share of `one_way`, small delays being likelier
 };
 
 /// Bytes of one stream on their way here; more stay with the system, which holds the remote back.
@@ -34,8 +38,8 @@ class delayed_network final : public network {
  public:
   using path_function = std::function<path(const address& remote)>;
   /// `inner` and `clock` must outlive this, and this all that it gives out.
-  delayed_network(network& inner, host::clock& clock, path_function path_to)
-      : inner_(inner), clock_(clock), path_to_(std::move(path_to)) {}
+  delayed_network(network& inner, host::clock& clock, path_function path_to, std::uint64_t seed = 0)
+      : inner_(inner), clock_(clock), path_to_(std::move(path_to)), random_(seed) {}
 
   result<std::unique_ptr<datagram_socket>> open_datagrams(const address& local,
                                                           datagram_handler& handler) override;
@@ -59,9 +63,15 @@ class delayed_network final : public network {
     time_point free_{};
   };
 
+  /// `one_way` with its jitter.
+  [[nodiscard]] duration on_way(const path& way);
+  /// The same for bytes of a stream, packets of which may be lost and repeated.
+  [[nodiscard]] duration on_way(const path& way, std::size_t stream_bytes);
+
   network& inner_;
   host::clock& clock_;
   path_function path_to_;
+  random_generator random_;
   link up_, down_;
 };
 

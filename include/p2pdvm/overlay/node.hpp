@@ -7,6 +7,7 @@
 #include <p2pdvm/overlay/lookup.hpp>
 #include <p2pdvm/overlay/nearest.hpp>
 #include <p2pdvm/overlay/record.hpp>
+#include <p2pdvm/overlay/request_budget.hpp>
 #include <p2pdvm/overlay/routing_table.hpp>
 #include <p2pdvm/overlay/rpc.hpp>
 
@@ -107,6 +108,7 @@ struct node_statistics {
   std::uint64_t bytes_in = 0;
   std::uint64_t bytes_out = 0;
   std::uint64_t malformed = 0;         ///< did not decode, or impossible
+  std::uint64_t over_budget = 0;       ///< requests dropped because their network asks too much
   std::uint64_t unexpected = 0;        ///< replies to nothing that we asked
   std::uint64_t requests_sent = 0;     ///< without repetitions
   std::uint64_t requests_failed = 0;   ///< unanswered after all attempts
@@ -129,6 +131,7 @@ struct node_statistics {
     bytes_in += factor * other.bytes_in;
     bytes_out += factor * other.bytes_out;
     malformed += factor * other.malformed;
+    over_budget += factor * other.over_budget;
     unexpected += factor * other.unexpected;
     requests_sent += factor * other.requests_sent;
     requests_failed += factor * other.requests_failed;
@@ -314,6 +317,7 @@ class node {
   overlay_transport* transport_;
   routing_table table_;
   record_store store_;
+  request_budget budget_;
   address_prover prover_;
   token_cache tokens_;
   round_trip rtt_;  ///< of all peers together

@@ -4,6 +4,7 @@
 #include <p2pdvm/base/address.hpp>
 #include <p2pdvm/host/delayed_network.hpp>
 #include <p2pdvm/sim/latency.hpp>
+#include <p2pdvm/sim/options.hpp>
 
 #include <cstdint>
 #include <optional>
@@ -12,7 +13,7 @@
 namespace p2pdvm::runtime {
 
 /// Peer k listens on a loopback address of its own, by which the others know where it "is". Every
-/// process computes the same places from the same seed.
+/// process computes the same places from the same seed: those that `--simulate` has with it.
 class local_profile {
  public:
   local_profile(sim::latency_profile profile, std::uint64_t seed, std::uint32_t self);
@@ -27,6 +28,7 @@ class local_profile {
   void know(std::uint32_t peer);
 
   sim::latency_map map_;
+  sim::network_conditions weather_;
   std::vector<sim::latency_map::access> access_;
   std::uint32_t self_;
 };

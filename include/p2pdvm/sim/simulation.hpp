@@ -10,6 +10,9 @@
 
 namespace p2pdvm::sim {
 
+/// `latency_map(profile, places_seed(seed))` gives a simulation's places in the order of its machines.
+[[nodiscard]] std::uint64_t places_seed(std::uint64_t seed);
+
 /// Single-threaded. Destroy every object that its machines gave out before it. Handlers and
 /// scripts may do anything to it except run it.
 class simulation {

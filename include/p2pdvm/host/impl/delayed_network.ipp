@@ -20,6 +20,25 @@ P2PDVM_DECL duration delayed_network::link::queue(time_point now) const {
   return std::max<duration>(free_ - now, duration::zero());
 }
 
+P2PDVM_DECL duration delayed_network::on_way(const path& way) {
+  if (way.jitter <= 0) return way.one_way;
+  const double u = random_.unit();
+  const double late = static_cast<double>(way.one_way.count()) * way.jitter * u * u;
+  return way.one_way + duration(static_cast<std::int64_t>(late));
+}
+
+P2PDVM_DECL duration delayed_network::on_way(const path& way, std::size_t stream_bytes) {
+  constexpr std::size_t packet_bytes = 1448;
+  constexpr duration retransmission_min = std::chrono::milliseconds(200);
+  const duration time = on_way(way);
+  if (way.loss <= 0) return time;
+  const auto packets = static_cast<double>(stream_bytes / packet_bytes + 1);
+  if (!random_.chance(std::min(0.5, way.loss * packets))) return time;
+  // Mostly the packets behind a lost one tell; else the sender's timer has to.
+  const duration round = 2 * way.one_way;
+  return time + (random_.chance(0.75) ? round : std::max(retransmission_min, 2 * round));
+}
+
 /// Both directions are queues of bytes with the times at which they are over there, or here.
 class delayed_network::delayed_stream final : public stream, private stream_handler {
  public:
@@ -67,15 +86,22 @@ class delayed_network::delayed_stream final : public stream, private stream_hand
   [[nodiscard]] time_point now() const { return net_.clock_.now(); }
   /// When bytes that go into the link now are there.
   [[nodiscard]] time_point arrives(std::size_t bytes) {
-    return net_.up_.pass(now(), bytes, way_.up) + way_.one_way;
+    const time_point gone = net_.up_.pass(now(), bytes, way_.up);
+    const time_point due = gone + net_.on_way(way_, bytes);
+    last_out_ = std::max(last_out_, due);
+    return last_out_;
   }
 
   // From the real connection.
-  void on_open() override { arrive({arrival::kind::open, now() + 2 * way_.one_way, {}, {}}); }
+  void on_open() override {
+    const duration there = net_.on_way(way_, 0);
+    const duration back = net_.on_way(way_, 0);
+    arrive({arrival::kind::open, now() + there + back, {}, {}});
+  }
   void on_data(byte_view bytes) override {
     in_bytes_ += bytes.size();
     const time_point gone = net_.down_.pass(now(), bytes.size(), way_.down);
-    arrive({arrival::kind::data, gone + way_.one_way, to_vector(bytes), {}});
+    arrive({arrival::kind::data, gone + net_.on_way(way_, bytes.size()), to_vector(bytes), {}});
     hold_back();
   }
   void on_drained() override {
@@ -83,7 +109,7 @@ class delayed_network::delayed_stream final : public stream, private stream_hand
   }
   void on_closed(const error& why) override {
     ended_ = true;
-    arrive({arrival::kind::end, now() + way_.one_way, {}, why});
+    arrive({arrival::kind::end, now() + net_.on_way(way_), {}, why});
   }
 
   void arrive(arrival what) {
@@ -156,6 +182,7 @@ class delayed_network::delayed_stream final : public stream, private stream_hand
   std::deque<piece> out_;
   std::deque<arrival> in_;
   std::size_t out_bytes_ = 0, in_bytes_ = 0;
+  time_point last_out_{};
   bool open_ = false, paused_ = false, held_back_ = false;
   bool ended_ = false;  ///< the real connection
   bool over_ = false;   ///< and its handler has been told
@@ -172,7 +199,9 @@ class delayed_network::delayed_socket final : public datagram_socket {
     const time_point now = net_.clock_.now();
     if (net_.up_.queue(now) > delayed_queue_max) return;
     const path way = net_.path_to_(to);
-    const time_point due = net_.up_.pass(now, bytes.size(), way.up) + way.one_way;
+    const time_point gone = net_.up_.pass(now, bytes.size(), way.up);
+    if (way.loss > 0 && net_.random_.chance(way.loss)) return;
+    const time_point due = gone + net_.on_way(way);
     // Ways differ in length: a later one may be there first.
     const auto after = std::upper_bound(queue_.begin(), queue_.end(), due,
                                         [](time_point t, const waiting& w) { return t < w.due; });

@@ -158,6 +158,10 @@ P2PDVM_DECL unsigned node::attempts_for(const pending& p) const {
 
 P2PDVM_DECL void node::on_request(time_point now, const contact& from, const message& q,
                                   std::size_t bytes) {
+  if (!budget_.spend(now, from.where)) {
+    ++statistics_.over_budget;
+    return;
+  }
   const bool proven = prover_.proves(now, from, q.token);
   message r;
   r.transaction = q.transaction;

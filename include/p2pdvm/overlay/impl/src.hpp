@@ -13,4 +13,5 @@
 #include <p2pdvm/overlay/impl/placement.ipp>
 #include <p2pdvm/overlay/impl/record.ipp>
 #include <p2pdvm/overlay/impl/relay_choice.ipp>
+#include <p2pdvm/overlay/impl/request_budget.ipp>
 #include <p2pdvm/overlay/impl/routing_table.ipp>

@@ -76,7 +76,7 @@ class local_parent {
                                   "--threads", std::to_string(how_.threads),
                                   "--checkpoint-every", how_.checkpoint_every};
     const auto add = [&a](std::initializer_list<std::string> words) { a.insert(a.end(), words); };
-    if (!how_.profile.empty()) add({"--profile", how_.profile});
+    if (!how_.profile.empty()) add({"--profile", how_.profile, "--seed", std::to_string(how_.seed)});
     if (how_.resume) {
       add({"--resume"});
     } else if (k == 0) {

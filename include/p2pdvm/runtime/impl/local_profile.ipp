@@ -1,6 +1,7 @@
 #pragma once
 
 #include <p2pdvm/runtime/local_profile.hpp>
+#include <p2pdvm/sim/simulation.hpp>
 
 #include <algorithm>
 
@@ -19,7 +20,7 @@ inline std::uint64_t slower(std::uint64_t a, std::uint64_t b) {
 
 P2PDVM_DECL local_profile::local_profile(sim::latency_profile profile, std::uint64_t seed,
                                          std::uint32_t self)
-    : map_(profile, seed), self_(self) {
+    : map_(profile, sim::places_seed(seed)), weather_(sim::conditions_of(profile)), self_(self) {
   know(self);
 }
 
@@ -52,6 +53,8 @@ P2PDVM_DECL host::path local_profile::to(const address& remote) {
   way.one_way = map_.round_trip(self_, *peer) / 2;
   way.up = detail::slower(access_[self_].up, access_[*peer].down);
   way.down = detail::slower(access_[*peer].up, access_[self_].down);
+  way.loss = weather_.loss;
+  way.jitter = weather_.jitter;
   return way;
 }
 

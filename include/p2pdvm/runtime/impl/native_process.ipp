@@ -128,8 +128,9 @@ class event_pipe {
 /// A child of `--local --profile`.
 struct far_machine {
   far_machine(host::machine& real, const command_line& how)
-      : places(*sim::latency_profile_of(how.profile), 1, static_cast<std::uint32_t>(how.local_index)),
-        network(real.network(), real.clock(), [this](const address& a) { return places.to(a); }),
+      : places(*sim::latency_profile_of(how.profile), how.seed, static_cast<std::uint32_t>(how.local_index)),
+        network(real.network(), real.clock(), [this](const address& a) { return places.to(a); },
+                how.seed + static_cast<std::uint64_t>(how.local_index) * 0x9e3779b97f4a7c15ull),
         machine(real, network) {}
   local_profile places;
   host::delayed_network network;

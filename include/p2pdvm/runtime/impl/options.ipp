@@ -145,7 +145,8 @@ inline void add_simulator_options(CLI::App& app, command_line& out) {
           ->check(check_profile)
           ->group(group);
   for (const char* other : {"--local", "--host", "--join"}) simulate->excludes(app.get_option(other));
-  app.add_option("--seed", out.seed, "the same seed gives the same run, event by event")
+  app.add_option("--seed", out.seed, "the same seed gives the same run, event by event; with --profile, "
+                                      "the same places as there")
       ->type_name("N")
       ->capture_default_str()
       ->group(group);

@@ -7,10 +7,14 @@
 
 namespace p2pdvm::sim {
 
+P2PDVM_DECL std::uint64_t places_seed(std::uint64_t seed) {
+  return detail::mix_seed(seed, 1, 1u << 31);
+}
+
 namespace detail {
 
 inline latency_map map_for(options& how) {
-  const std::uint64_t seed = mix_seed(how.seed, 1, 1u << 31);
+  const std::uint64_t seed = places_seed(how.seed);
   if (how.matrix) return latency_map(std::move(*how.matrix), seed);
   return latency_map(how.profile, seed);
 }
