@@ -30,7 +30,7 @@ struct attacked_swarm final : host::datagram_handler {
       return true;
     });
   }
-  ~attacked_swarm() override { swarm.network().tamper(nullptr); }
+  ~attacked_swarm() { swarm.network().tamper(nullptr); }
 
   static simulated_swarm::options options_of(bool clear) {
     simulated_swarm::options o;

@@ -14,7 +14,7 @@ inline std::uint64_t source_of(const address& from) {
   if (const network_prefix net = network_of(from); net != network_prefix()) return net.value();
   std::uint64_t mixed = from.port();
   for (const auto byte : from.ip()) mixed = mixed * 0x100000001b3ull + static_cast<std::uint8_t>(byte);
-  return mixed >> 8;  // networks have their highest byte set
+  return (mixed * 0x9e3779b97f4a7c15ull) >> 8;  // networks have their highest byte set
 }
 
 }  // namespace detail
