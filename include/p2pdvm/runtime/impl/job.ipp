@@ -485,6 +485,10 @@ P2PDVM_DECL result<std::string> job::job_option(std::string_view name) const {
 // --- what others say ---
 
 P2PDVM_DECL void job::on_message(const node_id& from, job_message message) {
+  // A keeper that was evicted still counts, until the change of keepers has ended.
+  if (const auto* reply = std::get_if<checkpoint::register_reply>(&message);
+      reply != nullptr && !record().is_live(from) && record().is_kept_by(from))
+    return keeper_.on_reply(from, *reply);
   if (!record().is_live(from) && !std::holds_alternative<record_update>(message)) {
     // Somebody who was evicted, or whose admission this peer has not heard of yet.
     if (told_old_.size() >= limits::members_max) told_old_.clear();

@@ -568,9 +568,12 @@ P2PDVM_DECL void peer::on_members(const checkpoint::job_record& previous,
   if (!exchange_) return;
   bool changed = false;
   for (const auto& m : now.members) {
-    if (m.node == identity_->id() || m.live() == previous.is_live(m.node)) continue;
-    changed = true;
-    if (!m.live()) {
+    if (m.node == identity_->id()) continue;
+    changed |= m.live() != previous.is_live(m.node);
+    // A keeper that was evicted is asked until the change of keepers has ended.
+    const bool needed = m.live() || now.is_kept_by(m.node);
+    if (needed == (previous.is_live(m.node) || previous.is_kept_by(m.node))) continue;
+    if (!needed) {
       exchange_->forget(m.node);
       continue;
     }
