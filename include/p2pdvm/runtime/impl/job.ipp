@@ -116,7 +116,8 @@ P2PDVM_DECL void job::begin() {
 }
 
 P2PDVM_DECL void job::begin_resumed() {
-  lost_incarnation_ = record().incarnation;
+  // Only with a running job on disk can ranks have begun here.
+  if (record().state == checkpoint::job_state::running) lost_incarnation_ = record().incarnation;
   // The others are being started too: nobody is lost before they had time to.
   patient_until_ = clock_now() + std::chrono::seconds(10);
   begin();
