@@ -26,6 +26,7 @@ struct swarm_options {
   std::uint64_t shrink_tries = 60;
   std::string folder = ".";
   bool json = false;
+  fault_kinds faults;
 };
 
 /// Of virtual time: a job takes seconds, and each try of a shrinking that hangs takes all of it.
@@ -56,7 +57,7 @@ class swarm {
 
  private:
   void try_seed(std::uint64_t seed) {
-    const scenario what = runtime::draw_scenario(seed, runtime::small_program_names());
+    const scenario what = runtime::draw_scenario(seed, runtime::small_program_names(), how_.faults);
     const scenario_verdict v = try_once(what);
     std::string file;
     if (!v.right()) {
@@ -126,6 +127,7 @@ command swarm_command(CLI::App& app) {
   own->add_option("--shrink-tries", how->shrink_tries, "runs for shrinking a failure; 0: leave it as it is")
       ->capture_default_str();
   own->add_option("--out", how->folder, "folder for the scenarios of what fails")->capture_default_str();
+  add_faults_option(*own, how->faults);
   own->add_flag("--json", how->json, "print one JSON object a seed, and one at the end");
   return [how] { return swarm(*how).run(); };
 }
