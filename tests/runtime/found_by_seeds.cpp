@@ -6,33 +6,50 @@
 namespace p2pdvm::test {
 namespace {
 
-/// `faults` in a quiet small job on a LAN, unless it says otherwise.
-runtime::scenario_verdict verdict_of(const std::string& faults) {
-  const auto s = runtime::scenario::parse(
-      "program supersteps\nprofile lan\ncheckpoint-every 0.04\n" + faults, "scenario");
+void must_be_right(const std::string& text) {
+  const auto s = runtime::scenario::parse("profile lan\ncheckpoint-every 0.04\n" + text, "scenario");
   INFO((s.ok() ? "" : s.error().message()));
   REQUIRE(s.ok());
-  return try_scenario(*s, small_program(s->program));
-}
-
-void must_be_right(const std::string& faults) {
-  const auto v = verdict_of(faults);
-  INFO(faults << v.reason);
+  const auto v = try_scenario(*s, small_program(s->program));
+  INFO(text << v.reason);
   CHECK(v.right());
 }
 
 TEST_CASE("what is said to a peer that restarts before it hears it is said again") {
   // Peer 2 hears late that peer 0 is another process; it had told the old one that its rank is ready.
   must_be_right(
-      "option steps 50\nseed 442\npeers 3\nranks 3\n"
+      "program supersteps\noption steps 50\nseed 442\npeers 3\nranks 3\n"
       "at 0.153 deafen peer 2 for 2.56\nat 0.871 crash-silent peer 0 for 0.02\n");
 }
 
 TEST_CASE("a peer that was cut off while the others ended may have no end, whichever side was called cut off") {
   // Peers 0 and 1 are cut off, but they are the majority that goes on and ends.
   must_be_right(
-      "option steps 6\nseed 371\npeers 4\nranks 1\n"
+      "program supersteps\noption steps 6\nseed 371\npeers 4\nranks 1\n"
       "after rank_started 1 +0 crash-reset maker\nat 0.582 isolate peer 0 group 2 for 10.24\n");
+}
+
+TEST_CASE("a keeper whose disk can be read only later, after a failed sync, is a keeper again") {
+  must_be_right(
+      "program both\nseed 195\npeers 4\nranks 7\nloss 0.01\n"
+      "after rank_started 6 +4 crash-silent anyone\nat 0.06 fail-sync peer 3\n"
+      "at 0.896 fail-sync peer 3\nat 0.731 fail-read peer 1\n");
+}
+
+TEST_CASE("a keeper that was evicted and is back counts until the change of keepers has ended") {
+  // Peer 1 is cut off and evicted; peer 0 dies in the middle of the change of keepers that follows.
+  must_be_right(
+      "program halo\nseed 376\npeers 3\nspares 1\nranks 5\nreordering 0.05\nduplication 0.02\n"
+      "after rank_started 8 +4 crash-silent maker\nat 0.534 isolate peer 1 for 5.12\n"
+      "at 0.39 lose peer 1 share 0.4 for 0.32\nat 0.161 lose peer 2 share 0.25 for 2.56\n");
+}
+
+TEST_CASE("a peer that restarts right after it was taken in, and whose disk does not know, comes in") {
+  must_be_right(
+      "program halo\nseed 20024\npeers 5\nspares 1\nranks 8\nloss 0.01\nreordering 0.05\n"
+      "after started 8 +350 crash-reset maker\nafter recovering 1 +0 in-recovery crash-silent anyone\n"
+      "after recovering 1 +0 in-recovery crash-reset teller\nat 0.986 crash-silent peer 2 for 0.16\n"
+      "at 0.001 crash-silent peer 4 for 0.01\n");
 }
 
 }  // namespace

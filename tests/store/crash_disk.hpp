@@ -62,6 +62,7 @@ class disk final : public host::disk {
     std::uint64_t end = 0;
   };
   std::optional<loss> lost;
+  bool unreadable = false;  ///< for now every reading fails
   std::string unlisted;  ///< a path that `list` leaves out
   std::function<void()> after_change;
 
@@ -203,7 +204,7 @@ class disk::open_file final : public host::file {
     return {};
   }
   result<std::size_t> read(std::uint64_t offset, byte_span into) override {
-    if (disk_.fails()) return broken(disk_.fail_code);
+    if (disk_.fails() || disk_.unreadable) return broken(disk_.fail_code);
     const auto& gone = disk_.lost;
     if (gone && gone->path == path_ && offset < gone->end && gone->begin < offset + into.size()) {
       return broken(errc::corrupted);

@@ -349,6 +349,41 @@ TEST_CASE("a failed sync loses what was not durable, says so once to each, and i
   }
 }
 
+TEST_CASE("a log that cannot be read back after a failed sync is there again once it can be") {
+  crash::disk disk;
+  auto log = open(disk);
+  REQUIRE(log->put(id_of(1), bytes_of_chunk(1)).ok());
+  REQUIRE(log->put_value("v", filled(5, 'a')).ok());
+  REQUIRE(synced(*log, disk).ok());
+  const auto used = log->used_bytes();
+  REQUIRE(log->put(id_of(2), bytes_of_chunk(2)).ok());
+  disk.fail_at = disk.operations + 1;
+  disk.unreadable = true;
+  CHECK_FALSE(synced(*log, disk).ok());
+  for (int i = 0; i < 3; ++i) {
+    CHECK(log->put_value("v", filled(5, 'c')).error().code() == errc::io);
+    CHECK(log->get_value("v").error().code() == errc::io);
+    CHECK_FALSE(synced(*log, disk).ok());
+  }
+  disk.unreadable = false;
+  int refused = 0;
+  while (!log->put_value("v", filled(5, 'c')).ok()) REQUIRE(++refused < 10);
+  CHECK(log->contains(id_of(1)));
+  CHECK_FALSE(log->contains(id_of(2)));
+  CHECK(log->used_bytes() >= used);
+  CHECK(log->used_bytes() < used + 2048);
+  REQUIRE(synced(*log, disk).ok());
+  random_generator random(3);
+  for (const auto how : {crash::survival::nothing, crash::survival::everything,
+                         crash::survival::some, crash::survival::torn}) {
+    const auto after = disk.crashed(random, how);
+    auto again = open(*after);
+    CHECK(again->contains(id_of(1)));
+    CHECK_FALSE(again->contains(id_of(2)));
+    CHECK(*again->get_value("v") == filled(5, 'c'));
+  }
+}
+
 TEST_CASE("a folder of a newer format, or without a readable header, is refused in a sentence") {
   crash::disk disk;
   {

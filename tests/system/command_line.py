@@ -146,6 +146,13 @@ class Simulator(CommandLineTest):
     self.assertEqual((total["seeds"], total["failed"]), (2, 0))
     self.assertIn(seeds[1]["digest"], self.run_sim("replay", "--seed", 2).stdout)
 
+  def test_a_swarm_draws_the_kinds_of_faults_that_it_is_told(self):
+    self.sim_refused(["--faults", "explosion"], "swarm", "--faults", "rot,explosion")
+    scenarios = [self.run_sim("replay", "--seed", n, "--faults", "rot,leave").stdout for n in range(1, 9)]
+    kinds = set(re.findall(r"^at [0-9.]+ ([a-z-]+)", "".join(scenarios), re.MULTILINE))
+    self.assertLessEqual({"rot"}, kinds)
+    self.assertLessEqual(kinds, {"rot", "leave", "crash-reset", "crash-silent"})
+
 
 class Answers(CommandLineTest):
   def test_help_is_for_a_newcomer(self):

@@ -3,8 +3,9 @@
 
 #include <p2pdvm/base/config.hpp>
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <exception>
 #include <utility>
@@ -14,6 +15,27 @@ namespace p2pdvm::tools {
 int fail(const std::string& sentence) {
   fmt::print(stderr, "p2pdvm-sim: {}\n", sentence);
   return 1;
+}
+
+CLI::Option* add_faults_option(CLI::App& to, fault_kinds& kinds) {
+  const auto& all = runtime::all_fault_actions;
+  kinds.assign(all.begin(), all.end());
+  std::vector<std::string> names;
+  for (const auto kind : all) names.emplace_back(runtime::name_of(kind));
+  return to
+      .add_option_function<std::vector<std::string>>(
+          "--faults",
+          [&kinds, names](const std::vector<std::string>& given) {
+            kinds.clear();
+            for (const std::string& name : given) {
+              const auto found = std::find(names.begin(), names.end(), name);
+              kinds.push_back(runtime::all_fault_actions[static_cast<std::size_t>(found - names.begin())]);
+            }
+          },
+          "kinds to draw from, besides crashes for good; otherwise all: " +
+              fmt::format("{}", fmt::join(names, ",")))
+      ->delimiter(',')
+      ->check(CLI::IsMember(names));
 }
 
 namespace {

@@ -22,6 +22,7 @@ struct replay_options {
   std::uint64_t seed = 0;
   std::string timeline;
   bool trace = false;
+  fault_kinds faults;
 };
 
 result<scenario> load(const std::string& path) {
@@ -42,7 +43,7 @@ result<scenario> load(const std::string& path) {
 
 int replay(const replay_options& how) {
   const auto what = how.file.empty()
-                        ? runtime::draw_scenario(how.seed, runtime::small_program_names())
+                        ? runtime::draw_scenario(how.seed, runtime::small_program_names(), how.faults)
                         : load(how.file);
   if (!what.ok()) return fail(what.error().message());
   fmt::print("{}", what->text());
@@ -78,6 +79,7 @@ command replay_command(CLI::App& app) {
   auto* file = own->add_option("file", how->file, "a scenario, as swarm writes it");
   auto* seed = own->add_option("--seed", how->seed, "the scenario that swarm draws for this seed");
   file->excludes(seed);
+  add_faults_option(*own, how->faults)->needs(seed);
   own->add_option("--timeline", how->timeline,
                   "write a picture of the run to this file, for ui.perfetto.dev or chrome://tracing");
   own->add_flag("--trace", how->trace, "print every event of every peer, and the faults");

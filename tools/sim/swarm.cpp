@@ -30,19 +30,10 @@ struct swarm_options {
   std::uint64_t first_seed = 1;
   std::uint64_t shrink_tries = 60;
   std::string folder = ".";
-  std::vector<std::string> faults;
   std::string digests;
   bool json = false;
+  fault_kinds faults;
 };
-
-std::vector<scenario_fault::action> actions_of(const std::vector<std::string>& names) {
-  std::vector<scenario_fault::action> actions;
-  for (const auto action : runtime::all_fault_actions) {
-    const bool wanted = std::find(names.begin(), names.end(), name_of(action)) != names.end();
-    if (names.empty() || wanted) actions.push_back(action);
-  }
-  return actions;
-}
 
 /// Of virtual time: a job takes seconds, and each try of a shrinking that hangs takes all of it.
 constexpr duration patience = std::chrono::minutes(5);
@@ -54,7 +45,7 @@ scenario_verdict try_once(const scenario& what) {
 class swarm {
  public:
   explicit swarm(const swarm_options& how)
-      : how_(how), kinds_(actions_of(how.faults)), live_(!how.json && ::isatty(STDOUT_FILENO) == 1) {}
+      : how_(how), live_(!how.json && ::isatty(STDOUT_FILENO) == 1) {}
 
   int run() {
     for (std::uint64_t i = 0; i < how_.seeds; ++i) {
@@ -73,7 +64,7 @@ class swarm {
 
  private:
   void try_seed(std::uint64_t seed) {
-    const scenario what = runtime::draw_scenario(seed, runtime::small_program_names(), kinds_);
+    const scenario what = runtime::draw_scenario(seed, runtime::small_program_names(), how_.faults);
     const scenario_verdict v = try_once(what);
     if (!how_.digests.empty()) digests_ += fmt::format("{} {:016x}\n", seed, v.digest);
     std::string file;
@@ -130,7 +121,6 @@ class swarm {
   }
 
   swarm_options how_;
-  std::vector<scenario_fault::action> kinds_;
   std::string digests_;
   bool live_;
   std::uint64_t failed_ = 0;
@@ -149,10 +139,7 @@ command swarm_command(CLI::App& app) {
   own->add_option("--shrink-tries", how->shrink_tries, "runs for shrinking a failure; 0: leave it as it is")
       ->capture_default_str();
   own->add_option("--out", how->folder, "folder for the scenarios of what fails")->capture_default_str();
-  std::vector<std::string> names;
-  for (const auto action : runtime::all_fault_actions) names.emplace_back(name_of(action));
-  own->add_option("--faults", how->faults, "which may fall besides crashes for good, with commas between them; otherwise all")
-      ->delimiter(',')->check(CLI::IsMember(names));
+  add_faults_option(*own, how->faults);
   own->add_option("--digests", how->digests, "write each seed and the digest of all its events to this file");
   own->add_flag("--json", how->json, "print one JSON object a seed, and one at the end");
   return [how] { return swarm(*how).run(); };

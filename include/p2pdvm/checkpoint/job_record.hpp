@@ -113,6 +113,8 @@ struct job_record {
   /// The keepers this record should have: an odd number of live members, present ones first,
   /// then one per failure domain.
   [[nodiscard]] std::vector<node_id> wanted_keepers() const;
+  /// A keeper, or one of before a change that is in progress: without its word nothing may go on.
+  [[nodiscard]] bool is_kept_by(const node_id& node) const;
   /// A change of keepers is unfinished or due; the next write of any kind finishes one,
   /// `upkeep` begins one.
   [[nodiscard]] bool needs_upkeep() const;

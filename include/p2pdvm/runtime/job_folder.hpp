@@ -42,8 +42,12 @@ class job_folder {
   /// when it has failed.
   [[nodiscard]] result<kept_job> load(const std::string& program,
                                       const crypto::identity& self) const;
+  /// Whether it was this peer that kept the job here. It may be a member of which the record that
+  /// was kept does not know yet.
+  [[nodiscard]] bool kept_by(const node_id& peer) const;
   /// In place of any earlier job, whose chunks nothing keeps any more. `acceptor`: of a founder.
-  result<> keep(const job_identity& who, const record_update& newest, byte_view acceptor = {});
+  result<> keep(const node_id& peer, const job_identity& who, const record_update& newest,
+                byte_view acceptor = {});
   /// Seals them; gives how they are found again, as the specification lists it.
   result<std::map<std::string, job_input>> seal_inputs(
       const std::map<std::string, byte_vector>& inputs, const crypto::secret_key& secret);

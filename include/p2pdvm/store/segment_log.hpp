@@ -173,6 +173,7 @@ class segment_log final : public chunk_log {
   result<> replay_pin(const segment::found_record& found, const location& where);
   void report_damage(const loading& l);
   void rebuild();
+  bool mend();
 
   // segment_sync.ipp: durability
   void start_round();
@@ -214,7 +215,8 @@ class segment_log final : public chunk_log {
   bool reserve_full_ = false;
   /// There was no room for it: filling it again is `compact`'s business, not that of each put.
   bool reserve_refused_ = false;
-  std::optional<error> broken_;
+  std::optional<error> broken_;      ///< it could not be read back after a failed sync
+  std::uint64_t mending_ = 0;        ///< times that this stood in the way
 
   std::unordered_map<chunk_id, chunk_entry> chunks_;
   std::map<pin, pin_entry> pins_;

@@ -135,6 +135,10 @@ P2PDVM_DECL std::vector<node_id> job_record::wanted_keepers() const {
   return chosen;
 }
 
+P2PDVM_DECL bool job_record::is_kept_by(const node_id& node) const {
+  return detail::among(keepers, node) || detail::among(previous_keepers, node);
+}
+
 P2PDVM_DECL bool job_record::needs_upkeep() const {
   return !previous_keepers.empty() || (live_count() > 0 && wanted_keepers() != keepers);
 }

@@ -118,7 +118,8 @@ P2PDVM_DECL void job::begin() {
 }
 
 P2PDVM_DECL void job::begin_resumed() {
-  lost_incarnation_ = record().incarnation;
+  // Only with a running job on disk can ranks have begun here.
+  if (record().state == checkpoint::job_state::running) lost_incarnation_ = record().incarnation;
   // The others are being started too: nobody is lost before they had time to.
   patient_until_ = clock_now() + std::chrono::seconds(10);
   begin();
@@ -535,6 +536,10 @@ P2PDVM_DECL result<std::string> job::job_option(std::string_view name) const {
 // --- what others say ---
 
 P2PDVM_DECL void job::on_message(const node_id& from, job_message message) {
+  // A keeper that was evicted still counts, until the change of keepers has ended.
+  if (const auto* reply = std::get_if<checkpoint::register_reply>(&message);
+      reply != nullptr && !record().is_live(from) && record().is_kept_by(from))
+    return keeper_.on_reply(from, *reply);
   const bool certified = std::holds_alternative<record_update>(message) ||
                          std::holds_alternative<passed_on>(message);
   if (!record().is_live(from) && !certified) {

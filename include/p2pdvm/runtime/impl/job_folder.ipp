@@ -12,6 +12,7 @@ namespace detail {
 
 inline constexpr std::string_view spec_name = "job/spec";
 inline constexpr std::string_view secret_name = "job/secret";
+inline constexpr std::string_view peer_name = "job/peer";
 inline constexpr std::string_view contacts_name = "contacts";
 inline constexpr std::string_view port_name = "port";
 
@@ -105,8 +106,12 @@ P2PDVM_DECL result<job_folder::kept_job> job_folder::load(const std::string& pro
   return kept;
 }
 
-P2PDVM_DECL result<> job_folder::keep(const job_identity& who, const record_update& newest,
-                                      byte_view acceptor) {
+P2PDVM_DECL bool job_folder::kept_by(const node_id& peer) const {
+  return detail::value_of<node_id>(log_, detail::peer_name) == peer;
+}
+
+P2PDVM_DECL result<> job_folder::keep(const node_id& peer, const job_identity& who,
+                                      const record_update& newest, byte_view acceptor) {
   for (const store::pin& p : log_.pins()) {
     if (p.job == who.spec.id) continue;
     if (auto r = log_.drop_pin(p); !r.ok()) return r;
@@ -114,6 +119,7 @@ P2PDVM_DECL result<> job_folder::keep(const job_identity& who, const record_upda
   const std::pair<std::string_view, byte_vector> values[] = {
       {record_keeper::acceptor_name, to_vector(acceptor)},
       {record_keeper::record_name, wire::encode(newest)},
+      {detail::peer_name, wire::encode(peer)},
       {detail::secret_name, to_vector(who.secret.bytes())},
       {detail::spec_name, wire::encode(who.spec)}};
   for (const auto& [name, value] : values) {

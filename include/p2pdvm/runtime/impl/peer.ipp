@@ -170,7 +170,7 @@ P2PDVM_DECL result<> peer::make_job(job_request request) {
   byte_vector persist;
   const auto known = acceptor.found(std::move(*first), persist);
   const record_update newest{*known.record, known.proof, {}};
-  if (auto r = folder_->keep(who, newest, persist); !r.ok()) return r;
+  if (auto r = folder_->keep(identity_->id(), who, newest, persist); !r.ok()) return r;
   if (auto r = folder_->pin_inputs(who.spec); !r.ok()) return r;
   log_->sync([this, alive = alive_, who, newest, acceptor = std::move(acceptor)](const result<>& synced) {
     if (!*alive) return;
@@ -209,13 +209,14 @@ P2PDVM_DECL result<> peer::resume() {
     tell_listening();
   }
   const bool away = record.state != checkpoint::job_state::done && !record.is_live(identity_->id());
-  if (away && (!exchange_ || record.find(identity_->id()) == nullptr))
+  const bool own = record.find(identity_->id()) != nullptr || folder_->kept_by(identity_->id());
+  if (away && (!exchange_ || !own))
     return error(errc::authentication,
                  "the identity in " + machine_.disk().describe("identity") + " has no part in the job "
                  "kept there; put the job's own identity back, or remove the folder and join again");
   begin(std::move(kept->who), std::move(kept->newest), std::move(kept->acceptor));
   job_->begin_resumed();
-  if (away) on_evicted();  // it stopped before it could come back
+  if (away) on_evicted();  // it stopped before it could come back, or in
   maybe_start();
   return {};
 }
@@ -431,7 +432,7 @@ P2PDVM_DECL void peer::on_welcome(const node_id& from, welcome message) {
   if (!message.spec.fits(record))
     return join_failed(error(errc::malformed, "the peer that answered sent the record of another job"));
   job_identity who{std::move(message.spec), message.secret};
-  if (auto r = folder_->keep(who, message.newest); !r.ok()) return join_failed(r.error());
+  if (auto r = folder_->keep(identity_->id(), who, message.newest); !r.ok()) return join_failed(r.error());
   joining_->pause();
   exchange_->trust(from);
   begin(std::move(who), std::move(message.newest), std::nullopt);
@@ -609,9 +610,12 @@ P2PDVM_DECL void peer::on_members(const checkpoint::job_record& previous,
   if (!exchange_) return;
   bool changed = false;
   for (const auto& m : now.members) {
-    if (m.node == identity_->id() || m.live() == previous.is_live(m.node)) continue;
-    changed = true;
-    if (!m.live()) {
+    if (m.node == identity_->id()) continue;
+    changed |= m.live() != previous.is_live(m.node);
+    // A keeper that was evicted is asked until the change of keepers has ended.
+    const bool needed = m.live() || now.is_kept_by(m.node);
+    if (needed == (previous.is_live(m.node) || previous.is_kept_by(m.node))) continue;
+    if (!needed) {
       exchange_->forget(m.node);
       continue;
     }

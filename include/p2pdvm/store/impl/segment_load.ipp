@@ -310,7 +310,10 @@ P2PDVM_DECL void segment_log::rebuild() {
   live_bytes_ = 0;
   loading l;
   l.durable = durable_;
+  const std::uint64_t used = used_;
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> ends;
   for (auto& [number, s] : segments_) {
+    ends.emplace_back(number, s.end);
     s.live = 0;
     used_ -= s.file_bytes;
     segment_scan& scan = l.scans[number];
@@ -321,9 +324,25 @@ P2PDVM_DECL void segment_log::rebuild() {
   if (done) done = replay(l);
   if (!done) {
     broken_ = error(done.error().code(), done.error().message() + " (after a failed sync)");
+    // As before, for the next try.
+    used_ = used;
+    for (const auto& [number, end] : ends) segments_.at(number).end = end;
+    needed_ = durable_;
     return;
   }
   report_damage(l);
+}
+
+/// What could not be read back may be readable by now. Tried less and less often.
+P2PDVM_DECL bool segment_log::mend() {
+  ++mending_;
+  if ((mending_ & (mending_ - 1)) != 0) return false;
+  broken_.reset();
+  rebuild();
+  if (broken_) return false;
+  mending_ = 0;
+  if (ends_owed_) (void)roll(need::upkeep);
+  return true;
 }
 
 }  // namespace p2pdvm::store

@@ -289,6 +289,7 @@ P2PDVM_DECL result<> segment_log::put_value(std::string_view name, byte_view val
   if (name.empty() || name.size() > log_name_bytes_max || value.size() > log_value_bytes_max) {
     return error(errc::too_large, "a value's name has 1 to 1024 bytes, and it 16 MiB at most");
   }
+  if (broken_ && !mend()) return *broken_;
   const auto known = values_.find(name);
   const bool absent = known == values_.end() || known->second.state == value_state::removed;
   if (value.empty() && absent) return {};

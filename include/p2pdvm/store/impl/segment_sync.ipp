@@ -7,6 +7,7 @@ namespace p2pdvm::store {
 
 P2PDVM_DECL void segment_log::sync(std::function<void(result<>)> done) {
   close_retired();
+  if (broken_) (void)mend();
   asked_ = needed_;
   waiting_.push_back(std::move(done));
   if (!round_running_) start_round();
