@@ -242,7 +242,6 @@ TEST_CASE("records with anything out of range are refused") {
   CHECK(refused([](job_record& r) { r.keepers[0] = make::node(9); }));
   CHECK(refused([](job_record& r) { r.keepers[0] = r.keepers[1]; }));
   CHECK(refused([](job_record& r) { r.members[1] = r.members[0]; }));
-  CHECK(refused([](job_record& r) { r.members[1].key = r.members[0].key; }));
   CHECK(refused([](job_record& r) { r.members[1].flags = member::evicted; }));
   CHECK(refused([](job_record& r) { r.members[1].flags = 64; }));
   CHECK(refused([](job_record& r) { r.members[1].failure_domain.assign(65, 'x'); }));

@@ -23,7 +23,6 @@ inline crypto::identity identity(std::uint64_t number) {
 inline member member_of(const crypto::identity& who, std::string domain, std::uint8_t flags = 0) {
   member m;
   m.node = who.id();
-  m.key = who.key();
   m.addresses.push_back(address::loopback(4000));
   m.failure_domain = std::move(domain);
   m.flags = flags;

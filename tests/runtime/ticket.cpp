@@ -264,7 +264,6 @@ class false_host final : public messaging::exchange_handler {
     spec.id = spec.derived_id();
     checkpoint::member founder;
     founder.node = self_.id();
-    founder.key = self_.key();
     founder.addresses = {machine_.address().with_port(4000)};
     const auto found = [&](std::uint32_t ranks) {
       auto first = checkpoint::found_job(spec.id, crypto::hash(wire::encode(spec)), ranks, 3, founder);

@@ -34,21 +34,21 @@ struct member {
   static constexpr std::uint8_t evicted = 8;       ///< declared lost
 
   node_id node;
-  public_key key;
   std::vector<address> addresses;
   std::string failure_domain;  ///< peers that are likely to fail together share it
   std::uint8_t flags = 0;
-  digest256 ticket;         ///< id of the ticket that admitted it; zero for the founder
+  std::uint64_t ticket = 0;  ///< the first bytes of the hash of the one that admitted it; 0 for the founder
   roster_version admitted;  ///< set by `admit`
   overlay::packed_coordinate place;  ///< where it was when it asked; by default it knew nothing
 
+  /// A node id is the key itself.
+  [[nodiscard]] public_key key() const { return public_key(node.bytes()); }
   [[nodiscard]] bool live() const noexcept { return (flags & (left | evicted)) == 0; }
   [[nodiscard]] bool can_host() const noexcept { return live() && (flags & storage_only) == 0; }
   friend bool operator==(const member&, const member&) = default;
   template <class F>
   void fields(F&& f) {
     f(node);
-    f(key);
     f(addresses);
     f(failure_domain);
     f(flags);

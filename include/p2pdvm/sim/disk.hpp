@@ -31,8 +31,9 @@ class file_image {
   void write(std::uint64_t offset, byte_view bytes);
   void resize(std::uint64_t size);
   [[nodiscard]] std::size_t read(std::uint64_t offset, byte_span into) const;
+  /// Of those that something else than zeros was written to.
   [[nodiscard]] std::size_t pages() const noexcept { return pages_.size(); }
-  /// Flips a bit of the `n`th page that was written, as `flip` does.
+  /// Flips a bit of the `n`th of these pages, as `flip` does.
   bool flip_in_page(std::size_t n, std::uint64_t byte, unsigned bit);
   /// Flips one bit without any trace. False when it is past the end.
   bool flip(std::uint64_t byte, unsigned bit);

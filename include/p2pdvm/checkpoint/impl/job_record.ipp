@@ -26,7 +26,6 @@ inline result<> validate_members(const job_record& r) {
   if (r.members.size() > limits::members_max) return bad_record("it has too many members");
   std::set<node_id> seen;
   for (const member& m : r.members) {
-    if (crypto::node_id_of(m.key) != m.node) return bad_record("a node id is not of its key");
     if (!seen.insert(m.node).second) return bad_record("a member is listed twice");
     if (m.addresses.size() > member_addresses_max) return bad_record("too many addresses");
     if (m.failure_domain.size() > failure_domain_bytes_max)

@@ -105,7 +105,7 @@ P2PDVM_DECL std::vector<store::member> job::holders() const {
   const bool apart = domains.size() >= std::min<std::size_t>(who_.spec.replicas, record().live_count());
   std::vector<store::member> list;
   for (const checkpoint::member& m : record().members) {
-    if (m.live()) list.push_back({m.node, m.key, apart ? m.failure_domain : m.node.hex(), 1});
+    if (m.live()) list.push_back({m.node, m.key(), apart ? m.failure_domain : m.node.hex(), 1});
   }
   return list;
 }

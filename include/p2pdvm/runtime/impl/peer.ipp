@@ -5,6 +5,7 @@
 #include <p2pdvm/store/segment_log.hpp>
 
 #include <algorithm>
+#include <cstring>
 
 namespace p2pdvm::runtime {
 
@@ -18,6 +19,14 @@ inline constexpr auto directory_interval = std::chrono::hours(1);
 /// Newcomers of so long are told of the beginning directly, as far as so many bytes reach.
 inline constexpr auto newcomer_time = std::chrono::seconds(3);
 inline constexpr std::size_t newcomer_bytes_max = 16 * 1024 * 1024;
+
+/// What the record keeps of a ticket, to count its uses.
+inline std::uint64_t word_of(const ticket& t) {
+  std::uint64_t word = 0;
+  const digest256 hash = crypto::hash(wire::encode(t));
+  std::memcpy(&word, hash.bytes().data(), sizeof word);
+  return word;
+}
 
 }  // namespace detail
 
@@ -160,7 +169,6 @@ P2PDVM_DECL result<> peer::make_job(job_request request) {
 
   checkpoint::member founder;
   founder.node = identity_->id();
-  founder.key = identity_->key();
   if (exchange_) founder.addresses = own_contact().addresses;
   founder.failure_domain = setting_.failure_domain;
   auto first = checkpoint::found_job(who.spec.id, crypto::hash(wire::encode(who.spec)),
@@ -235,7 +243,7 @@ P2PDVM_DECL result<ticket> peer::make_ticket(std::uint32_t uses) const {
   t.contacts.push_back({own.key, own.addresses});
   for (const auto& m : job_->record().members) {
     if (m.live() && m.node != identity_->id() && t.contacts.size() < 4)
-      t.contacts.push_back({m.key, m.addresses});
+      t.contacts.push_back({m.key(), m.addresses});
   }
   t.directory = job_directory(t.job, job_->secret()).signer.key();
   t.sign(*identity_);
@@ -333,7 +341,7 @@ P2PDVM_DECL std::string peer::why_not(const node_id& from, const join_request& r
   if (t.job != job_->spec().id || t.issuer != job_->spec().issuer)
     return "the ticket is not one of this job's maker";
   if (auto good = t.check(machine_.clock().wall()); !good.ok()) return good.error().message();
-  const digest256 id = crypto::hash(wire::encode(t));
+  const std::uint64_t id = detail::word_of(t);
   auto used = std::count_if(record.members.begin(), record.members.end(),
                             [&](const auto& m) { return m.ticket == id; });
   used += std::count_if(admissions_.begin(), admissions_.end(), [&](const auto& a) {
@@ -353,17 +361,15 @@ P2PDVM_DECL void peer::on_join_request(const node_id& from, const join_request& 
     job_->allow_reader(from);
     return send_welcome(from);
   }
-  const messaging::contact* known = exchange_->find(from);
   checkpoint::member joiner;
   joiner.node = from;
-  if (known != nullptr) joiner.key = known->key;
   joiner.addresses = request.addresses;
   if (joiner.addresses.size() > checkpoint::member_addresses_max)
     joiner.addresses.resize(checkpoint::member_addresses_max);
   joiner.failure_domain = request.failure_domain.substr(0, checkpoint::failure_domain_bytes_max);
   if (overlay::unpack(request.place).ok()) joiner.place = request.place;
   if (request.storage_only) joiner.flags = checkpoint::member::storage_only;
-  if (request.ticket) joiner.ticket = crypto::hash(wire::encode(*request.ticket));
+  if (request.ticket) joiner.ticket = detail::word_of(*request.ticket);
   if (admissions_.size() >= limits::members_max)
     return send(from, join_refusal{"too many others are joining; try again later"});
   if (request.has_inputs) {
@@ -619,7 +625,7 @@ P2PDVM_DECL void peer::on_members(const checkpoint::job_record& previous,
       exchange_->forget(m.node);
       continue;
     }
-    (void)exchange_->learn({m.key, m.addresses});
+    (void)exchange_->learn({m.key(), m.addresses});
     exchange_->trust(m.node);
   }
   if (now.state != checkpoint::job_state::forming && !newcomers_.empty()) tell_newcomers();
@@ -648,7 +654,7 @@ P2PDVM_DECL void peer::remember_contacts() {
   std::vector<messaging::contact> list;
   for (const auto& m : job_->record().members) {
     if (m.live() && m.node != identity_->id() && list.size() < 64)
-      list.push_back({m.key, m.addresses});
+      list.push_back({m.key(), m.addresses});
   }
   folder_->keep_contacts(list);
 }
@@ -662,7 +668,7 @@ P2PDVM_DECL void peer::publish_job() {
   std::vector<messaging::contact> list;
   for (const auto& m : job_->record().members) {
     if (!m.live() || list.size() == detail::directory_contacts_max) continue;
-    auto& c = list.emplace_back(messaging::contact{m.key, m.addresses});
+    auto& c = list.emplace_back(messaging::contact{m.key(), m.addresses});
     if (c.addresses.size() > detail::directory_addresses_max)
       c.addresses.resize(detail::directory_addresses_max);
   }

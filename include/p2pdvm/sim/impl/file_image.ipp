@@ -12,9 +12,14 @@ P2PDVM_DECL void file_image::put(std::uint64_t offset, byte_view bytes) {
     const std::uint64_t inside = offset % page_bytes;
     const auto count = static_cast<std::size_t>(
         std::min<std::uint64_t>(bytes.size(), page_bytes - inside));
-    auto& p = pages_[offset / page_bytes];
-    if (!p) p = std::make_unique<page>();  // zeros
-    std::memcpy(p->data() + inside, bytes.data(), count);
+    const byte_view part = bytes.first(count);
+    const bool zeros = std::all_of(part.begin(), part.end(), [](std::byte b) { return b == std::byte{0}; });
+    // A page that is not there reads as zeros: what a store holds in reserve costs nothing.
+    if (!zeros || pages_.contains(offset / page_bytes)) {
+      auto& p = pages_[offset / page_bytes];
+      if (!p) p = std::make_unique<page>();
+      std::memcpy(p->data() + inside, part.data(), count);
+    }
     bytes = bytes.subspan(count);
     offset += count;
   }
