@@ -305,6 +305,37 @@ TEST_CASE("malformed detector messages are counted and do nothing") {
   CHECK(g.agreements == 0);
 }
 
+TEST_CASE("members that are probed say where they are, and nobody believes the impossible") {
+  group g(lan(4, 12));
+  for (std::size_t i = 1; i < 3; ++i) {
+    coordinate c;
+    c.position[0] = static_cast<float>(i) * 0.01f;
+    g.at(i).own_place = pack(c);
+  }
+  packed_coordinate absurd;
+  absurd.exponent = 77;
+  g.at(3).own_place = absurd;
+  g.run_for(10s);
+  const failure_detector& own = g.at(0).detector;
+  for (std::size_t i = 1; i < 3; ++i) {
+    CHECK(own.place_of(g.id(i)) == g.at(i).own_place);
+    REQUIRE(own.round_trip_to(g.id(i)));
+    CHECK(*own.round_trip_to(g.id(i)) <= 2ms);
+  }
+  CHECK_FALSE(own.place_of(g.id(3)));
+  CHECK(own.round_trip_to(g.id(3)));
+  CHECK(own.statistics().malformed > 0);
+  CHECK(g.at(0).samples.size() > 10);
+  for (const auto& s : g.at(0).samples) {
+    CHECK(s.from != 3);
+    CHECK(s.where == *g.at(s.from).own_place);
+    CHECK(s.took > duration::zero());
+    CHECK(s.took <= 2ms);
+  }
+  CHECK_FALSE(own.place_of(g.id(0)));
+  CHECK_FALSE(own.round_trip_to(g.id(0)));
+}
+
 TEST_CASE("answers that an earlier process of ours got do not answer the next one") {
   struct probing final : detector_owner {
     explicit probing(std::uint64_t seed) : self(me, {}, random_generator(seed), *this) {

@@ -47,6 +47,15 @@ class group {
       ++in.agreements;
       if (evict_at_once) detector.set_members(in.now_, in.all_but(who));
     }
+    std::optional<packed_coordinate> place() override { return own_place; }
+    void measured(const node_id& who, const packed_coordinate& where, duration took) override {
+      samples.push_back({in.index_of(who), where, took});
+    }
+    struct sample {
+      std::size_t from;
+      packed_coordinate where;
+      duration took;
+    };
     group& in;
     std::size_t index;
     node_id id;
@@ -58,6 +67,8 @@ class group {
     std::map<std::size_t, int> suspicions;
     std::map<std::size_t, int> refutations;
     std::size_t observer_count = 0;
+    std::optional<packed_coordinate> own_place;
+    std::vector<sample> samples;
     time_point armed = time_point_never;
   };
 
