@@ -106,7 +106,7 @@ job_times real(const char* profile, std::uint64_t seed, const option_map& option
 
 peal::program conformance_program() {
   peal::program p("p2pdvm-bench-conformance", body);
-  p.option("repeats", "10", "reductions, and shifts of 64 KiB around the ring, in each order of the ranks")
+  p.option("repeats", "4", "reductions, and shifts of 64 KiB around the ring, in each order of the ranks")
       .output("output", "the time of one of each [s]");
   return p;
 }
@@ -114,7 +114,7 @@ peal::program conformance_program() {
 void run_conformance(const settings& how, report& out) {
   for (const char* profile : {"planetlab", "residential"}) {
     for (const std::uint64_t seed : {1, 2, 3}) {
-      const option_map options = {{"repeats", how.quick ? "1" : "10"}};
+      const option_map options = {{"repeats", how.quick ? "1" : "4"}};
       const job_times virtually = simulated(profile, seed, options);
       const job_times really = real(profile, seed, options);
       measurement m;

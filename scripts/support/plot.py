@@ -99,17 +99,21 @@ def draw_swarm(groups):
   failed.legend(loc="upper right")
 
   for axes, metric, title, unit, limit, text, top in (
-      (size, "upkeep_bytes_per_s", "Upkeep in bytes", "bytes/s per peer", 450, "goal at 84 s: 450 bytes/s", None),
+      (size, "upkeep_bytes_per_s", "Upkeep in bytes", "bytes/s per peer", 450, "goal at 84 s: 450", None),
       (count, "upkeep_messages_per_s", "Upkeep in messages", "messages/s per peer", 0.25,
-       "goal at 2.9 h: 0.25 messages/s", None)):
+       "goal at 2.9 h: 0.25", None)):
     xs, ys = points(groups, ("sessions", metric, "planetlab", None), median_session)
     axes.plot(xs, ys, "o-", color=BLUE)
     for x, y in zip(xs, ys):
-      under = limit / 2 < y < limit and x > 1000  # else it would stand on the goal's name
+      under = y < limit < 5 * y and x > 1000  # else it would stand on the goal's name
       axes.annotate("{:.3g}".format(y), (x, y), xytext=(0, -16) if under else (4, 7),
                     ha="center" if x > 1000 else "left", textcoords="offset points", fontsize=9,
                     color="#333333")
-    axes.set_ylim(0, max(max(ys), limit) * 1.2)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_locator(ticker.NullLocator())
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda y, _: "{:g}".format(y)))
+    axes.set_ylim(min(ys) / 2.2, max(max(ys), limit) * 2)
     goal(axes, limit, text)
     axes.set_title(title)
     axes.set_ylabel(unit)
@@ -145,7 +149,7 @@ def draw_crashes(groups):
   members.set_title("Size of the job")
   goal(members, 8, "goal of 1024, planetlab: 8 s")
   goal(members, 3, "lan: 3 s", x=0.02, where="left")
-  members.legend(loc="lower left", ncol=2)
+  members.legend(loc="upper left", bbox_to_anchor=(0, 0.84), ncol=2)
 
   lines(churn, "churn", median_session)
   session_axis(churn)

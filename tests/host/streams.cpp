@@ -201,6 +201,19 @@ TEMPLATE_LIST_TEST_CASE("a connection that nobody accepts is refused after start
   CHECK(p.client.opened == 0);
 }
 
+TEST_CASE("connections of a native machine come from the loopback address at which it listens") {
+  worlds::native_world world;
+  door here, there;
+  auto own = world.first().network().listen(address::v4(127, 0, 0, 2, 0), here);
+  auto other = world.second().network().listen(address::v4(127, 0, 0, 3, 0), there);
+  REQUIRE((own.ok() && other.ok()));
+  party client;
+  client.stream = world.first().network().connect((*other)->local());
+  client.stream->start(client);
+  REQUIRE(world.run([&] { return client.opened == 1 && !there.parties.empty(); }));
+  CHECK(there.parties.front().stream->remote().with_port(0) == address::v4(127, 0, 0, 2, 0));
+}
+
 TEMPLATE_LIST_TEST_CASE("a listening port is taken until its listener goes", "", worlds::networks) {
   pair_of_machines<TestType> p;
   auto again = p.world.second().network().listen(p.to, p.entrance);

@@ -29,6 +29,9 @@ struct socket_context {
   asio::io_context& io;
   std::vector<std::byte> read_buffer;
   std::vector<asio::const_buffer> gathered;
+  /// Where this machine listens, if it is on one of the many loopback addresses: connections to
+  /// others there come from it, because remotes take their address for this machine's.
+  std::optional<address> loopback;
 };
 
 [[nodiscard]] asio::ip::address to_asio(const address& a);

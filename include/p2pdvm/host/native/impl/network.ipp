@@ -238,6 +238,7 @@ P2PDVM_DECL result<std::unique_ptr<host::listener>> network::listen(
     const address& local, host::listen_handler& handler) {
   auto port = std::make_shared<detail::tcp_port>(context_, handler);
   if (const auto opened = port->open(local); !opened) return opened.error();
+  if (local.is_loopback()) context_->loopback = local.with_port(0);
   return std::unique_ptr<host::listener>(std::make_unique<detail::tcp_listener>(std::move(port)));
 }
 

@@ -61,6 +61,9 @@ P2PDVM_DECL void connection::connect() {
   asio::error_code ignored;  // connecting opens a socket that is not open, and says what fails
   socket_.open(to.protocol(), ignored);
   keep_from_children(socket_.native_handle());
+  const auto& from = context_->loopback;
+  if (from && remote_.is_loopback() && from->is_v4() == remote_.is_v4())
+    socket_.bind(asio::ip::tcp::endpoint(to_asio(*from), 0), ignored);
   socket_.async_connect(to, [self = shared_from_this()](const asio::error_code& ec) {
     self->on_connected(ec);
   });
