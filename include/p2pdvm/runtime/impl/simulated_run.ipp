@@ -8,6 +8,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <optional>
 
 namespace p2pdvm::runtime {
 
@@ -16,20 +17,22 @@ namespace detail {
 /// For peers that come back while the others end, after the first end.
 inline constexpr duration returners_wait = std::chrono::seconds(60);
 
-/// Until all who are there have ended, or, once anybody has, for so long at most.
-inline bool run_to_end(simulated_cluster& cluster) {
-  time_point latest = time_point_never;
-  return cluster.run_until(
+/// Until all who are there have ended, or, once anybody has, for so long at most. Gives when the
+/// first one ended; nothing when nobody does.
+inline std::optional<time_point> run_to_end(simulated_cluster& cluster) {
+  std::optional<time_point> first;
+  const bool ended = cluster.run_until(
       [&] {
         bool any = false, all = true;
         for (std::size_t i = 0; i < cluster.size(); ++i) {
           any |= cluster.outcome(i).has_value();
           all &= cluster.outcome(i).has_value() || !cluster.alive(i);
         }
-        if (any && latest == time_point_never) latest = cluster.network().now() + returners_wait;
-        return any && (all || cluster.network().now() > latest);
+        if (any && !first) first = cluster.network().now();
+        return any && (all || cluster.network().now() > *first + returners_wait);
       },
       std::chrono::hours(24 * 365));
+  return ended ? first : std::nullopt;
 }
 
 /// The results, or the first error where nobody has any.
@@ -84,12 +87,12 @@ P2PDVM_DECL int run_simulated(const peal::program& program, const command_line& 
         picture.on_fault(peer, at, "away", true);
         picture.on_down(peer, at);
       });
-  const bool ended = detail::run_to_end(cluster);
+  const auto ended = detail::run_to_end(cluster);
   report.finish();
   if (!how.timeline.empty()) {
     if (auto written = picture.write(how.timeline); !written.ok()) return fail(written.error().message());
   }
-  const double seconds = to_seconds(cluster.network().now().time_since_epoch());
+  const double seconds = to_seconds(ended.value_or(cluster.network().now()).time_since_epoch());
   if (!ended) return fail(fmt::format("the job has not ended after {:.0f} s of virtual time", seconds));
   const result<job_results>& end = *detail::end_of(cluster);
   if (!end.ok()) return fail(end.error().message());
