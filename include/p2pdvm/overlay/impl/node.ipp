@@ -1,5 +1,6 @@
 #pragma once
 
+#include <p2pdvm/base/prefetch.hpp>
 #include <p2pdvm/overlay/node.hpp>
 
 #include <algorithm>
@@ -30,6 +31,24 @@ P2PDVM_DECL void node::set_wall_clock(time_point now, unix_seconds wall) {
 
 P2PDVM_DECL unix_seconds node::wall(time_point now) const {
   return wall_ + std::chrono::floor<std::chrono::seconds>(now - wall_at_).count();
+}
+
+P2PDVM_DECL void node::expect(unsigned stage) const noexcept {
+  const auto fetch = [](const auto* first, const auto* last) {
+    const auto* begin = reinterpret_cast<const std::byte*>(first);
+    prefetch(begin, static_cast<std::size_t>(reinterpret_cast<const std::byte*>(last) - begin));
+  };
+  if (stage == 0) {  // all but the options and who is absent
+    prefetch(&self_, sizeof self_);
+    fetch(&random_, &absent_);
+    fetch(&next_absent_, &stores_not_before_ + 1);
+  } else if (stage == 1) {
+    prefetch(pending_.data(), pending_.size() * sizeof(pending));
+    table_.expect(0);
+  } else {
+    table_.expect(1);
+    if (!operations_.empty()) prefetch(&operations_.begin()->second, sizeof(operation));
+  }
 }
 
 P2PDVM_DECL void node::join(time_point now, const std::vector<contact>& through) {
