@@ -1,6 +1,7 @@
 #include "overlay_swarm.hpp"
 
 #include <p2pdvm/runtime/swarm_experiment.hpp>
+#include <p2pdvm/sim/large_pages.hpp>
 
 #include <malloc.h>
 
@@ -15,6 +16,8 @@ namespace {
 using std::chrono::minutes;
 using std::chrono::seconds;
 
+/// What an idle peer may take.
+constexpr std::size_t peer_bytes_max = 65'536;
 constexpr double median_of_exponential = 0.693147180559945;
 
 class swarm_run {
@@ -44,6 +47,7 @@ class swarm_run {
       x.measured = seconds(20);
       x.records = x.records > 0 ? 4 : 0;
     }
+    sim::use_large_pages(x.swarm.peers * peer_bytes_max);
     const std::size_t before = heap_bytes();
     std::optional<std::size_t> formed;
     std::chrono::steady_clock::time_point begin;

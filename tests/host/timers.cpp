@@ -2,6 +2,8 @@
 
 #include <p2pdvm/host/timer.hpp>
 
+#include <functional>
+#include <memory>
 #include <vector>
 
 using namespace p2pdvm;
@@ -66,6 +68,40 @@ TEMPLATE_TEST_CASE("an action may destroy what other timers own", "", worlds::na
   });
   REQUIRE(world.run([&] { return done; }));
   CHECK_FALSE(owner);
+}
+
+TEMPLATE_TEST_CASE("a timer's action may set the timer again, and destroy it", "",
+                   worlds::native_world, worlds::simulated_world) {
+  TestType world;
+  host::clock& clock = world.first().clock();
+  auto timer = std::make_unique<host::timer>(clock);
+  const auto kept = std::make_shared<int>(0);
+  std::function<void()> again = [&, kept] {
+    CHECK(!timer->armed());
+    if (++*kept == 3) {
+      timer.reset();
+    } else {
+      timer->after(1ms, again);
+      CHECK(timer->armed());
+    }
+  };
+  timer->after(1ms, again);
+  REQUIRE(world.run([&] { return !timer; }));
+  CHECK(*kept == 3);
+  again = nullptr;
+  CHECK(kept.use_count() == 1);
+}
+
+TEMPLATE_TEST_CASE("what a cancelled timer would have done is destroyed at once", "",
+                   worlds::native_world, worlds::simulated_world) {
+  TestType world;
+  host::timer timer(world.first().clock());
+  const auto kept = std::make_shared<int>(0);
+  timer.after(1h, [kept] { ++*kept; });
+  CHECK(kept.use_count() == 2);
+  timer.cancel();
+  CHECK(kept.use_count() == 1);
+  CHECK(!timer.armed());
 }
 
 TEMPLATE_TEST_CASE("many timers set and cancelled at random fire exactly when due", "",

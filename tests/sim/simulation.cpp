@@ -1,8 +1,11 @@
 #include "support/test.hpp"
 
 #include <p2pdvm/host/timer.hpp>
+#include <p2pdvm/sim/large_pages.hpp>
 #include <p2pdvm/sim/simulation.hpp>
 
+#include <algorithm>
+#include <array>
 #include <deque>
 #include <optional>
 #include <set>
@@ -228,4 +231,44 @@ TEST_CASE("events far ahead, at hand and added meanwhile keep their order") {
   s.run_for(100h);
   CHECK(fired.size() == made);
   CHECK(std::is_sorted(fired.begin(), fired.end()));
+}
+
+TEST_CASE("a handler hears in stages that a datagram will come") {
+  struct listener final : host::datagram_handler {
+    void on_datagram(const address&, byte_view) override { ++got; }
+    void expect(unsigned stage) const noexcept override { ++hints.at(stage); }
+    int got = 0;
+    mutable std::array<int, stages> hints{};
+  };
+  sim::options how;
+  how.conditions = sim::network_conditions();
+  sim::simulation s(how);
+  sim::machine_options unlimited;
+  unlimited.up = unlimited.down = 0;  // so that a datagram is one event
+  sim::machine& from = s.add_machine(unlimited);
+  sim::machine& to = s.add_machine(unlimited);
+  listener here, there;
+  const auto out = std::move(from.network().open_datagrams(address::v4(0, 0, 0, 0, 7), here)).value();
+  const auto in = std::move(to.network().open_datagrams(address::v4(0, 0, 0, 0, 7), there)).value();
+  constexpr int sent = 100;
+  for (int i = 0; i < sent; ++i) out->send(to.address().with_port(7), byte_vector(10));
+  s.run_until(time_point(1s));
+  CHECK(there.got == sent);
+  CHECK(there.hints.front() > sent / 2);
+  // For the first few datagrams the early stages would come too late.
+  CHECK(std::is_sorted(there.hints.begin(), there.hints.end()));
+  CHECK(there.hints.back() < sent);
+  CHECK(here.hints.front() == 0);
+}
+
+TEST_CASE("memory in large pages is memory like any other") {
+  constexpr std::size_t megabyte = std::size_t{1} << 20;
+  sim::use_large_pages(0);
+  sim::use_large_pages(64 * megabyte);
+  std::vector<byte_vector> all;
+  for (std::size_t i = 0; i < 48; ++i) all.emplace_back(megabyte, static_cast<std::byte>(i));
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const auto right = std::count(all[i].begin(), all[i].end(), static_cast<std::byte>(i));
+    CHECK(static_cast<std::size_t>(right) == megabyte);
+  }
 }

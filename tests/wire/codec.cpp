@@ -42,6 +42,7 @@ TEST_CASE("a message survives encoding and decoding") {
   auto back = wire::decode<sample>(bytes);
   REQUIRE(back.ok());
   CHECK(wire::encode(*back) == bytes);
+  CHECK(wire::encoded_bytes(*back) == bytes.size());
   CHECK(back->blobs.at(rank_number(3)).size() == 5);
   CHECK(std::get<2>(back->choice).second == 2.5);
   CHECK(back->where.text() == "127.0.0.1:4000");

@@ -2,6 +2,7 @@
 #include "commands.hpp"
 
 #include <p2pdvm/runtime/swarm_experiment.hpp>
+#include <p2pdvm/sim/large_pages.hpp>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -118,6 +119,8 @@ int run(const overlay_options& how) {
     if (share >= 1) fmt::print("\r\033[K");
     std::fflush(stdout);
   };
+  constexpr std::size_t peer_bytes = 64 * 1024;
+  sim::use_large_pages(how.peers * peer_bytes);
   const auto results = runtime::run_swarm_experiment(x);
   if (how.json) {
     print_json(how, results);

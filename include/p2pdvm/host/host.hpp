@@ -62,6 +62,11 @@ class datagram_handler {
  public:
   /// `bytes` is valid during the call.
   virtual void on_datagram(const address& from, byte_view bytes) = 0;
+  /// A hint, which only a simulator of many machines gives: after a few other events this
+  /// handler, or a timer of its machine, will be called. Each call, with 0 to `stages` - 1, may
+  /// follow pointers into memory that the one before has begun to fetch.
+  virtual void expect(unsigned stage) const noexcept { static_cast<void>(stage); }
+  static constexpr unsigned stages = 6;
 
  protected:
   ~datagram_handler() = default;

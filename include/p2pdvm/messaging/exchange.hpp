@@ -96,6 +96,8 @@ class exchange_handler {
   virtual void on_datagram(const link::opened_datagram&, const address& from) {
     static_cast<void>(from);
   }
+  /// See `host::datagram_handler`.
+  virtual void expect(unsigned stage) const noexcept { static_cast<void>(stage); }
 
  protected:
   ~exchange_handler() = default;
@@ -162,6 +164,7 @@ class exchange final : private host::listen_handler,
 
   void on_accept(std::unique_ptr<host::stream> stream) override;
   void on_datagram(const address& from, byte_view bytes) override;
+  void expect(unsigned stage) const noexcept override;
   void on_authenticated(link::connection& from) override;
   void on_record(link::connection& from, byte_view plain) override;
   void on_drained(link::connection& from) override;

@@ -5,6 +5,7 @@
 #include <p2pdvm/overlay/contact.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 namespace p2pdvm::overlay {
@@ -63,19 +64,28 @@ class iterative_lookup {
     unsigned hops = 0;
     std::size_t path = 0;
     state now = state::fresh;
+    std::uint64_t far = 0;  ///< the first bytes of its distance from the target
     [[nodiscard]] node_id id() const { return crypto::node_id_of(peer.key); }
   };
 
   candidate* find(const node_id& id);
+  /// Where `id` is, or would have to be.
+  [[nodiscard]] std::vector<candidate>::const_iterator place_of(const node_id& id,
+                                                                std::uint64_t far) const;
+  [[nodiscard]] std::uint64_t far(const node_id& id) const noexcept {
+    return detail::id_word(id, 0) ^ detail::id_word(target_, 0);
+  }
   void add(const contact& peer, unsigned hops, std::size_t path);
   [[nodiscard]] std::size_t width_per_path() const noexcept;
-  /// The nearest of a path that have not failed, as indices into `candidates_`.
-  [[nodiscard]] std::vector<std::size_t> front(std::size_t path) const;
+  /// Calls `visit` for the nearest of a path that have not failed, until it says false.
+  template <class Candidates, class Visit>
+  void visit_front(Candidates& candidates, std::size_t path, Visit visit) const;
 
   node_id self_;
   node_id target_;
   lookup_options options_;
-  std::vector<candidate> candidates_;  ///< nearest first
+  std::vector<candidate> candidates_;     ///< nearest first
+  std::vector<network_prefix> networks_;  ///< of the candidates, in no order
   std::size_t queries_ = 0;
   bool value_found_ = false;
   unsigned value_hops_ = 0;

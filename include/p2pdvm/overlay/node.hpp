@@ -174,6 +174,8 @@ class node {
   void on_datagram(time_point now, const contact& from, byte_view bytes);
   void on_timer(time_point now);
   [[nodiscard]] time_point next_timer() const;
+  /// Fetches into the cache what the next call will probably need: in three stages, 0 to 2.
+  void expect(unsigned stage) const noexcept;
 
   /// Enters the swarm through any of these (of a ticket, or remembered), or meets another
   /// swarm. They are kept for rejoining; when everybody falls silent the node rejoins by itself.

@@ -86,7 +86,7 @@ class record_store {
                                           unix_seconds wall, random_generator& random) const;
   /// The record longest due for replication, if any at `now`; it is due again after `interval`.
   std::optional<record> take_due(time_point now, duration interval);
-  [[nodiscard]] time_point next_due() const;
+  [[nodiscard]] time_point next_due() const noexcept { return next_due_; }
   void expire(unix_seconds wall);
   [[nodiscard]] std::size_t size() const noexcept { return records_.size(); }
 
@@ -108,12 +108,14 @@ class record_store {
   [[nodiscard]] place place_of(const record& r) const;
   [[nodiscard]] bool used_up(const budget& b) const;
   void erase(std::map<place, kept>::iterator at);
+  void note_next_due();
 
   node_id self_;
   record_store_options options_;
   std::map<place, kept> records_;
   std::set<std::pair<unix_seconds, place>> by_expiry_;
   std::set<std::pair<time_point, place>> by_due_;
+  time_point next_due_ = time_point_never;  ///< asked for after every datagram
   std::map<public_key, std::size_t> per_publisher_;
   std::map<budget, std::size_t> per_network_;
 };

@@ -1,6 +1,7 @@
 /// The peers that one peer knows and has proof of: Kademlia buckets and a sibling list.
 #pragma once
 
+#include <p2pdvm/base/prefetch.hpp>
 #include <p2pdvm/base/random.hpp>
 #include <p2pdvm/base/time.hpp>
 #include <p2pdvm/crypto/crypto.hpp>
@@ -10,7 +11,9 @@
 #include <p2pdvm/overlay/rpc.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 namespace p2pdvm::overlay {
@@ -53,6 +56,50 @@ struct peer_entry {
   round_trip rtt;
   std::optional<packed_coordinate> place;  ///< as it said last; plausible
   [[nodiscard]] node_id id() const { return crypto::node_id_of(peer.key); }
+};
+
+/// Entries, and beside them in few cache lines what most searches look at: a node that is not in
+/// the cache is what a simulation of many waits for.
+class peer_group {
+ public:
+  [[nodiscard]] const std::vector<peer_entry>& entries() const noexcept { return entries_; }
+  [[nodiscard]] std::size_t size() const noexcept { return entries_.size(); }
+  [[nodiscard]] bool empty() const noexcept { return entries_.empty(); }
+  [[nodiscard]] const peer_entry& operator[](std::size_t i) const { return entries_[i]; }
+  [[nodiscard]] const peer_entry& back() const { return entries_.back(); }
+  /// `size()` when it is not there.
+  [[nodiscard]] std::size_t index_of(const node_id& id) const;
+  /// The first bytes of an id.
+  [[nodiscard]] std::uint64_t word(std::size_t i) const { return digests_[i].word; }
+  /// No unanswered request, and heard since then.
+  [[nodiscard]] bool healthy(std::size_t i, time_point since) const {
+    return digests_[i].heard >= since;
+  }
+  [[nodiscard]] std::size_t count_heard(time_point since) const;
+
+  void insert(std::size_t at, peer_entry entry);
+  void push_back(peer_entry entry) { insert(size(), std::move(entry)); }
+  peer_entry take(std::size_t i);
+  /// May change everything but the peer's key.
+  template <class Change>
+  void update(std::size_t i, Change change) {
+    change(entries_[i]);
+    digests_[i] = digest_of(entries_[i]);
+  }
+  void fetch() const noexcept { prefetch(digests_.data(), digests_.size() * sizeof(digest)); }
+
+ private:
+  struct digest {
+    std::uint64_t word;
+    time_point heard;  ///< before all times while a request is unanswered
+  };
+  [[nodiscard]] static digest digest_of(const peer_entry& e) {
+    const node_id id = e.id();
+    return {detail::id_word(id, 0), e.failures == 0 ? e.heard : time_point::min()};
+  }
+
+  std::vector<peer_entry> entries_;
+  std::vector<digest> digests_;
 };
 
 /// Each peer is in one place: sibling, bucket member, or replacement. Only the first two are
@@ -99,8 +146,13 @@ class routing_table {
   [[nodiscard]] std::size_t depth() const;
   /// Everybody in the table, the longest known first.
   [[nodiscard]] std::vector<peer_entry> oldest_first() const;
-  [[nodiscard]] const std::vector<peer_entry>& siblings() const noexcept { return siblings_; }
+  [[nodiscard]] const std::vector<peer_entry>& siblings() const noexcept {
+    return siblings_.entries();
+  }
   [[nodiscard]] std::size_t size() const noexcept;
+
+  /// Fetches into the cache what most calls need, in two stages.
+  void expect(unsigned stage) const noexcept;
 
   /// A lookup for `target` refreshes the bucket that it falls into.
   void refreshed(time_point now, const node_id& target);
@@ -111,16 +163,16 @@ class routing_table {
 
  private:
   struct bucket {
-    std::vector<peer_entry> members;
+    peer_group members;
     std::vector<peer_entry> replacements;  ///< least recently heard first
     time_point refreshed = time_point::min();
   };
 
   bucket& bucket_of(const node_id& id);
   const bucket* existing_bucket_of(const node_id& id) const;
-  peer_entry* find_mutable(const node_id& id);
-  bool fits_network(network_prefix network, const std::vector<peer_entry>& group,
-                    std::size_t group_max) const;
+  template <class Change>
+  bool update(const node_id& id, Change change);
+  bool fits_network(network_prefix network, const peer_group& group, std::size_t group_max) const;
   void leave_network(network_prefix network);
   bool place(peer_entry entry);
   bool place_in_bucket(peer_entry entry);
@@ -135,8 +187,8 @@ class routing_table {
   node_id self_;
   routing_options options_;
   bool full_view_;
-  std::vector<peer_entry> siblings_;  ///< nearest first
-  std::vector<bucket> buckets_;       ///< by common prefix; as long as the deepest in use
+  peer_group siblings_;          ///< nearest first
+  std::vector<bucket> buckets_;  ///< by common prefix; as long as the deepest in use
   std::vector<network_prefix> networks_;  ///< of everybody in the table, in no order
 };
 

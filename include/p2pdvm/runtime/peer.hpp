@@ -95,6 +95,7 @@ class peer final : private messaging::exchange_handler,
   void on_peer_reset(const node_id& node) override;
   void on_connection_lost(const node_id& node, const error& why) override;
   void on_datagram(const link::opened_datagram& datagram, const address& from) override;
+  void expect(unsigned stage) const noexcept override;
   // overlay::overlay_transport
   void send(const overlay::contact& to, byte_view datagram) override;
   // joiner_owner

@@ -8,6 +8,7 @@
 #include <p2pdvm/base/address.hpp>
 #include <p2pdvm/base/assert.hpp>
 #include <p2pdvm/base/bytes.hpp>
+#include <p2pdvm/base/prefetch.hpp>
 #include <p2pdvm/sim/event_heap.hpp>
 
 #include <algorithm>
@@ -104,7 +105,6 @@ class event_queue {
         late_.pop();
       } else {
         ++at_;
-        fetch_ahead();
       }
       --count_;
       if (dead) {
@@ -116,10 +116,14 @@ class event_queue {
       return true;
     }
   }
-  /// An event that will probably be popped soon and is in the cache by now; or null.
-  [[nodiscard]] const event* upcoming() {
-    const std::size_t i = at_ + fetch_distance / 2;
+  /// The event that will probably be popped after `count` others; or null.
+  [[nodiscard]] const event* ahead(std::size_t count) noexcept {
+    const std::size_t i = at_ + count;
     return i < sorted_.size() ? &(*this)[sorted_[i].slot()] : nullptr;
+  }
+  /// Begins to fetch that one into the cache.
+  void fetch(std::size_t count) noexcept {
+    if (const event* e = ahead(count)) prefetch(e, sizeof(event));
   }
 
   /// Precondition: given by `pop`.
@@ -170,11 +174,10 @@ class event_queue {
 
  private:
   static constexpr std::size_t block_size = 1024;
-  static constexpr int slot_bits = 21;  ///< a calendar slot is about two milliseconds
-  static constexpr std::size_t calendar_slots = 8192;
+  static constexpr int slot_bits = 23;  ///< a calendar slot is about eight milliseconds
+  static constexpr std::size_t calendar_slots = 2048;
   static constexpr tick calendar_span = static_cast<tick>(calendar_slots) << slot_bits;
   static constexpr tick tick_latest = tick_never / 2;  ///< later is never; saves overflow checks
-  static constexpr std::size_t fetch_distance = 32;
   static constexpr std::size_t spare_max = 4096;
   static constexpr std::size_t spare_bytes_max = 4096;
   static constexpr std::size_t cancelled_min = 1024;
@@ -229,14 +232,6 @@ class event_queue {
     }
     return false;
   }
-  void fetch_ahead() {
-    const std::size_t i = at_ + fetch_distance;
-    if (i >= sorted_.size()) return;
-    const event* e = &(*this)[sorted_[i].slot()];
-    __builtin_prefetch(e);
-    __builtin_prefetch(reinterpret_cast<const std::byte*>(e) + 64);
-  }
-
   void forget(slot s) {
     cancelled_[s] = false;
     --cancelled_count_;

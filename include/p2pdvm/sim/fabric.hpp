@@ -38,6 +38,7 @@ struct alignas(64) site {
   tick stalled_until = 0;
   std::size_t held_bytes = 0;  ///< datagrams that wait for the end of a stall
   nat_box* nat = nullptr;      ///< that it is behind
+  host::datagram_handler* expectant = nullptr;  ///< of its first socket
   std::vector<open_port<host::datagram_handler>> sockets;
   std::vector<open_port<host::listen_handler>> listeners;
   std::vector<endpoint_id> endpoints;
@@ -65,6 +66,9 @@ struct fabric {
 
   event& schedule(tick when, event_kind kind, std::uint32_t machine) {
     return queue[queue.add(when, kind, machine)];
+  }
+  static void sockets_changed(site& s) {
+    s.expectant = s.sockets.empty() ? nullptr : s.sockets.front().handler;
   }
   [[nodiscard]] bool stalled(const site& s) const noexcept { return s.stalled_until > now; }
 

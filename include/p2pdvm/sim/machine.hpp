@@ -66,11 +66,16 @@ class machine final : public host::machine {
   [[nodiscard]] disk_image& storage() noexcept { return storage_; }
 
  private:
+  friend class simulation;
+  void begin_life();
+  void prefetch_life() const noexcept;
+
   detail::world& world_;
   detail::site& site_;
+  detail::life* life_ = nullptr;  ///< the current one
   machine_options options_;
   disk_image storage_;
-  std::vector<std::unique_ptr<detail::life>> lives_;  ///< the last one is the current one
+  std::vector<std::unique_ptr<detail::life>> lives_;
 };
 
 }  // namespace p2pdvm::sim

@@ -71,6 +71,7 @@ class simulation {
   void execute(detail::event_queue::slot slot);
   void execute_action(detail::event_queue::slot slot);
   void fold(const detail::event& e);
+  void look_ahead();
 
   detail::world world_;
   std::vector<std::unique_ptr<machine>> machines_;

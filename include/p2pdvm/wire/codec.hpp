@@ -9,11 +9,13 @@
 #include <p2pdvm/base/bytes.hpp>
 #include <p2pdvm/base/result.hpp>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <map>
 #include <optional>
 #include <set>
@@ -28,25 +30,58 @@ namespace p2pdvm::wire {
 
 static_assert(std::endian::native == std::endian::little, "p2pdvm supports little-endian platforms");
 
-class writer {
+/// What all writers share; `Derived` has `raw`.
+template <class Derived>
+class basic_writer {
  public:
-  explicit writer(byte_vector& out) : out_(out) {}
-
-  void raw(byte_view bytes) { append(out_, bytes); }
   void size(std::uint64_t n) {
-    while (n >= 0x80) {
-      out_.push_back(static_cast<std::byte>(n | 0x80));
-      n >>= 7;
-    }
-    out_.push_back(static_cast<std::byte>(n));
+    for (; n >= 0x80; n >>= 7) self().raw(bytes_of(static_cast<std::byte>(n | 0x80)));
+    self().raw(bytes_of(static_cast<std::byte>(n)));
   }
-
   template <class T>
   void operator()(const T& value);
 
  private:
+  Derived& self() noexcept { return static_cast<Derived&>(*this); }
+};
+
+/// Appends to a vector.
+class writer : public basic_writer<writer> {
+ public:
+  explicit writer(byte_vector& out) : out_(out) {}
+  void raw(byte_view bytes) { append(out_, bytes); }
+
+ private:
   byte_vector& out_;
 };
+
+namespace detail {
+
+/// How many bytes a writer would write.
+class size_counter : public basic_writer<size_counter> {
+ public:
+  void raw(byte_view bytes) noexcept { bytes_ += bytes.size(); }
+  [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
+
+ private:
+  std::size_t bytes_ = 0;
+};
+
+/// Writes where a `size_counter` has made sure that there is room.
+class counted_writer : public basic_writer<counted_writer> {
+ public:
+  explicit counted_writer(std::byte* out) : out_(out) {}
+  void raw(byte_view bytes) noexcept {
+    if (bytes.empty()) return;
+    std::memcpy(out_, bytes.data(), bytes.size());
+    out_ += bytes.size();
+  }
+
+ private:
+  std::byte* out_;
+};
+
+}  // namespace detail
 
 /// After the first failure every further read gives zeros and `ok()` is false.
 class reader {
@@ -145,31 +180,32 @@ bool read_variant(reader& r, std::variant<T...>& value, std::size_t index) {
 
 }  // namespace detail
 
+template <class Derived>
 template <class T>
-void writer::operator()(const T& value) {
+void basic_writer<Derived>::operator()(const T& value) {
   if constexpr (std::is_same_v<T, bool>) {
-    out_.push_back(static_cast<std::byte>(value ? 1 : 0));
+    self().raw(bytes_of(static_cast<std::byte>(value ? 1 : 0)));
   } else if constexpr (std::is_arithmetic_v<T> || std::is_enum_v<T> ||
                        std::is_same_v<T, std::byte>) {
-    raw(bytes_of(value));
+    self().raw(bytes_of(value));
   } else if constexpr (detail::message<T>) {
-    const_cast<T&>(value).fields(*this);  // `fields` lists them; this visitor only reads
+    const_cast<T&>(value).fields(self());  // `fields` lists them; this visitor only reads
   } else if constexpr (std::is_same_v<T, std::string>) {
     size(value.size());
-    raw(as_bytes(value));
+    self().raw(as_bytes(value));
   } else if constexpr (std::is_same_v<T, byte_vector>) {
     size(value.size());
-    raw(value);
+    self().raw(value);
   } else if constexpr (std::is_same_v<T, payload>) {
     size(value.size());
-    raw(value.view());
+    self().raw(value.view());
   } else if constexpr (detail::is_vector<T>::value || detail::is_map<T>::value ||
                        detail::is_set<T>::value) {
     size(value.size());
     for (const auto& element : value) (*this)(element);
   } else if constexpr (detail::is_array<T>::value) {
     if constexpr (detail::is_array<T>::raw) {
-      raw(bytes_of(value));
+      self().raw(bytes_of(value));
     } else {
       for (const auto& element : value) (*this)(element);
     }
@@ -213,8 +249,10 @@ void reader::operator()(T& value) {
   } else if constexpr (std::is_same_v<T, payload>) {
     value = payload::copy_of(raw(count()));
   } else if constexpr (detail::is_vector<T>::value) {
+    constexpr std::size_t believed = 32;
     const std::size_t n = count();
     value.clear();
+    value.reserve(std::min(n, believed));
     for (std::size_t i = 0; i < n && ok_; ++i) (*this)(value.emplace_back());
   } else if constexpr (detail::is_map<T>::value) {
     const std::size_t n = count();
@@ -267,10 +305,18 @@ void reader::operator()(T& value) {
   }
 }
 
+/// The length of what `encode` gives.
+template <class T>
+[[nodiscard]] std::size_t encoded_bytes(const T& value) {
+  detail::size_counter counter;
+  counter(value);
+  return counter.bytes();
+}
+
 template <class T>
 [[nodiscard]] byte_vector encode(const T& value) {
-  byte_vector out;
-  writer w(out);
+  byte_vector out(encoded_bytes(value));
+  detail::counted_writer w(out.data());
   w(value);
   return out;
 }

@@ -14,6 +14,8 @@ namespace detail {
 inline constexpr std::uint8_t datagram_plain_kind = 0xd0;
 inline constexpr std::uint8_t datagram_keyed_kind = 0xd1;
 inline constexpr std::uint8_t datagram_clear_kind = 0xd2;
+/// As long as that of a sealed one, with its tag.
+inline constexpr std::size_t clear_header_bytes = 1 + public_key::size + 4 + 4 + 8;
 
 inline crypto::nonce12 datagram_nonce(std::uint64_t counter) {
   crypto::nonce12 nonce{};
@@ -262,14 +264,16 @@ P2PDVM_DECL std::uint64_t clear_datagrams::confirmed(const public_key& peer) con
 P2PDVM_DECL result<byte_view> clear_datagrams::seal(const public_key& to, byte_view plain) {
   if (plain.size() > datagram_plain_bytes_max)
     return error(errc::too_large, "a datagram is over the limit");
-  sealed_.clear();
-  wire::writer w(sealed_);
-  w(detail::datagram_clear_kind);
-  w(self_);
-  w(static_cast<std::uint32_t>(instance_));
-  w(static_cast<std::uint32_t>(confirmed(to)));
-  sealed_.insert(sealed_.end(), to.bytes().begin(), to.bytes().begin() + sizeof(std::uint64_t));
-  append(sealed_, plain);
+  sealed_.resize(detail::clear_header_bytes + plain.size());
+  std::byte* at = sealed_.data();
+  const auto put = [&at](byte_view bytes) { at = std::copy(bytes.begin(), bytes.end(), at); };
+  put(bytes_of(detail::datagram_clear_kind));
+  put(self_.bytes());
+  put(bytes_of(static_cast<std::uint32_t>(instance_)));
+  put(bytes_of(static_cast<std::uint32_t>(confirmed(to))));
+  put(to.bytes().first(sizeof(std::uint64_t)));
+  P2PDVM_ASSERT(at == sealed_.data() + detail::clear_header_bytes);
+  put(plain);
   return byte_view(sealed_);
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <p2pdvm/base/prefetch.hpp>
 #include <p2pdvm/messaging/impl/exchange.ipp>
 
 namespace p2pdvm::messaging {
@@ -293,6 +294,18 @@ P2PDVM_DECL bool exchange::send_datagram(const public_key& to, const address& wh
   ++statistics_.datagrams_sent;
   datagrams_->send(where, *datagram);
   return true;
+}
+
+P2PDVM_DECL void exchange::expect(unsigned stage) const noexcept {
+  if (stage == 0) {
+    prefetch(this, sizeof *this);
+  } else if (stage == 1) {
+    prefetch(codec_.get(), sizeof(link::clear_datagrams));
+    prefetch(datagrams_.get(), 64);
+    prefetch(&handler_);
+  } else {
+    handler_.expect(stage);
+  }
 }
 
 P2PDVM_DECL void exchange::on_datagram(const address& from, byte_view bytes) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <p2pdvm/base/prefetch.hpp>
 #include <p2pdvm/overlay/node.hpp>
 
 #include <algorithm>
@@ -101,6 +102,24 @@ P2PDVM_DECL void node::measured(time_point now, const pending& p,
   if (at == measurements_.end()) return;
   at->second.query.measured({p.candidate, 0}, round_trip_time);
   measure_next(now, p.measurement);
+}
+
+P2PDVM_DECL void node::expect(unsigned stage) const noexcept {
+  const auto fetch = [](const auto* first, const auto* last) {
+    const auto* begin = reinterpret_cast<const std::byte*>(first);
+    prefetch(begin, static_cast<std::size_t>(reinterpret_cast<const std::byte*>(last) - begin));
+  };
+  if (stage == 0) {  // all but the options and who is absent
+    prefetch(&self_, sizeof self_);
+    fetch(&random_, &absent_);
+    fetch(&next_absent_, &stores_not_before_ + 1);
+  } else if (stage == 1) {
+    prefetch(pending_.data(), pending_.size() * sizeof(pending));
+    table_.expect(0);
+  } else {
+    table_.expect(1);
+    if (!operations_.empty()) prefetch(&operations_.begin()->second, sizeof(operation));
+  }
 }
 
 P2PDVM_DECL void node::join(time_point now, const std::vector<contact>& through) {

@@ -23,11 +23,12 @@ inline std::size_t padded_bytes(message_kind kind, std::size_t wanted) {
 
 /// Encodes a request of at least `bytes_min` bytes.
 inline byte_vector encode_padded(message m, std::size_t bytes_min) {
-  const byte_vector bytes = wire::encode(m);
-  if (bytes.size() >= bytes_min) return bytes;
-  const std::size_t missing = bytes_min - bytes.size();
-  // From 128 bytes on the padding's length takes a second byte.
-  m.padding.resize(missing > 128 ? missing - 1 : missing);
+  const std::size_t size = wire::encoded_bytes(m);
+  if (size < bytes_min) {
+    const std::size_t missing = bytes_min - size;
+    // From 128 bytes on the padding's length takes a second byte.
+    m.padding.resize(missing > 128 ? missing - 1 : missing);
+  }
   return wire::encode(m);
 }
 

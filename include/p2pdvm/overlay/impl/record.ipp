@@ -81,6 +81,7 @@ P2PDVM_DECL result<> record_store::put(record r, const contact& bringer, unix_se
     by_due_.erase({old->second.due, where});
     old->second.due = due;
     by_due_.insert({due, where});
+    note_next_due();
     if (old->second.charged.relayed && !charge.relayed && !used_up(charge)) {
       detail::count_down(per_network_, old->second.charged);
       ++per_network_[charge];
@@ -113,6 +114,7 @@ P2PDVM_DECL result<> record_store::put(record r, const contact& bringer, unix_se
   by_expiry_.insert({r.expiry, where});
   by_due_.insert({due, where});
   records_.emplace(where, kept{std::move(r), charge, due});
+  note_next_due();
   return {};
 }
 
@@ -123,6 +125,7 @@ P2PDVM_DECL void record_store::erase(std::map<place, kept>::iterator at) {
   by_expiry_.erase({k.r.expiry, at->first});
   by_due_.erase({k.due, at->first});
   records_.erase(at);
+  note_next_due();
 }
 
 P2PDVM_DECL std::optional<record> record_store::get(const node_id& target,
@@ -157,11 +160,12 @@ P2PDVM_DECL std::optional<record> record_store::take_due(time_point now, duratio
   by_due_.erase(by_due_.begin());
   k.due = now + interval;
   by_due_.insert({k.due, where});
+  note_next_due();
   return k.r;
 }
 
-P2PDVM_DECL time_point record_store::next_due() const {
-  return by_due_.empty() ? time_point_never : by_due_.begin()->first;
+P2PDVM_DECL void record_store::note_next_due() {
+  next_due_ = by_due_.empty() ? time_point_never : by_due_.begin()->first;
 }
 
 P2PDVM_DECL void record_store::expire(unix_seconds wall) {

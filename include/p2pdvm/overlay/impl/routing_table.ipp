@@ -16,27 +16,45 @@ inline std::size_t index_of(const std::vector<peer_entry>& group, const node_id&
   return i;
 }
 
-inline std::size_t count_network(const std::vector<peer_entry>& group, network_prefix network) {
+inline std::size_t count_network(const peer_group& group, network_prefix network) {
   std::size_t count = 0;
-  for (const peer_entry& e : group) count += e.network == network ? 1 : 0;
+  for (const peer_entry& e : group.entries()) count += e.network == network ? 1 : 0;
   return count;
 }
 
-inline bool healthy(const peer_entry& e, time_point heard_since) {
-  return e.failures == 0 && e.heard >= heard_since;
-}
-
-inline std::size_t count_heard(const std::vector<peer_entry>& group, time_point heard_since) {
-  return static_cast<std::size_t>(std::count_if(
-      group.begin(), group.end(),
-      [&](const peer_entry& e) { return healthy(e, heard_since); }));
-}
+/// More than two full groups: what a search mostly looks at.
+inline constexpr std::size_t closest_reserve = 128;
 
 inline void erase_at(std::vector<peer_entry>& group, std::size_t i) {
   group.erase(group.begin() + static_cast<std::ptrdiff_t>(i));
 }
 
 }  // namespace detail
+
+P2PDVM_DECL std::size_t peer_group::index_of(const node_id& id) const {
+  const std::uint64_t word = detail::id_word(id, 0);
+  std::size_t i = 0;
+  while (i < digests_.size() && !(digests_[i].word == word && entries_[i].id() == id)) ++i;
+  return i;
+}
+
+P2PDVM_DECL std::size_t peer_group::count_heard(time_point since) const {
+  return static_cast<std::size_t>(std::count_if(
+      digests_.begin(), digests_.end(), [&](const digest& d) { return d.heard >= since; }));
+}
+
+P2PDVM_DECL void peer_group::insert(std::size_t at, peer_entry entry) {
+  const auto offset = static_cast<std::ptrdiff_t>(at);
+  digests_.insert(digests_.begin() + offset, digest_of(entry));
+  entries_.insert(entries_.begin() + offset, std::move(entry));
+}
+
+P2PDVM_DECL peer_entry peer_group::take(std::size_t i) {
+  peer_entry taken = std::move(entries_[i]);
+  detail::erase_at(entries_, i);
+  digests_.erase(digests_.begin() + static_cast<std::ptrdiff_t>(i));
+  return taken;
+}
 
 P2PDVM_DECL routing_table::routing_table(const node_id& self, const routing_options& options)
     : self_(self), options_(options), full_view_(options.full_view_max > 0) {}
@@ -54,26 +72,36 @@ P2PDVM_DECL const routing_table::bucket* routing_table::existing_bucket_of(
 }
 
 P2PDVM_DECL const peer_entry* routing_table::find(const node_id& id) const {
-  const std::size_t s = detail::index_of(siblings_, id);
+  const std::size_t s = siblings_.index_of(id);
   if (s < siblings_.size()) return &siblings_[s];
   const bucket* in = existing_bucket_of(id);
   if (in == nullptr) return nullptr;
-  const std::size_t m = detail::index_of(in->members, id);
+  const std::size_t m = in->members.index_of(id);
   return m < in->members.size() ? &in->members[m] : nullptr;
 }
 
-P2PDVM_DECL peer_entry* routing_table::find_mutable(const node_id& id) {
-  return const_cast<peer_entry*>(find(id));  // the object itself is ours and not const
+/// False when there is no such peer in the table.
+template <class Change>
+bool routing_table::update(const node_id& id, Change change) {
+  const std::size_t s = siblings_.index_of(id);
+  if (s < siblings_.size()) {
+    siblings_.update(s, change);
+    return true;
+  }
+  if (existing_bucket_of(id) == nullptr) return false;
+  peer_group& members = bucket_of(id).members;
+  const std::size_t m = members.index_of(id);
+  if (m == members.size()) return false;
+  members.update(m, change);
+  return true;
 }
 
 P2PDVM_DECL std::size_t routing_table::size() const noexcept {
-  std::size_t total = siblings_.size();
-  for (const bucket& b : buckets_) total += b.members.size();
-  return total;
+  return networks_.size();
 }
 
 P2PDVM_DECL bool routing_table::fits_network(network_prefix network,
-                                             const std::vector<peer_entry>& group,
+                                             const peer_group& group,
                                              std::size_t group_max) const {
   if (network == network_prefix()) return true;
   const auto total = std::count(networks_.begin(), networks_.end(), network);
@@ -94,16 +122,16 @@ P2PDVM_DECL bool routing_table::proven(time_point now, const contact& peer,
   const node_id id = crypto::node_id_of(peer.key);
   if (id == self_) return false;
   peer_entry entry{peer, network_of(peer.where), {}, {}, now, now, 0, {}, {}};
-  bool known = false;
-  if (peer_entry* existing = find_mutable(id)) {
-    existing->heard = now;
-    existing->failures = 0;
-    if (round_trip_time) existing->rtt.sample(*round_trip_time);
-    if (existing->peer.where == peer.where) return false;
-    entry = *existing;  // it moved: the caps of its new network apply
-    entry.peer = peer;
+  const bool known = update(id, [&](peer_entry& existing) {
+    existing.heard = now;
+    existing.failures = 0;
+    if (round_trip_time) existing.rtt.sample(*round_trip_time);
+    entry = existing;
+  });
+  if (known) {
+    if (entry.peer.where == peer.where) return false;
+    entry.peer = peer;  // it moved: the caps of its new network apply
     entry.network = network_of(peer.where);
-    known = true;
     remove(id);
   } else {
     std::vector<peer_entry>& waiting = bucket_of(id).replacements;
@@ -142,13 +170,12 @@ P2PDVM_DECL void routing_table::review_view() {
   full_view_ = false;
   for (bucket& b : buckets_) {
     while (b.members.size() > options_.bucket_size) {
-      const auto newest = std::max_element(
-          b.members.begin(), b.members.end(), [](const peer_entry& x, const peer_entry& y) {
-            return std::pair(x.failures, x.since) < std::pair(y.failures, y.since);
-          });
-      leave_network(newest->network);
-      peer_entry out = std::move(*newest);
-      b.members.erase(newest);
+      const auto& all = b.members.entries();
+      const auto newest = std::max_element(all.begin(), all.end(), [](const auto& x, const auto& y) {
+        return std::pair(x.failures, x.since) < std::pair(y.failures, y.since);
+      });
+      peer_entry out = b.members.take(static_cast<std::size_t>(newest - all.begin()));
+      leave_network(out.network);
       if (out.failures == 0) keep_as_replacement(b, std::move(out));
     }
   }
@@ -160,14 +187,12 @@ P2PDVM_DECL bool routing_table::place(peer_entry entry) {
   if (!near || !fits_network(entry.network, siblings_, options_.per_network_siblings_max)) {
     return place_in_bucket(std::move(entry));
   }
-  const auto at = std::find_if(siblings_.begin(), siblings_.end(), [&](const peer_entry& e) {
-    return nearer(self_, entry.id(), e.id());
-  });
+  std::size_t at = 0;
+  while (at < siblings_.size() && !nearer(self_, entry.id(), siblings_[at].id())) ++at;
   networks_.push_back(entry.network);
   siblings_.insert(at, std::move(entry));
   if (siblings_.size() > options_.siblings) {
-    peer_entry last = std::move(siblings_.back());
-    siblings_.pop_back();
+    peer_entry last = siblings_.take(siblings_.size() - 1);
     leave_network(last.network);
     place_in_bucket(std::move(last));
   }
@@ -188,7 +213,7 @@ P2PDVM_DECL bool routing_table::place_in_bucket(peer_entry entry) {
     return false;
   }
   networks_.push_back(entry.network);
-  std::swap(in.members[*victim], entry);
+  in.members.update(*victim, [&](peer_entry& e) { std::swap(e, entry); });
   leave_network(entry.network);
   if (entry.failures == 0) keep_as_replacement(in, std::move(entry));
   return true;
@@ -204,7 +229,8 @@ P2PDVM_DECL std::optional<std::size_t> routing_table::displaceable(const bucket&
     if (member.failures > 0) return i;
     if (!member.rtt.known()) continue;
     if (farthest && member.rtt.mean() <= in.members[*farthest].rtt.mean()) continue;
-    const auto older = std::count_if(in.members.begin(), in.members.end(), [&](const peer_entry& e) {
+    const auto& all = in.members.entries();
+    const auto older = std::count_if(all.begin(), all.end(), [&](const peer_entry& e) {
       return e.since < member.since;
     });
     if (static_cast<std::size_t>(older) >= options_.veterans) farthest = i;
@@ -234,26 +260,25 @@ P2PDVM_DECL routing_table::wish routing_table::wants(const contact& peer,
   if (in == nullptr) return wish::needed;
   if (!fits_network(network, in->members, options_.per_network_bucket_max)) return wish::none;
   if (full_view_) return wish::needed;
-  if (detail::count_heard(in->members, heard_since) < checked_per_bucket) return wish::needed;
+  if (in->members.count_heard(heard_since) < checked_per_bucket) return wish::needed;
   return wish::welcome;
 }
 
 P2PDVM_DECL bool routing_table::keep_token(time_point now, const node_id& id,
                                            address_token token) {
-  peer_entry* entry = find_mutable(id);
-  if (entry == nullptr) return false;
-  entry->token = token;
-  entry->token_since = now;
-  return true;
+  return update(id, [&](peer_entry& entry) {
+    entry.token = token;
+    entry.token_since = now;
+  });
 }
 
 P2PDVM_DECL void routing_table::keep_place(const node_id& id, const packed_coordinate& place) {
-  if (peer_entry* entry = find_mutable(id)) entry->place = place;
+  update(id, [&](peer_entry& entry) { entry.place = place; });
 }
 
 P2PDVM_DECL void routing_table::failed(const node_id& id) {
-  peer_entry* entry = find_mutable(id);
-  if (entry == nullptr) {
+  unsigned failures = 0;
+  if (!update(id, [&](peer_entry& entry) { failures = ++entry.failures; })) {
     const bucket* in = existing_bucket_of(id);
     if (in == nullptr) return;
     std::vector<peer_entry>& waiting = bucket_of(id).replacements;
@@ -261,25 +286,22 @@ P2PDVM_DECL void routing_table::failed(const node_id& id) {
     if (i < waiting.size()) detail::erase_at(waiting, i);
     return;
   }
-  ++entry->failures;
-  const bool sibling = detail::index_of(siblings_, id) < siblings_.size();
+  const bool sibling = siblings_.index_of(id) < siblings_.size();
   const bool replaceable = !sibling && !bucket_of(id).replacements.empty();
-  if (entry->failures >= options_.failures_max || replaceable) remove(id);
+  if (failures >= options_.failures_max || replaceable) remove(id);
 }
 
 P2PDVM_DECL void routing_table::remove(const node_id& id) {
-  const std::size_t s = detail::index_of(siblings_, id);
+  const std::size_t s = siblings_.index_of(id);
   if (s < siblings_.size()) {
-    leave_network(siblings_[s].network);
-    detail::erase_at(siblings_, s);
+    leave_network(siblings_.take(s).network);
     refill_siblings();
     return review_view();
   }
   bucket& in = bucket_of(id);
-  const std::size_t m = detail::index_of(in.members, id);
+  const std::size_t m = in.members.index_of(id);
   if (m == in.members.size()) return;
-  leave_network(in.members[m].network);
-  detail::erase_at(in.members, m);
+  leave_network(in.members.take(m).network);
   promote(in);
   review_view();
 }
@@ -307,12 +329,11 @@ P2PDVM_DECL void routing_table::refill_siblings() {
       if (!best || nearer(self_, in.members[i].id(), in.members[*best].id())) best = i;
     }
     if (!best) continue;
-    siblings_.push_back(std::move(in.members[*best]));
-    detail::erase_at(in.members, *best);
+    peer_entry entry = in.members.take(*best);
     promote(in);
-    std::sort(siblings_.begin(), siblings_.end(), [&](const peer_entry& x, const peer_entry& y) {
-      return nearer(self_, x.id(), y.id());
-    });
+    std::size_t at = siblings_.size();
+    while (at > 0 && nearer(self_, entry.id(), siblings_[at - 1].id())) --at;
+    siblings_.insert(at, std::move(entry));
     return;
   }
 }
@@ -320,10 +341,18 @@ P2PDVM_DECL void routing_table::refill_siblings() {
 P2PDVM_DECL std::vector<contact> routing_table::closest(const node_id& target, std::size_t count,
                                                         include which,
                                                         time_point heard_since) const {
-  std::vector<const peer_entry*> found;
-  const auto take = [&](const std::vector<peer_entry>& group) {
-    for (const peer_entry& e : group) {
-      if (which == include::all || detail::healthy(e, heard_since)) found.push_back(&e);
+  struct choice {
+    std::uint64_t far;  ///< the first bytes of its distance
+    const peer_entry* entry;
+  };
+  std::vector<choice> found;
+  found.reserve(detail::closest_reserve);
+  const std::uint64_t target_word = detail::id_word(target, 0);
+  const auto take = [&](const peer_group& group) {
+    for (std::size_t i = 0; i < group.size(); ++i) {
+      if (which == include::all || group.healthy(i, heard_since)) {
+        found.push_back({group.word(i) ^ target_word, &group[i]});
+      }
     }
   };
   // The target's own bucket holds what is nearest to it, then all deeper ones together, then
@@ -338,19 +367,21 @@ P2PDVM_DECL std::vector<contact> routing_table::closest(const node_id& target, s
   }
   take(siblings_);
   const std::size_t kept = std::min(count, found.size());
-  std::partial_sort(
-      found.begin(), found.begin() + static_cast<std::ptrdiff_t>(kept), found.end(),
-      [&](const peer_entry* x, const peer_entry* y) { return nearer(target, x->id(), y->id()); });
+  std::partial_sort(found.begin(), found.begin() + static_cast<std::ptrdiff_t>(kept), found.end(),
+                    [&](const choice& x, const choice& y) {
+                      if (x.far != y.far) return x.far < y.far;
+                      return nearer(target, x.entry->id(), y.entry->id());
+                    });
   std::vector<contact> out;
   out.reserve(kept);
-  for (std::size_t i = 0; i < kept; ++i) out.push_back(found[i]->peer);
+  for (std::size_t i = 0; i < kept; ++i) out.push_back(found[i].entry->peer);
   return out;
 }
 
 P2PDVM_DECL std::optional<contact> routing_table::quietest(time_point before) const {
   const peer_entry* best = nullptr;
-  const auto look = [&](const std::vector<peer_entry>& group) {
-    for (const peer_entry& e : group) {
+  const auto look = [&](const peer_group& group) {
+    for (const peer_entry& e : group.entries()) {
       if (e.heard < before && (best == nullptr || e.heard < best->heard)) best = &e;
     }
   };
@@ -361,8 +392,11 @@ P2PDVM_DECL std::optional<contact> routing_table::quietest(time_point before) co
 }
 
 P2PDVM_DECL std::vector<peer_entry> routing_table::oldest_first() const {
-  std::vector<peer_entry> all = siblings_;
-  for (const bucket& b : buckets_) all.insert(all.end(), b.members.begin(), b.members.end());
+  std::vector<peer_entry> all = siblings_.entries();
+  for (const bucket& b : buckets_) {
+    const std::vector<peer_entry>& members = b.members.entries();
+    all.insert(all.end(), members.begin(), members.end());
+  }
   std::sort(all.begin(), all.end(), [](const peer_entry& x, const peer_entry& y) {
     return x.since != y.since ? x.since < y.since : x.id() < y.id();
   });
@@ -371,20 +405,33 @@ P2PDVM_DECL std::vector<peer_entry> routing_table::oldest_first() const {
 
 P2PDVM_DECL std::optional<contact> routing_table::most_doubtful(time_point heard_since) const {
   const peer_entry* best = nullptr;
-  for (const peer_entry& e : siblings_) {
-    if (!detail::healthy(e, heard_since) && (best == nullptr || e.heard < best->heard)) best = &e;
+  for (std::size_t i = 0; i < siblings_.size(); ++i) {
+    if (siblings_.healthy(i, heard_since)) continue;
+    const peer_entry& e = siblings_[i];
+    if (best == nullptr || e.heard < best->heard) best = &e;
   }
   if (best != nullptr) return best->peer;
   if (full_view_) return quietest(heard_since);
   for (const bucket& b : buckets_) {
-    if (detail::count_heard(b.members, heard_since) >= checked_per_bucket) continue;
-    for (const peer_entry& e : b.members) {
-      if (detail::healthy(e, heard_since)) continue;
+    if (b.members.count_heard(heard_since) >= checked_per_bucket) continue;
+    for (std::size_t i = 0; i < b.members.size(); ++i) {
+      if (b.members.healthy(i, heard_since)) continue;
+      const peer_entry& e = b.members[i];
       if (best == nullptr || e.heard > best->heard) best = &e;
     }
   }
   if (best == nullptr) return std::nullopt;
   return best->peer;
+}
+
+P2PDVM_DECL void routing_table::expect(unsigned stage) const noexcept {
+  constexpr std::size_t often = 3;  // seven of eight ids fall into one of these buckets
+  if (stage == 0) {
+    siblings_.fetch();
+    prefetch(buckets_.data(), buckets_.size() * sizeof(bucket));
+    return;
+  }
+  for (std::size_t b = 0; b < std::min(often, buckets_.size()); ++b) buckets_[b].members.fetch();
 }
 
 P2PDVM_DECL void routing_table::refreshed(time_point now, const node_id& target) {
@@ -409,7 +456,7 @@ P2PDVM_DECL std::optional<std::size_t> routing_table::neediest_bucket(
   const std::size_t end = depth();
   for (std::size_t b = 0; b < end; ++b) {
     const bool exists = b < buckets_.size();
-    if (exists && detail::count_heard(buckets_[b].members, heard_since) >= checked_per_bucket) {
+    if (exists && buckets_[b].members.count_heard(heard_since) >= checked_per_bucket) {
       continue;
     }
     const time_point at = exists ? buckets_[b].refreshed : time_point::min();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <p2pdvm/base/prefetch.hpp>
 #include <p2pdvm/runtime/peer.hpp>
 #include <p2pdvm/store/chunk.hpp>
 #include <p2pdvm/store/segment_log.hpp>
@@ -525,9 +526,21 @@ P2PDVM_DECL void peer::on_datagram(const link::opened_datagram& datagram, const 
   }
 }
 
+P2PDVM_DECL void peer::expect(unsigned stage) const noexcept {
+  if (stage == 2) {
+    prefetch(&machine_);
+    prefetch(&node_);
+    prefetch(&node_armed_for_);
+    prefetch(&node_timer_, sizeof node_timer_);
+  } else if (node_) {
+    node_->expect(stage - 3);
+  }
+}
+
 P2PDVM_DECL void peer::send(const overlay::contact& to, byte_view datagram) {
-  byte_vector bytes{datagram_kind::overlay};
-  append(bytes, datagram);
+  byte_vector bytes(1 + datagram.size());
+  bytes[0] = datagram_kind::overlay;
+  std::copy(datagram.begin(), datagram.end(), bytes.begin() + 1);
   exchange_->send_datagram(to.key, to.where, bytes);
 }
 

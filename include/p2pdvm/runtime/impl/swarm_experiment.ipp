@@ -3,6 +3,7 @@
 #include <p2pdvm/runtime/swarm_experiment.hpp>
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 namespace p2pdvm::runtime {
@@ -54,6 +55,8 @@ class running_experiment {
   }
 
  private:
+  /// The first bytes of an id, and which machine has it.
+  using place = std::pair<std::uint64_t, std::size_t>;
   struct published {
     node_id target;
     public_key publisher;
@@ -93,8 +96,36 @@ class running_experiment {
 
   /// The nearest of those that were grown up then and live now.
   [[nodiscard]] std::optional<node_id> nearest(const node_id& target, time_point then) {
-    std::optional<node_id> best;
+    if (ordered_sessions_ != swarm_.sessions_begun()) order_places();
+    return nearest_among(places_, 0, target, then);
+  }
+  void order_places() {
+    ordered_sessions_ = swarm_.sessions_begun();
+    places_.clear();
     for (std::size_t i = 0; i < swarm_.size(); ++i) {
+      places_.emplace_back(overlay::detail::id_word(swarm_.id(i), 0), i);
+    }
+    std::sort(places_.begin(), places_.end());
+  }
+  /// All of `range` agree in the first `bits` bits: those that agree with the target in the next
+  /// one, too, are nearer than the others.
+  [[nodiscard]] std::optional<node_id> nearest_among(std::span<const place> range, unsigned bits,
+                                                     const node_id& target, time_point then) {
+    constexpr std::size_t few = 4;
+    if (range.size() <= few || bits == 64) return nearest_of(range, target, then);
+    const std::uint64_t bit = std::uint64_t{1} << (63 - bits);
+    const auto ones = std::partition_point(range.begin(), range.end(),
+                                           [bit](const place& p) { return (p.first & bit) == 0; });
+    const auto zeros = static_cast<std::size_t>(ones - range.begin());
+    std::span<const place> near = range.first(zeros), far = range.subspan(zeros);
+    if ((overlay::detail::id_word(target, 0) & bit) != 0) std::swap(near, far);
+    const auto found = nearest_among(near, bits + 1, target, then);
+    return found ? found : nearest_among(far, bits + 1, target, then);
+  }
+  [[nodiscard]] std::optional<node_id> nearest_of(std::span<const place> range,
+                                                  const node_id& target, time_point then) {
+    std::optional<node_id> best;
+    for (const auto& [word, i] : range) {
       if (!swarm_.alive(i) || swarm_.since(i) + how_.grown_up > then) continue;
       if (!best || overlay::nearer(target, swarm_.id(i), *best)) best = swarm_.id(i);
     }
@@ -161,6 +192,8 @@ class running_experiment {
   random_generator random_;
   time_point end_{};
   std::vector<published> records_;
+  std::vector<place> places_;  ///< sorted
+  std::uint64_t ordered_sessions_ = 0;
   swarm_results results_;
 };
 

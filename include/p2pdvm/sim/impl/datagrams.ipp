@@ -31,6 +31,7 @@ P2PDVM_DECL result<std::unique_ptr<host::datagram_socket>> datagrams::open(
     site& s, const address& local, host::datagram_handler& handler) {
   const auto port = fabric_.bind(s, s.sockets, local, handler, "receive datagrams on");
   if (!port) return port.error();
+  fabric::sockets_changed(s);
   return std::unique_ptr<host::datagram_socket>(
       std::make_unique<simulated_socket>(*this, s.index, port->serial, port->local));
 }
@@ -42,8 +43,9 @@ P2PDVM_DECL bool datagrams::is_open(std::uint32_t machine, std::uint64_t serial)
 }
 
 P2PDVM_DECL void datagrams::close(std::uint32_t machine, std::uint64_t serial) {
-  std::erase_if(fabric_.sites[machine]->sockets,
-                [serial](const auto& p) { return p.serial == serial; });
+  site& s = *fabric_.sites[machine];
+  std::erase_if(s.sockets, [serial](const auto& p) { return p.serial == serial; });
+  fabric::sockets_changed(s);
 }
 
 P2PDVM_DECL void datagrams::send(std::uint32_t machine, const address& local, const address& to,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <p2pdvm/base/prefetch.hpp>
 #include <p2pdvm/sim/machine.hpp>
 
 #include <algorithm>
@@ -180,15 +181,22 @@ P2PDVM_DECL machine::machine(detail::world& w, const machine_options& how)
                }) {
   P2PDVM_ASSERT(how.clock_drift > -500'000'000);
   storage_.set_time([this] { return time_point(duration(world_.core.now)); });
-  lives_.push_back(std::make_unique<detail::life>(world_, site_, options_, storage_));
+  begin_life();
 }
 
 P2PDVM_DECL machine::~machine() = default;
 
-P2PDVM_DECL host::clock& machine::clock() { return *lives_.back(); }
-P2PDVM_DECL host::entropy& machine::entropy() { return *lives_.back(); }
-P2PDVM_DECL host::network& machine::network() { return *lives_.back(); }
-P2PDVM_DECL host::disk& machine::disk() { return lives_.back()->disk(); }
+P2PDVM_DECL host::clock& machine::clock() { return *life_; }
+P2PDVM_DECL host::entropy& machine::entropy() { return *life_; }
+P2PDVM_DECL host::network& machine::network() { return *life_; }
+P2PDVM_DECL host::disk& machine::disk() { return life_->disk(); }
+
+P2PDVM_DECL void machine::begin_life() {
+  lives_.push_back(std::make_unique<detail::life>(world_, site_, options_, storage_));
+  life_ = lives_.back().get();
+}
+
+P2PDVM_DECL void machine::prefetch_life() const noexcept { prefetch(life_, sizeof(detail::life)); }
 
 P2PDVM_DECL void machine::crash(crash_mode mode) {
   if (!site_.up) return;
@@ -198,13 +206,14 @@ P2PDVM_DECL void machine::crash(crash_mode mode) {
   site_.stalled_until = 0;
   world_.tcp.crash(site_, mode);
   site_.sockets.clear();
+  detail::fabric::sockets_changed(site_);
   storage_.crash(time_point(duration(world_.core.now)));
 }
 
 P2PDVM_DECL void machine::restart() {
   if (site_.up) return;
   site_.up = true;
-  lives_.push_back(std::make_unique<detail::life>(world_, site_, options_, storage_));
+  begin_life();
   world_.tcp.restarted(site_);
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <p2pdvm/base/prefetch.hpp>
 #include <p2pdvm/sim/simulation.hpp>
 
 #include <algorithm>
@@ -79,17 +80,45 @@ P2PDVM_DECL void simulation::execute(detail::event_queue::slot slot) {
   if (!again) queue.release(slot);
 }
 
+/// With thousands of machines each event touches memory that has long left the cache. The queue
+/// knows the next events: what they need is fetched in stages, each of which reads what an earlier
+/// one has fetched, while other events run. Nothing that happens depends on it.
+P2PDVM_DECL void simulation::look_ahead() {
+  using detail::event;
+  detail::event_queue& queue = world_.core.queue;
+  constexpr std::size_t pause = 3;  // events between two stages
+  constexpr std::size_t stages = host::datagram_handler::stages;
+  const auto concerns_peer = [](const event* e) {
+    return e != nullptr &&
+           (e->kind == detail::event_kind::datagram || e->kind == detail::event_kind::timer);
+  };
+  queue.fetch((stages + 3) * pause);
+  if (const event* e = queue.ahead((stages + 2) * pause); concerns_peer(e)) {
+    prefetch(world_.core.sites[e->machine].get(), 2 * sizeof(event));
+    prefetch(machines_[e->machine].get(), 64);
+    if (!e->bytes.empty()) prefetch(e->bytes.data(), e->bytes.size());
+  }
+  if (const event* e = queue.ahead((stages + 1) * pause); concerns_peer(e)) {
+    const detail::site& s = *world_.core.sites[e->machine];
+    prefetch(s.expectant);
+    prefetch(s.sockets.data(), sizeof(*s.sockets.data()));
+    machines_[e->machine]->prefetch_life();
+  }
+  for (std::size_t stage = 0; stage < stages; ++stage) {
+    const event* e = queue.ahead((stages - stage) * pause);
+    if (!concerns_peer(e)) continue;
+    const detail::site& s = *world_.core.sites[e->machine];
+    if (s.expectant != nullptr) s.expectant->expect(static_cast<unsigned>(stage));
+  }
+}
+
 P2PDVM_DECL bool simulation::step_until(detail::tick limit) {
   detail::event_queue::slot slot = 0;
   detail::tick when = 0;
   if (!world_.core.queue.pop(std::min(limit, detail::tick_never - 1), when, slot)) return false;
   world_.core.now = when;
   ++events_;
-  const detail::event* soon = world_.core.queue.upcoming();
-  if (soon != nullptr && soon->machine < world_.core.sites.size()) {
-    __builtin_prefetch(world_.core.sites[soon->machine].get());
-    __builtin_prefetch(soon->bytes.data());
-  }
+  look_ahead();
   execute(slot);
   return true;
 }

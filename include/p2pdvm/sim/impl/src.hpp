@@ -4,6 +4,7 @@
 #include <p2pdvm/sim/impl/disk.ipp>
 #include <p2pdvm/sim/impl/fabric.ipp>
 #include <p2pdvm/sim/impl/file_image.ipp>
+#include <p2pdvm/sim/impl/large_pages.ipp>
 #include <p2pdvm/sim/impl/latency.ipp>
 #include <p2pdvm/sim/impl/links.ipp>
 #include <p2pdvm/sim/impl/machine.ipp>
