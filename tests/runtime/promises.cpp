@@ -163,6 +163,32 @@ TEST_CASE("a spare takes over the ranks of a dead peer", "[promises]") {
   CHECK(took);
 }
 
+TEST_CASE("a member that has its identity and nothing else left begins its ranks together with the others",
+          "[promises]") {
+  const auto program = small_program(halo);
+  const std::string right = undisturbed(program, 4, 200);
+  for (const bool keeper : {false, true}) {
+    observed_cluster world(program, cluster_of(4, 4, 200));
+    REQUIRE(world.run_to(event_kind::committed, 60s, 4));
+    std::size_t who = 1;  // the ticket names peer 0
+    while (world.record()->is_kept_by(world->at(who).identity().id()) != keeper) ++who;
+    world->crash(who, sim::crash_mode::silent);
+    REQUIRE(world->run_until([&] { return !world->alive(who); }, 1s));
+    world->machine(who).restart();
+    auto& disk = world->machine(who).disk();
+    const auto files = disk.list("store");
+    REQUIRE(files.ok());
+    REQUIRE_FALSE(files->empty());
+    for (const std::string& name : *files) REQUIRE(disk.remove("store/" + name).ok());
+    world->rejoin(who);
+    if (keeper) world.crashed.insert(who);  // what it promised is gone: it has to stay out
+    check_end(world, right);
+    CHECK(world.record()->incarnation.value() > 1);
+    const auto& end = world->outcome(who);
+    if (keeper) CHECK(end->error().code() == errc::lost);
+  }
+}
+
 TEST_CASE("a job of more peers than stand in one row survives losses in both rows", "[promises][heavy]") {
   const auto program = small_program(halo);
   const std::string right = undisturbed(program, 36, 30);

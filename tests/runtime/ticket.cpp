@@ -287,7 +287,7 @@ class false_host final : public messaging::exchange_handler {
     auto decoded = wire::decode<runtime::job_message>(message.view());
     if (channel != runtime::channel::job || !decoded.ok()) return;
     const auto* request = std::get_if<runtime::join_request>(&*decoded);
-    if (request == nullptr || request->has_inputs) return;
+    if (request == nullptr || request->is_ready) return;
     ++asked;
     exchange_.send(from, runtime::channel::job, wire::encode(runtime::job_message(answer_)));
   }

@@ -39,12 +39,12 @@ struct join_request {
   std::string failure_domain;
   std::vector<address> addresses;
   bool storage_only = false;
-  bool has_inputs = false;  ///< second step where the job has inputs: they are here, admit me
+  bool is_ready = false;  ///< second step: job and inputs are on the disk, admit me
   overlay::packed_coordinate place;
   template <class F>
   void fields(F&& f) {
     f(job), f(ticket), f(executable), f(platform), f(failure_domain), f(addresses),
-        f(storage_only), f(has_inputs), f(place);
+        f(storage_only), f(is_ready), f(place);
   }
 };
 struct join_refusal {
@@ -84,8 +84,7 @@ struct passed_on {
   }
 };
 
-/// Answer to a good `join_request`: the job's secret and its specification. The record has the
-/// receiver as a member already, unless the job has inputs: they come first.
+/// Answer to a good `join_request`: the job's secret and its specification.
 struct welcome {
   job_spec spec;
   crypto::secret_key secret;

@@ -7,7 +7,6 @@
 #pragma once
 
 #include <p2pdvm/overlay/node.hpp>
-#include <p2pdvm/runtime/early_messages.hpp>
 #include <p2pdvm/runtime/job.hpp>
 #include <p2pdvm/runtime/job_folder.hpp>
 #include <p2pdvm/runtime/joiner.hpp>
@@ -124,7 +123,6 @@ class peer final : private messaging::exchange_handler,
              std::optional<checkpoint::acceptor> acceptor);
   void on_join_request(const node_id& from, const join_request& request);
   [[nodiscard]] std::string why_not(const node_id& from, const join_request& request) const;
-  void send_welcome(const node_id& to);
   void tell_newcomers();
   void admit_waiting();
   void on_admitted(const std::vector<checkpoint::member>& batch, const result<>& written);
@@ -154,10 +152,8 @@ class peer final : private messaging::exchange_handler,
 
   std::optional<joiner> joining_;
   time_point node_armed_for_ = time_point_never;
-  early_messages early_;  ///< of members, before this peer has the job
   std::map<node_id, checkpoint::member> admissions_;  ///< asked for, and not yet in the record
-  std::set<node_id> unwelcomed_;                      ///< of them, who have nothing of the job yet
-  std::map<node_id, time_point> newcomers_;           ///< when they were welcomed; while forming
+  std::map<node_id, time_point> newcomers_;           ///< when they were admitted; while forming
   bool admitting_ = false;                            ///< a write of some of them is under way
   host::timer node_timer_, linger_timer_, publish_timer_, compact_timer_;
   std::uint64_t published_ = 0;

@@ -40,8 +40,11 @@ class simulated_cluster {
 
   /// kill -9, at the next event (safe from inside an observer).
   void crash(std::size_t peer, sim::crash_mode mode = sim::crash_mode::reset);
-  /// Starts the process again on the same disk, with `--resume`.
+  /// Starts the process again on the same disk, with `--resume`, or with its ticket if it was not
+  /// in the job yet.
   void restart(std::size_t peer);
+  /// The same, with its ticket in any case.
+  void rejoin(std::size_t peer);
   /// Ctrl-C.
   void leave(std::size_t peer);
   /// A checkpoint now, wished for by this peer alone.
@@ -71,6 +74,7 @@ class simulated_cluster {
     std::optional<node_id> id;
     std::optional<result<job_results>> outcome;
     bool may_go = false, crash_next = false;
+    bool has_job = false;  ///< it knows members of the job
     sim::crash_mode how = sim::crash_mode::reset;
   };
   enum class beginning { make, join, resume };

@@ -50,7 +50,6 @@ class file_image {
 
  private:
   static constexpr std::uint64_t page_bytes = 4096;
-  using page = std::array<std::byte, page_bytes>;
   enum class fate : std::uint8_t { open, durable, doomed };
   struct change {
     std::uint64_t number;
@@ -69,7 +68,8 @@ class file_image {
   void redo(const change& c, byte_view after, random_generator& random);
 
   std::uint64_t size_ = 0;
-  std::map<std::uint64_t, std::unique_ptr<page>> pages_;
+  /// As far as something was written to them; the rest are zeros.
+  std::map<std::uint64_t, byte_vector> pages_;
   std::deque<change> history_;
   std::uint64_t next_change_ = 0;
 };

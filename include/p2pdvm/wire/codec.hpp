@@ -49,8 +49,7 @@ class basic_writer {
 class writer : public basic_writer<writer> {
  public:
   explicit writer(byte_vector& out) : out_(out) {}
-  /// Not inlined: where it is, GCC 12 warns of copies that are never made.
-  [[gnu::noinline]] void raw(byte_view bytes) { append(out_, bytes); }
+  void raw(byte_view bytes) { append(out_, bytes); }
 
  private:
   byte_vector& out_;

@@ -44,6 +44,12 @@ P2PDVM_DECL std::size_t peer_group::count_heard(time_point since) const {
 }
 
 P2PDVM_DECL void peer_group::insert(std::size_t at, peer_entry entry) {
+  // Little at a time: thousands of groups are not to hold room for what never comes.
+  constexpr std::size_t step = 4;
+  if (entries_.size() == entries_.capacity()) {
+    entries_.reserve(entries_.size() + step);
+    digests_.reserve(entries_.size() + step);
+  }
   const auto offset = static_cast<std::ptrdiff_t>(at);
   digests_.insert(digests_.begin() + offset, digest_of(entry));
   entries_.insert(entries_.begin() + offset, std::move(entry));

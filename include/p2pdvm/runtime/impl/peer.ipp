@@ -1,6 +1,7 @@
 #pragma once
 
 #include <p2pdvm/base/prefetch.hpp>
+#include <p2pdvm/runtime/member_square.hpp>
 #include <p2pdvm/runtime/peer.hpp>
 #include <p2pdvm/store/chunk.hpp>
 #include <p2pdvm/store/segment_log.hpp>
@@ -304,7 +305,7 @@ P2PDVM_DECL void peer::ask_to_join(const node_id& whom, const std::optional<tick
   request.failure_domain = setting_.failure_domain;
   request.addresses = own_contact().addresses;
   request.storage_only = setting_.storage_only;
-  request.has_inputs = job_ != nullptr;
+  request.is_ready = job_ != nullptr;
   request.place = place();
   send(whom, std::move(request));
 }
@@ -358,9 +359,9 @@ P2PDVM_DECL void peer::on_join_request(const node_id& from, const join_request& 
   if (std::string reason = why_not(from, request); !reason.empty())
     return send(from, join_refusal{std::move(reason)});
   exchange_->trust(from);
-  if (!request.has_inputs && !job_->spec().inputs.empty()) {
+  if (!request.is_ready) {
     job_->allow_reader(from);
-    return send_welcome(from);
+    return send(from, welcome{job_->spec(), job_->secret(), job_->keeper().update()});
   }
   checkpoint::member joiner;
   joiner.node = from;
@@ -373,17 +374,8 @@ P2PDVM_DECL void peer::on_join_request(const node_id& from, const join_request& 
   if (request.ticket) joiner.ticket = detail::word_of(*request.ticket);
   if (admissions_.size() >= limits::members_max)
     return send(from, join_refusal{"too many others are joining; try again later"});
-  if (request.has_inputs) {
-    unwelcomed_.erase(from);
-  } else {
-    unwelcomed_.insert(from);
-  }
   admissions_[from] = std::move(joiner);
   admit_waiting();
-}
-
-P2PDVM_DECL void peer::send_welcome(const node_id& to) {
-  send(to, welcome{job_->spec(), job_->secret(), job_->keeper().update()});
 }
 
 /// One write admits all who asked until the keepers were ready for it; later ones wait for the next.
@@ -411,15 +403,15 @@ P2PDVM_DECL void peer::on_admitted(const std::vector<checkpoint::member>& batch,
   admitting_ = false;
   for (const checkpoint::member& joiner : batch) {
     admissions_.erase(joiner.node);
-    const bool unwelcomed = unwelcomed_.erase(joiner.node) > 0;
     if (!job_->record().is_live(joiner.node)) {
       send(joiner.node, join_refusal{written.ok() ? "the job has as many members as it may have"
                                                   : written.error().message()});
-    } else if (unwelcomed) {
-      send_welcome(joiner.node);
-      newcomers_[joiner.node] = machine_.clock().now();
-    } else if (!written.ok()) {
-      send(joiner.node, job_->keeper().update());  // it was a member before
+    } else {
+      // The job tells small rosters to all; who was a member before may have missed that.
+      const bool told = job_->record().members.size() <= member_square::width;
+      if (!written.ok() || !told) send(joiner.node, job_->keeper().update());
+      if (job_->record().state == checkpoint::job_state::forming)
+        newcomers_[joiner.node] = machine_.clock().now();
     }
   }
   admit_waiting();
@@ -438,20 +430,28 @@ P2PDVM_DECL void peer::on_welcome(const node_id& from, welcome message) {
   if (!believed.ok()) return join_failed(believed.error());
   if (!message.spec.fits(record))
     return join_failed(error(errc::malformed, "the peer that answered sent the record of another job"));
+  // This identity has been in the job, but its folder knows nothing of that any more.
+  const bool again = record.is_live(identity_->id());
+  if (record.is_kept_by(identity_->id()))
+    return join_failed(error(errc::lost, "this peer's identity keeps the record of that job, but what it promised is "
+                                         "gone from " + machine_.disk().describe("") + "; restore the folder from a "
+                                         "copy, or remove it and join as a new peer"));
   job_identity who{std::move(message.spec), message.secret};
   if (auto r = folder_->keep(identity_->id(), who, message.newest); !r.ok()) return join_failed(r.error());
   joining_->pause();
   exchange_->trust(from);
   begin(std::move(who), std::move(message.newest), std::nullopt);
+  if (again) return job_->begin_resumed();  // its ranks died with the process before
   job_->begin();
-  for (const node_id& sender : early_.senders()) {
-    for (job_message& m : early_.take(sender)) job_->on_message(sender, std::move(m));
-  }
-  if (job_->is_member()) return;
   job_->fetch_inputs(from, [this, alive = alive_](const result<>& fetched) {
     if (!*alive) return;
     if (!fetched.ok()) return join_failed(fetched.error());
-    if (joining_) joining_->ask_again();
+    // A member's disk knows the job: else a process that comes back would not know what it is.
+    log_->sync([this, alive](const result<>& synced) {
+      if (!*alive) return;
+      if (!synced.ok()) return join_failed(synced.error());
+      if (joining_) joining_->ask_again();
+    });
   });
 }
 
@@ -498,9 +498,7 @@ P2PDVM_DECL void peer::on_message(const node_id& from, std::uint8_t channel, pay
     return refusal->elsewhere ? joining_->ask_another(why) : join_failed(why);
   }
   if (auto* w = std::get_if<welcome>(&*decoded)) return on_welcome(from, std::move(*w));
-  if (job_) return job_->on_message(from, std::move(*decoded));
-  // Others may hear of this peer's admission before the welcome comes.
-  if (joining_) (void)early_.hold(from, std::move(*decoded));
+  if (job_) job_->on_message(from, std::move(*decoded));
 }
 
 P2PDVM_DECL void peer::on_peer_up(const node_id&) {}

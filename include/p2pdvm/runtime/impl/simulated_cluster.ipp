@@ -77,6 +77,7 @@ P2PDVM_DECL void simulated_cluster::on_event(node& n, const event& e) {
   if (e.kind == event_kind::started && !std::exchange(spares_called_, true)) {
     for (std::size_t i = options_.peers; i < nodes_.size(); ++i) start(*nodes_[i], beginning::join);
   }
+  n.has_job |= e.kind == event_kind::joined;
   if (watch_) watch_(n.index, e);
 }
 
@@ -89,7 +90,15 @@ P2PDVM_DECL void simulated_cluster::crash(std::size_t peer, sim::crash_mode mode
 P2PDVM_DECL void simulated_cluster::restart(std::size_t peer) {
   node& n = *nodes_[peer];
   n.machine->restart();
-  start(n, beginning::resume);
+  // As a person does whose peer went before it was let in.
+  const bool outside = !n.has_job && ticket_;
+  start(n, outside ? beginning::join : beginning::resume);
+}
+
+P2PDVM_DECL void simulated_cluster::rejoin(std::size_t peer) {
+  P2PDVM_ASSERT(ticket_.has_value());
+  nodes_[peer]->machine->restart();
+  start(*nodes_[peer], beginning::join);
 }
 
 P2PDVM_DECL void simulated_cluster::leave(std::size_t peer) {

@@ -16,9 +16,9 @@ P2PDVM_DECL void file_image::put(std::uint64_t offset, byte_view bytes) {
     const bool zeros = std::all_of(part.begin(), part.end(), [](std::byte b) { return b == std::byte{0}; });
     // A page that is not there reads as zeros: what a store holds in reserve costs nothing.
     if (!zeros || pages_.contains(offset / page_bytes)) {
-      auto& p = pages_[offset / page_bytes];
-      if (!p) p = std::make_unique<page>();
-      std::memcpy(p->data() + inside, part.data(), count);
+      byte_vector& p = pages_[offset / page_bytes];
+      if (p.size() < inside + count) p.resize(inside + count);
+      std::memcpy(p.data() + inside, part.data(), count);
     }
     bytes = bytes.subspan(count);
     offset += count;
@@ -33,11 +33,11 @@ P2PDVM_DECL std::size_t file_image::read(std::uint64_t offset, byte_span into) c
     const auto count = static_cast<std::size_t>(
         std::min<std::uint64_t>(total - done, page_bytes - at % page_bytes));
     const auto found = pages_.find(at / page_bytes);
-    if (found == pages_.end()) {
-      std::memset(into.data() + done, 0, count);
-    } else {
-      std::memcpy(into.data() + done, found->second->data() + at % page_bytes, count);
-    }
+    const byte_view there = found == pages_.end() ? byte_view() : byte_view(found->second);
+    const std::size_t inside = at % page_bytes;
+    const std::size_t written = inside < there.size() ? std::min(count, there.size() - inside) : 0;
+    if (written > 0) std::memcpy(into.data() + done, there.data() + inside, written);
+    std::memset(into.data() + done + written, 0, count - written);
     done += count;
   }
   return total;
@@ -57,9 +57,8 @@ P2PDVM_DECL void file_image::set_size(std::uint64_t size) {
     const std::uint64_t first_whole = (size + page_bytes - 1) / page_bytes;
     pages_.erase(pages_.lower_bound(first_whole), pages_.end());
     const auto partial = pages_.find(size / page_bytes);
-    if (partial != pages_.end() && size % page_bytes != 0)
-      std::fill(partial->second->begin() + static_cast<std::ptrdiff_t>(size % page_bytes),
-                partial->second->end(), std::byte{0});
+    if (partial != pages_.end())
+      partial->second.resize(std::min<std::size_t>(partial->second.size(), size % page_bytes));
   }
   size_ = size;
 }
