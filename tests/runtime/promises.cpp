@@ -202,6 +202,26 @@ TEST_CASE("a job of more peers than stand in one row survives losses in both row
   CHECK(world.record()->incarnation.value() >= 3);
 }
 
+TEST_CASE("what a member should have passed on when it died is told again", "[promises][heavy]") {
+  const auto program = small_program(halo);
+  const std::string right = undisturbed(program, 39, 30);
+  observed_cluster world(program, cluster_of(40, 39, 30));
+  REQUIRE(world.run_to(event_kind::started, 60s, 40));
+  const auto& members = world.record()->members;
+  REQUIRE(members.size() == 40);
+  // In the second row; the spare passes the words of the first to the column above itself.
+  const std::size_t author = *world->index_of(members[33].node);
+  const std::size_t spare = *world->index_of(members[39].node);
+  REQUIRE(world.record()->ranks_of(members[39].node).empty());
+  world.watch = [&](std::size_t peer, const runtime::event& e) {
+    if (peer == author && e.kind == event_kind::wished && world.crashed.empty())
+      world.crash(spare, sim::crash_mode::silent);
+  };
+  check_end(world, right);
+  CHECK(world.crashed.size() == 1);
+  CHECK(world.record()->incarnation.value() == 1);  // nothing was rolled back
+}
+
 TEST_CASE("more peers than writes may wait join at once", "[.][long]") {
   const auto program = small_program(supersteps);
   observed_cluster world(program, cluster_of(80, 80, 5));

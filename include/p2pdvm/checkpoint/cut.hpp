@@ -212,6 +212,8 @@ class cut_barrier {
   result<> on_facts(const node_id& from, const cut_facts& facts);
   /// What was said to this member, or by it, may be lost: says all of it again, and asks.
   void repeat_to(const node_id& member);
+  /// Tells all members again what this one knows of its ranks: who passes on may have died with it.
+  void repeat();
   /// A newer record; older ones are ignored. A new incarnation forgets all local ranks: the
   /// driver cancels them and calls `rank_started` for those that run here again.
   void on_record(std::shared_ptr<const job_record> record);

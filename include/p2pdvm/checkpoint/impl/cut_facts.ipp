@@ -80,6 +80,11 @@ P2PDVM_DECL void cut_barrier::repeat_to(const node_id& member) {
   actions_.push_back(cut_action::send{member, std::move(all)});
 }
 
+P2PDVM_DECL void cut_barrier::repeat() {
+  cut_facts all = own_facts();
+  if (!all.empty()) actions_.push_back(cut_action::send{std::nullopt, std::move(all)});
+}
+
 P2PDVM_DECL result<> cut_barrier::on_facts(const node_id& from, const cut_facts& f) {
   if (auto ok = check(f); !ok) return ok;
   if (from == self_) return {};

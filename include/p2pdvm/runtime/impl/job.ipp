@@ -221,6 +221,10 @@ P2PDVM_DECL void job::on_record(const checkpoint::job_record& previous) {
         follow_placement();
       }
       greet_newcomers(previous);
+      const bool died = std::any_of(previous.members.begin(), previous.members.end(), [&](const auto& m) {
+        return m.live() && !now.is_live(m.node);
+      });
+      if (died && now.members.size() > member_square::width) barrier_->repeat();
     }
   } else if (barrier_) {
     barrier_->on_record(keeper_.newest_shared());
