@@ -50,8 +50,8 @@ inline constexpr std::size_t patient_candidates = 4;
 struct node_options {
   routing_options routing;
   lookup_options lookups;
-  /// Disjoint paths of searches for values: a peer that lies spoils one of them, and the first good
-  /// answer ends all.
+  /// Disjoint paths of searches for values, and for those who are to keep one: a peer that lies
+  /// spoils one of them, and the first good answer ends all.
   std::size_t value_paths = 3;
   record_store_options records;
   /// Overdue time of a request to a peer with no measured round trip, before any is measured.
@@ -252,7 +252,7 @@ class node {
                                          const std::vector<contact>& seeds);
   [[nodiscard]] operation make_upkeep(time_point now, const node_id& target,
                                       const std::vector<contact>& seeds);
-  [[nodiscard]] std::vector<contact> seeds_for(const node_id& target) const;
+  [[nodiscard]] std::vector<contact> seeds_for(const node_id& target, std::size_t paths = 1) const;
   void start(time_point now, operation op);
   void drive(time_point now, std::uint64_t number);
   void begin_stores(time_point now, std::uint64_t number, operation& op);

@@ -154,7 +154,7 @@ P2PDVM_DECL void node::find(time_point now, const node_id& target,
   if (operations_.size() >= operations_max) {
     return done(error(errc::refused, "too many searches of the overlay run at once"));
   }
-  operation op = make_operation(now, goal::value, target, seeds_for(target));
+  operation op = make_operation(now, goal::value, target, seeds_for(target, options_.value_paths));
   op.publisher = publisher;
   op.on_find = std::move(done);
   start(now, std::move(op));
@@ -174,7 +174,7 @@ P2PDVM_DECL void node::publish(time_point now, record r, publish_callback done) 
     return done(error(errc::no_space, "this peer already publishes as many records as it may"));
   }
   own_.insert_or_assign(name, own_record{r, now + republish_pause()});
-  operation op = make_operation(now, goal::publish, r.target, seeds_for(r.target));
+  operation op = make_operation(now, goal::publish, r.target, seeds_for(r.target, options_.value_paths));
   op.subject = std::move(r);
   op.on_publish = std::move(done);
   start(now, std::move(op));
@@ -195,7 +195,12 @@ P2PDVM_DECL node::operation node::make_operation(time_point now, goal what, cons
   table_.refreshed(now, target);
   ++statistics_.operations;
   lookup_options how = options_.lookups;
-  if (what == goal::value) how.paths = std::max(how.paths, options_.value_paths);
+  if (what != goal::nodes) {
+    // A liar fills the path that meets it with liars near the target: a record on one path would be
+    // kept by liars alone. Each path is as wide as a single one; most searches end long before.
+    how.paths = std::max(how.paths, options_.value_paths);
+    how.width *= how.paths;
+  }
   // Who knows everybody has only to hear that they live: all in one round.
   if (what != goal::value && table_.full_view()) how.parallelism = std::max(how.parallelism, how.width);
   return {.what = what,
@@ -218,8 +223,8 @@ P2PDVM_DECL node::operation node::make_upkeep(time_point now, const node_id& tar
 }
 
 /// Those of the table; while it is empty, those through whom we are just entering.
-P2PDVM_DECL std::vector<contact> node::seeds_for(const node_id& target) const {
-  auto seeds = table_.closest(target, options_.lookups.width, routing_table::include::all);
+P2PDVM_DECL std::vector<contact> node::seeds_for(const node_id& target, std::size_t paths) const {
+  auto seeds = table_.closest(target, options_.lookups.width * paths, routing_table::include::all);
   return seeds.empty() ? bootstrap_ : seeds;
 }
 
@@ -255,7 +260,8 @@ P2PDVM_DECL void node::drive(time_point now, std::uint64_t number) {
 
 P2PDVM_DECL void node::begin_stores(time_point now, std::uint64_t number, operation& op) {
   op.storing = true;
-  const std::vector<contact> nearest = op.search.closest();
+  std::vector<contact> nearest = op.search.closest();
+  nearest.resize(std::min(nearest.size(), options_.lookups.width));
   const node_id& target = op.search.target();
   const bool near = nearest.size() < options_.lookups.width ||
                     nearer(target, self_, crypto::node_id_of(nearest.back().key));
