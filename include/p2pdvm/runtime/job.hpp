@@ -15,6 +15,7 @@
 #include <p2pdvm/runtime/job_messages.hpp>
 #include <p2pdvm/runtime/peer_context.hpp>
 #include <p2pdvm/runtime/rank_runner.hpp>
+#include <p2pdvm/runtime/lanes.hpp>
 #include <p2pdvm/runtime/rank_traffic.hpp>
 #include <p2pdvm/runtime/record_keeper.hpp>
 #include <p2pdvm/runtime/restorer.hpp>
@@ -59,6 +60,7 @@ class job_owner {
 class job final : private record_owner,
                   private rank_runner_owner,
                   private rank_traffic_owner,
+                  private lanes_owner,
                   private snapshot_store_owner,
                   private restorer_owner,
                   private overlay::detector_owner {
@@ -119,7 +121,7 @@ class job final : private record_owner,
   [[nodiscard]] status now() const;
 
  private:
-  // record_owner, rank_traffic_owner
+  // record_owner, rank_traffic_owner, lanes_owner
   void send(const node_id& to, job_message message) override { owner_.send(to, std::move(message)); }
   void on_record(const checkpoint::job_record& previous) override;
   void on_chosen() override;
@@ -129,6 +131,10 @@ class job final : private record_owner,
   void waits_for_held(rank_number rank, epoch_number epoch, std::string why) override;
   void record_is_old(const node_id& from) override;
   void ask_ready(const node_id& host) override;
+  void want_lane(const node_id& host) override { lanes_.want(host); }
+  [[nodiscard]] bool on_this_machine(const node_id& host) override;
+  void use_lane(const node_id& host, host::lane* lane) override { traffic_.use_lane(host, lane); }
+  void on_lane_message(const node_id& from, byte_view head, host::lane_body& body) override;
   // rank_runner_owner
   peal::verdict rank_arrives(rank_runner& r) override;
   peal::verdict rank_arrives_together(rank_runner& r, epoch_number wished) override;
@@ -174,6 +180,7 @@ class job final : private record_owner,
   void on(const node_id& from, checkpoint::register_reply& reply);
   void on(const node_id& from, acknowledgement_batch& batch);
   void on(const node_id& from, messaging::rank_blocked& blocked);
+  void on(const node_id& from, lane_offer& offer);
   void on(const node_id& from, runtime::end_seen& seen);
   void on(const node_id&, join_request&) {}  // the peer's business
   void on(const node_id&, join_refusal&) {}
@@ -235,6 +242,7 @@ class job final : private record_owner,
   job_identity who_;
   record_keeper keeper_;
   rank_traffic traffic_;
+  lanes lanes_;
   snapshot_store store_;
   restorer restorer_;
   std::optional<checkpoint::cut_barrier> barrier_;

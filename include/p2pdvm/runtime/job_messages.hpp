@@ -5,6 +5,7 @@
 #include <p2pdvm/checkpoint/acceptor.hpp>
 #include <p2pdvm/checkpoint/cut.hpp>
 #include <p2pdvm/checkpoint/proposer.hpp>
+#include <p2pdvm/host/lane.hpp>
 #include <p2pdvm/messaging/rank_message.hpp>
 #include <p2pdvm/runtime/job_spec.hpp>
 #include <p2pdvm/runtime/ticket.hpp>
@@ -122,6 +123,14 @@ struct acknowledgement_batch {
     f(acknowledgements);
   }
 };
+/// "Here is a lane of this computer; join it if it is yours as well." (host/lane.hpp)
+struct lane_offer {
+  host::lane_name name{};
+  template <class F>
+  void fields(F&& f) {
+    for (std::byte& b : name) f(b);
+  }
+};
 /// The sender has the results and the certified end of the job.
 struct end_seen {
   template <class F>
@@ -131,6 +140,6 @@ struct end_seen {
 using job_message =
     std::variant<join_request, join_refusal, welcome, record_update, record_request, ready_notice,
                  checkpoint::cut_facts, checkpoint::register_request, checkpoint::register_reply,
-                 acknowledgement_batch, messaging::rank_blocked, end_seen, ready_request, passed_on>;
+                 acknowledgement_batch, messaging::rank_blocked, end_seen, ready_request, passed_on, lane_offer>;
 
 }  // namespace p2pdvm::runtime

@@ -49,6 +49,8 @@ P2PDVM_DECL job::job(job_owner& owner, peer_context& context, job_identity who,
               std::move(acceptor)),
       traffic_(*this, context.exchange, context.machine.clock(), context.self.id(),
                who_.spec.ranks),
+      lanes_(*this, context.machine.clock(),
+             context.setting.shared_memory ? context.machine.neighbours() : nullptr, context.self.id()),
       store_(*this, context, who_.spec.id, who_.secret),
       restorer_(*this, context, who_.spec.id, who_.secret),
       detector_(context.self.id(), context.setting.detector,
@@ -640,6 +642,22 @@ P2PDVM_DECL void job::on(const node_id& from, checkpoint::register_reply& reply)
   keeper_.on_reply(from, reply);
 }
 
+P2PDVM_DECL void job::on(const node_id& from, lane_offer& offer) { lanes_.on_offer(from, offer); }
+
+P2PDVM_DECL bool job::on_this_machine(const node_id& host) {
+  if (context_.exchange == nullptr) return false;
+  const messaging::contact* const who = context_.exchange->find(host);
+  if (who == nullptr) return false;
+  const address own = context_.exchange->local();
+  return std::any_of(who->addresses.begin(), who->addresses.end(), [&](const address& a) {
+    return a.is_loopback() || a.with_port(0) == own.with_port(0);
+  });
+}
+
+P2PDVM_DECL void job::on_lane_message(const node_id& from, byte_view head, host::lane_body& body) {
+  if (record().is_live(from)) traffic_.on_lane_message(from, head, body);
+}
+
 P2PDVM_DECL void job::on(const node_id& from, end_seen&) {
   end_seen_.insert(from);
   owner_.on_end_seen(from);
@@ -698,6 +716,7 @@ P2PDVM_DECL void job::on_peer_reset(const node_id& node) {
   // What it was told and has not acknowledged is lost, and most of it is told only once.
   owner_.send(node, keeper_.update());
   if (links_.contains(node) || ready_askers_.contains(node)) announce_ready(ranks_here(), node);
+  lanes_.forget(node);
   traffic_.on_peer_reset(node);
   if (barrier_) barrier_->repeat_to(node);
   pump_barrier();

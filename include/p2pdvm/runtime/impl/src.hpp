@@ -7,6 +7,7 @@
 #include <p2pdvm/runtime/impl/job_folder.ipp>
 #include <p2pdvm/runtime/impl/job_spec.ipp>
 #include <p2pdvm/runtime/impl/joiner.ipp>
+#include <p2pdvm/runtime/impl/lanes.ipp>
 #include <p2pdvm/runtime/impl/member_square.ipp>
 #include <p2pdvm/runtime/impl/peer.ipp>
 #include <p2pdvm/runtime/impl/rank_runner.ipp>
