@@ -43,9 +43,9 @@ class node final : public exchange_handler {
   }
 
   bool accept(const node_id&, const public_key&) override { return accepting; }
-  void on_message(const node_id&, std::uint8_t channel, payload message) override {
+  void on_message(const node_id&, std::uint8_t channel, arrived_message message) override {
     CHECK(channel == 3);
-    messages.emplace_back(as_text(message.view()));
+    messages.emplace_back(as_text(message.view));
     if (on_text) on_text(messages.back());
   }
   void on_peer_up(const node_id& who) override { log("up", who); }

@@ -58,7 +58,7 @@ struct end {
       case session_event::kind::reset: ++resets; break;
       case session_event::kind::message:
         arrivals.push_back(event.priority);
-        messages[event.priority].push_back(event.message.view());
+        messages[event.priority].push_back(event.view);
         last_channel = event.channel;
     }
   }

@@ -74,7 +74,7 @@ class bench final : public runtime::rank_traffic_owner {
   void receive(const node_id& from, const messaging::rank_message_header& h) {
     byte_vector bytes = wire::encode(h);
     append(bytes, as_bytes("body"));
-    traffic.on_message(from, payload(std::move(bytes)));
+    traffic.on_message(from, {bytes, nullptr});
   }
   void run() { net_.run_for(std::chrono::milliseconds(2)); }
 
@@ -196,7 +196,7 @@ TEST_CASE("messages that are fenced, foreign or malformed are dropped") {
   b.receive(there, with([](auto& h) { h.stream = numbering(255); }));
   const byte_vector whole = wire::encode(bench::good_header());
   for (std::size_t n = 0; n < whole.size(); ++n)
-    b.traffic.on_message(there, payload(byte_vector(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(n))));
+    b.traffic.on_message(there, {byte_view(whole).first(n), nullptr});
   CHECK(b.traffic.delivered() == 0);
   CHECK(b.mine.unread() == 0);
   CHECK(b.newer.empty());

@@ -283,8 +283,9 @@ class false_host final : public messaging::exchange_handler {
     t.sign(self_);
     return t;
   }
-  void on_message(const node_id& from, std::uint8_t channel, payload message) override {
-    auto decoded = wire::decode<runtime::job_message>(message.view());
+  void on_message(const node_id& from, std::uint8_t channel,
+                  messaging::arrived_message message) override {
+    auto decoded = wire::decode<runtime::job_message>(message.view);
     if (channel != runtime::channel::job || !decoded.ok()) return;
     const auto* request = std::get_if<runtime::join_request>(&*decoded);
     if (request == nullptr || request->is_ready) return;

@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 
 namespace p2pdvm::host {
 
@@ -28,6 +29,8 @@ class lane_body {
   /// Copies all of it: what `first` has room for, and the rest to `second`, which is as long. False when
   /// the sender's memory cannot be read any more.
   [[nodiscard]] virtual bool copy(byte_span first, byte_span second) = 0;
+  /// The body without a copy, where it has an owner that can be had; else nothing, and it stays here.
+  [[nodiscard]] virtual std::optional<payload> own() { return std::nullopt; }
 
  protected:
   ~lane_body() = default;

@@ -5,6 +5,7 @@
 /// that have gone silent, closes idle ones, and bounds what strangers may cost.
 #pragma once
 
+#include <p2pdvm/base/intrusive_list.hpp>
 #include <p2pdvm/base/random.hpp>
 #include <p2pdvm/host/host.hpp>
 #include <p2pdvm/host/timer.hpp>
@@ -77,7 +78,7 @@ struct exchange_statistics {
 /// They may call the exchange, but not destroy it.
 class exchange_handler {
  public:
-  virtual void on_message(const node_id& from, std::uint8_t channel, payload message) = 0;
+  virtual void on_message(const node_id& from, std::uint8_t channel, arrived_message message) = 0;
   /// Whether a node that dialled and is not trusted may have a session.
   virtual bool accept(const node_id&, const public_key&) { return true; }
   /// The first session with this process of the peer.
@@ -141,7 +142,7 @@ class exchange final : private host::listen_handler,
 
   /// Queues a message, in order with others of its priority; dials when needed. It is sent when
   /// the current handler has returned, or by `flush`. Precondition: `node` is another peer.
-  void send(const node_id& node, std::uint8_t channel, byte_vector header, payload body = {},
+  void send(const node_id& node, std::uint8_t channel, byte_view header, payload body = {},
             priority p = priority::normal);
   /// Hands what is queued to the network now.
   void flush();
@@ -218,7 +219,8 @@ class exchange final : private host::listen_handler,
   std::vector<meeting> meetings_;
   std::map<node_id, std::unique_ptr<peer>> peers_;
   std::set<node_id> trusted_;
-  std::set<node_id> touched_;
+  intrusive_list<peer> touched_;
+  mutable peer* last_found_ = nullptr;  ///< the same peer is asked for many times in a row
   host::timer flush_timer_;
   time_point stranger_second_;
   std::uint64_t stranger_datagrams_ = 0;

@@ -16,14 +16,15 @@
 #include <p2pdvm/base/bytes.hpp>
 #include <p2pdvm/base/limits.hpp>
 #include <p2pdvm/base/result.hpp>
+#include <p2pdvm/base/ring_queue.hpp>
 #include <p2pdvm/base/time.hpp>
 #include <p2pdvm/link/record.hpp>
 #include <p2pdvm/wire/codec.hpp>
 
 #include <array>
 #include <cstdint>
-#include <deque>
 #include <optional>
+#include <vector>
 
 namespace p2pdvm::messaging {
 
@@ -34,14 +35,27 @@ inline constexpr std::size_t priorities = 3;
 /// An acknowledgement waits at most this long for something that takes it along…
 inline constexpr duration acknowledgement_delay = std::chrono::milliseconds(25);
 /// …and is sent alone after so many frames or bytes.
-inline constexpr std::uint64_t acknowledgement_frames = 64;
+inline constexpr std::uint64_t acknowledgement_frames = 1024;
 inline constexpr std::uint64_t acknowledgement_bytes = 256 * 1024;
 /// What a frame is reckoned to cost beyond its bytes, so that empty messages count too.
 inline constexpr std::size_t frame_cost_bytes = 64;
 /// Encoded size of a frame without its bytes, at most.
 inline constexpr std::size_t frame_head_bytes_max = 16;
+/// Messages up to this are encoded where they are queued, one after the other in bundles of at most so many
+/// bytes, which are handed to a connection as they are.
+inline constexpr std::size_t bundled_message_bytes_max = 2 * 1024;
+inline constexpr std::size_t bundle_bytes_max = 16 * 1024;
+/// Bundles that were acknowledged and whose memory is used again.
+inline constexpr std::size_t spare_bundles_max = 16;
 /// Room that reassembly takes before the bytes of a large message have come.
 inline constexpr std::size_t reassembly_reserve_bytes_max = 4 * 1024 * 1024;
+
+/// A message as it arrives.
+struct arrived_message {
+  byte_view view;  ///< valid during the call that gets this
+  /// Of one that came in slices: what `view` shows; whoever needs it longer may take it.
+  byte_vector* assembled = nullptr;
+};
 
 /// What `session::receive` found.
 struct session_event {
@@ -54,7 +68,9 @@ struct session_event {
   kind what = kind::message;
   messaging::priority priority = messaging::priority::normal;
   std::uint8_t channel = 0;
-  payload message;
+  /// The message, valid as long as the record that it came in, or as this event.
+  byte_view view;
+  byte_vector assembled;  ///< what `view` shows of a message that came in slices
 };
 
 class session {
@@ -65,7 +81,7 @@ class session {
   // --- the user's side ---
   /// Queues header and body as one message, without copying the body. Precondition: together at
   /// most `limits::session_message_bytes_max`.
-  void send(priority p, std::uint8_t channel, byte_vector header, payload body = {});
+  void send(priority p, std::uint8_t channel, byte_view header, payload body = {});
   /// More than a window is waiting; the user should slow down.
   [[nodiscard]] bool congested() const noexcept {
     return unacknowledged() > limits::session_window_bytes_max;
@@ -97,20 +113,29 @@ class session {
   [[nodiscard]] time_point waiting_since() const noexcept { return waiting_since_; }
 
  private:
+  /// A large message, or a bundle of small ones, waiting.
   struct outgoing {
     std::uint8_t channel = 0;
     byte_vector header;
     payload body;
     std::size_t total = 0;
     std::size_t taken = 0;  ///< bytes already in frames
+    byte_vector bundle;     ///< whole frames
+    std::uint32_t frames = 0;
   };
+  /// A slice of a large message, or a bundle, handed to a connection and not acknowledged.
   struct frame {
     std::uint8_t head = 0;
     std::uint8_t channel = 0;
     std::size_t total = 0;  ///< of the message
     byte_vector header;
     payload body;
+    byte_vector bundle;
+    std::uint32_t frames = 1;        ///< in it
+    std::uint32_t acknowledged = 0;  ///< of these
+    std::size_t cost = 0;            ///< what it takes of the window
     [[nodiscard]] std::size_t bytes() const noexcept { return header.size() + body.size(); }
+    [[nodiscard]] std::size_t left() const noexcept { return frames - acknowledged; }
   };
   struct assembly {
     bool open = false;
@@ -124,10 +149,13 @@ class session {
   void write_acknowledgement(link::record_sender& out);
   void write_frames(link::record_sender& out);
   /// The most urgent queue that the window lets go on; null when there is none.
-  [[nodiscard]] std::deque<outgoing>* next_queue() noexcept;
-  void take_frame(std::deque<outgoing>& queue);
+  [[nodiscard]] ring_queue<outgoing>* next_queue() noexcept;
+  void take_frame(ring_queue<outgoing>& queue);
+  void send_bundled(priority p, std::uint8_t channel, byte_view header, byte_view body);
+  void write_frame(const frame& f, link::record_sender& out);
+  static void drop_acknowledged(frame& f);
   [[nodiscard]] result<session_event> on_hello(wire::reader& r);
-  [[nodiscard]] result<> on_acknowledgement(std::uint64_t received, std::size_t frames_max);
+  [[nodiscard]] result<> on_acknowledgement(std::uint64_t received, std::uint64_t frames_max);
   [[nodiscard]] result<std::optional<session_event>> on_data(time_point now, std::uint8_t head,
                                                              wire::reader& r);
   [[nodiscard]] result<> begin_message(assembly& a, bool whole, wire::reader& r);
@@ -138,12 +166,15 @@ class session {
   std::uint64_t theirs_ = 0;  ///< 0 until the remote has said hello once
   std::size_t message_bytes_max_ = limits::session_message_bytes_max;
 
-  std::array<std::deque<outgoing>, priorities> queues_;
+  std::array<ring_queue<outgoing>, priorities> queues_;
   std::size_t queued_ = 0;
-  std::deque<frame> in_flight_;  ///< taken and unacknowledged; the first is acknowledged_ + 1
+  ring_queue<frame> in_flight_;  ///< taken; the first not acknowledged is number acknowledged_ + 1
   std::size_t in_flight_bytes_ = 0;
+  std::uint64_t in_flight_frames_ = 0;  ///< not acknowledged
   std::uint64_t acknowledged_ = 0;
-  std::size_t sent_ = 0;  ///< of in_flight_, handed to this connection
+  std::size_t sent_ = 0;           ///< of in_flight_, handed to this connection,
+  std::uint64_t sent_frames_ = 0;  ///< with so many frames that are not acknowledged
+  std::vector<byte_vector> spare_bundles_;
 
   std::uint64_t received_ = 0;
   std::uint64_t said_received_ = 0;

@@ -88,7 +88,7 @@ class job final : private record_owner,
   void roll_back_own();
   /// From members, or from those that the record no longer has as such.
   void on_message(const node_id& from, job_message message);
-  void on_rank_message(const node_id& from, payload message);
+  void on_rank_message(const node_id& from, messaging::arrived_message message);
   void on_store_message(const node_id& from, const store::store_message& message);
   void on_detector_datagram(const node_id& from, byte_view bytes);
   void on_connection_lost(const node_id& node);

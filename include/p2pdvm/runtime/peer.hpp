@@ -90,7 +90,8 @@ class peer final : private messaging::exchange_handler,
 
  private:
   // messaging::exchange_handler
-  void on_message(const node_id& from, std::uint8_t channel, payload message) override;
+  void on_message(const node_id& from, std::uint8_t channel,
+                  messaging::arrived_message message) override;
   void on_peer_up(const node_id& node) override;
   void on_peer_reset(const node_id& node) override;
   void on_connection_lost(const node_id& node, const error& why) override;

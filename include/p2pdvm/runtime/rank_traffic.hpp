@@ -46,7 +46,7 @@ class rank_traffic final : public messaging::endpoint_host {
   void freeze(rank_number rank, bool frozen);
 
   void on_ready(const node_id& from, const ready_notice& notice);
-  void on_message(const node_id& from, payload message);
+  void on_message(const node_id& from, messaging::arrived_message message);
   void on_acknowledgements(const acknowledgement_batch& batch);
   /// Ranks of this host are reached by this lane from now on, or by the exchange again.
   void use_lane(const node_id& host, host::lane* lane);
@@ -102,6 +102,7 @@ class rank_traffic final : public messaging::endpoint_host {
   std::map<node_id, host::lane*> lanes_;
   std::vector<messaging::endpoint*> due_;
   host::timer flush_timer_;
+  byte_vector header_;  ///< of the message that goes out
   bool flush_now_ = false;
   std::uint64_t delivered_ = 0;
 };

@@ -224,10 +224,16 @@ P2PDVM_DECL bool endpoint::fetch(arrival& a, payload& storage, bool may_place) {
     }
   }
   byte_span write;
-  storage = payload::unwritten(size, write);
+  bool got = true;
+  if (auto owned = body.own()) {
+    storage = std::move(*owned);
+  } else {
+    storage = payload::unwritten(size, write);
+    got = body.copy(write, {});
+  }
   a.first = storage.view();
   a.owned = &storage;
-  return body.copy(write, {});
+  return got;
 }
 
 template <class Message>

@@ -19,9 +19,10 @@ inline std::uint64_t draw_number(host::entropy& entropy) {
 
 }  // namespace detail
 
-struct exchange::peer {
+struct exchange::peer : list_link<exchange::peer> {
   peer(const node_id& node, std::uint64_t number, host::clock& clock)
       : id(node), s(number), timer(clock), redial(clock) {}
+  ~peer() { intrusive_list<peer>::erase(*this); }
 
   /// It came by itself, and nobody here has vouched for it.
   [[nodiscard]] bool stranger() const noexcept { return !invited && !kept && !trusted; }
@@ -70,13 +71,16 @@ P2PDVM_DECL exchange::~exchange() = default;
 // --- peers ---
 
 P2PDVM_DECL exchange::peer* exchange::find_peer(const node_id& node) const {
+  if (last_found_ != nullptr && last_found_->id == node) return last_found_;
   const auto found = peers_.find(node);
-  return found == peers_.end() ? nullptr : found->second.get();
+  if (found == peers_.end()) return nullptr;
+  return last_found_ = found->second.get();
 }
 
 P2PDVM_DECL exchange::peer& exchange::peer_of(const node_id& node, bool invited) {
   P2PDVM_ASSERT(node != self_.id());
   if (peer* known = find_peer(node)) return *known;
+  last_found_ = nullptr;
   if (peers_.size() >= idle_sessions_max)
     std::erase_if(peers_, [this](const auto& entry) {
       if (entry.second->spent()) codec_->release(entry.first);
@@ -131,14 +135,15 @@ P2PDVM_DECL void exchange::forget(const node_id& node) {
   const peer& p = *found->second;
   if (p.live) p.live->close();
   if (p.dial) p.dial->close();
+  last_found_ = nullptr;
   peers_.erase(found);
   codec_->release(node);
 }
 
-P2PDVM_DECL void exchange::send(const node_id& node, std::uint8_t channel, byte_vector header,
+P2PDVM_DECL void exchange::send(const node_id& node, std::uint8_t channel, byte_view header,
                                 payload body, priority priority_of) {
   peer& p = peer_of(node);
-  p.s.send(priority_of, channel, std::move(header), std::move(body));
+  p.s.send(priority_of, channel, header, std::move(body));
   ++statistics_.messages_sent;
   touch(p);
 }
@@ -163,14 +168,23 @@ P2PDVM_DECL std::size_t exchange::unacknowledged(const node_id& node) const {
 P2PDVM_DECL bool exchange::wanted(const peer& p) { return p.kept || p.s.unacknowledged() > 0; }
 
 P2PDVM_DECL void exchange::touch(peer& p) {
-  touched_.insert(p.id);
+  if (!p.linked()) touched_.push_back(p);
   if (!flush_timer_.armed()) flush_timer_.at(machine_.clock().now(), [this] { flush(); });
 }
 
 P2PDVM_DECL void exchange::flush() {
   flush_timer_.cancel();
-  for (const node_id& node : std::exchange(touched_, {})) {
-    if (peer* p = find_peer(node)) service(*p);
+  // Who is touched again meanwhile comes in the next turn. Servicing one may end another.
+  intrusive_list<peer> now;
+  while (!touched_.empty()) {
+    peer& p = touched_.front();
+    intrusive_list<peer>::erase(p);
+    now.push_back(p);
+  }
+  while (!now.empty()) {
+    peer& p = now.front();
+    intrusive_list<peer>::erase(p);
+    service(p);
   }
 }
 

@@ -209,6 +209,8 @@ P2PDVM_DECL void exchange::receive(link::connection& from, byte_view record) {
     peer* p = find_peer(node);
     return p != nullptr && p->live.get() == &from ? p : nullptr;
   };
+  const time_point now = machine_.clock().now();
+  if (peer* p = current()) p->spoke_at = now;
   while (!record.empty()) {
     peer* p = current();
     if (p == nullptr) return;
@@ -216,7 +218,7 @@ P2PDVM_DECL void exchange::receive(link::connection& from, byte_view record) {
       from.close();
       return lose(*p, error(errc::too_large, "a stranger does not read what it is sent"), true);
     }
-    auto event = p->s.receive(machine_.clock().now(), record);
+    auto event = p->s.receive(now, record);
     if (!event) {
       from.close();
       return lose(*p, event.error(), true);
@@ -227,7 +229,7 @@ P2PDVM_DECL void exchange::receive(link::connection& from, byte_view record) {
     p->was_congested = false;
     handler_.on_writable(node);
   }
-  if (peer* p = current()) service(*p);
+  if (peer* p = current()) touch(*p);
   flush();
 }
 
@@ -235,8 +237,8 @@ P2PDVM_DECL void exchange::on_event(const node_id& node, session_event event) {
   using kind = session_event::kind;
   if (event.what == kind::message) {
     ++statistics_.messages_received;
-    find_peer(node)->spoke_at = machine_.clock().now();
-    return handler_.on_message(node, event.channel, std::move(event.message));
+    return handler_.on_message(
+        node, event.channel, {event.view, event.assembled.empty() ? nullptr : &event.assembled});
   }
   on_established(*find_peer(node));
   if (event.what == kind::resumed) return;

@@ -3,6 +3,7 @@
 #include <p2pdvm/messaging/session.hpp>
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 namespace p2pdvm::messaging {
@@ -43,27 +44,79 @@ struct session::hello {
 
 P2PDVM_DECL session::session(std::uint64_t number) : mine_(number) { P2PDVM_ASSERT(number != 0); }
 
-P2PDVM_DECL void session::send(priority p, std::uint8_t channel, byte_vector header,
+P2PDVM_DECL void session::send(priority p, std::uint8_t channel, byte_view header,
                                payload body) {
   P2PDVM_ASSERT(header.size() <= limits::session_message_bytes_max);
   P2PDVM_ASSERT(body.size() <= limits::session_message_bytes_max - header.size());
+  const std::size_t total = header.size() + body.size();
+  queued_ += total + frame_cost_bytes;
+  if (total <= bundled_message_bytes_max) return send_bundled(p, channel, header, body.view());
   outgoing message;
   message.channel = channel;
-  message.total = header.size() + body.size();
+  message.total = total;
   if (header.size() > limits::slice_bytes_max) {  // a header is never sliced
-    append(header, body.view());
-    body = payload(std::exchange(header, {}));
+    message.body = payload::copy_of(header, body.view());
+  } else {
+    append(message.header, header);
+    message.body = std::move(body);
   }
-  message.header = std::move(header);
-  message.body = std::move(body);
-  queued_ += message.total + frame_cost_bytes;
   queues_[static_cast<std::size_t>(p)].push_back(std::move(message));
+}
+
+P2PDVM_DECL void session::send_bundled(priority p, std::uint8_t channel, byte_view header,
+                                       byte_view body) {
+  ring_queue<outgoing>& queue = queues_[static_cast<std::size_t>(p)];
+  const std::size_t bytes = frame_head_bytes_max + header.size() + body.size();
+  if (queue.empty() || queue.back().frames == 0 ||
+      queue.back().bundle.size() + bytes > bundle_bytes_max) {
+    outgoing fresh;
+    if (!spare_bundles_.empty()) {
+      fresh.bundle = std::move(spare_bundles_.back());
+      spare_bundles_.pop_back();
+    }
+    queue.push_back(std::move(fresh));
+  }
+  outgoing& o = queue.back();
+  ++o.frames;
+  o.total += header.size() + body.size();
+  const std::size_t size = header.size() + body.size();
+  std::byte front[4];  // the size takes two bytes at most
+  std::size_t n = 0;
+  front[n++] = static_cast<std::byte>(detail::frame_data | detail::frame_first | detail::frame_last |
+                                      static_cast<std::uint8_t>(p));
+  front[n++] = static_cast<std::byte>(channel);
+  static_assert(bundled_message_bytes_max < (1 << 14));
+  if (size < 0x80) {
+    front[n++] = static_cast<std::byte>(size);
+  } else {
+    front[n++] = static_cast<std::byte>((size & 0x7f) | 0x80);
+    front[n++] = static_cast<std::byte>(size >> 7);
+  }
+  const std::size_t at = o.bundle.size();
+  o.bundle.resize(at + n + size);
+  std::memcpy(o.bundle.data() + at, front, n);
+  if (!header.empty()) std::memcpy(o.bundle.data() + at + n, header.data(), header.size());
+  if (!body.empty())
+    std::memcpy(o.bundle.data() + at + n + header.size(), body.data(), body.size());
 }
 
 P2PDVM_DECL void session::attach() {
   detach();
   attached_ = true;
   early_ = untried_;
+  if (!in_flight_.empty()) drop_acknowledged(in_flight_.front());
+}
+
+/// What was acknowledged of a bundle is not sent again.
+P2PDVM_DECL void session::drop_acknowledged(frame& f) {
+  wire::reader r(f.bundle);
+  for (; f.acknowledged > 0; --f.acknowledged, --f.frames) {
+    std::uint8_t head = 0, channel = 0;
+    r(head), r(channel);
+    static_cast<void>(r.raw(static_cast<std::size_t>(r.size(bundled_message_bytes_max))));
+  }
+  P2PDVM_ASSERT(r.ok());
+  f.bundle.erase(f.bundle.begin(), f.bundle.end() - static_cast<std::ptrdiff_t>(r.remaining()));
 }
 
 P2PDVM_DECL void session::detach() {
@@ -71,6 +124,7 @@ P2PDVM_DECL void session::detach() {
   said_hello_ = false;
   established_ = false;
   sent_ = 0;
+  sent_frames_ = 0;
   ping_ = false;
   waiting_since_ = time_point_never;
 }
@@ -81,8 +135,10 @@ P2PDVM_DECL void session::drop_everything() {
   in_flight_.clear();
   queued_ = 0;
   in_flight_bytes_ = 0;
+  in_flight_frames_ = 0;
   acknowledged_ = 0;
   sent_ = 0;
+  sent_frames_ = 0;
   received_ = 0;
 }
 
@@ -108,60 +164,75 @@ P2PDVM_DECL void session::write_acknowledgement(link::record_sender& out) {
   acknowledge_at_ = time_point_never;
 }
 
-P2PDVM_DECL std::deque<session::outgoing>* session::next_queue() noexcept {
+P2PDVM_DECL ring_queue<session::outgoing>* session::next_queue() noexcept {
   for (std::size_t p = 0; p < priorities; ++p) {
     if (!queues_[p].empty() && in_flight_bytes_ < detail::window_bytes[p]) return &queues_[p];
   }
   return nullptr;
 }
 
-P2PDVM_DECL void session::take_frame(std::deque<outgoing>& queue) {
+P2PDVM_DECL void session::take_frame(ring_queue<outgoing>& queue) {
   outgoing& message = queue.front();
-  const std::size_t size = std::min(limits::slice_bytes_max, message.total - message.taken);
-  const bool first = message.taken == 0;
-  const bool last = message.taken + size == message.total;
   frame f;
-  f.head = static_cast<std::uint8_t>(detail::frame_data | (first ? detail::frame_first : 0) |
-                                     (last ? detail::frame_last : 0) | (&queue - queues_.data()));
-  f.channel = message.channel;
-  f.total = message.total;
-  if (first) f.header = std::move(message.header);
-  // The header travels whole in the first frame, so body offsets are counted from the end.
-  const std::size_t body_left = message.total - message.taken - f.header.size();
-  f.body = message.body.slice(message.body.size() - body_left, size - f.header.size());
-  message.taken += size;
-  queued_ -= size;
-  in_flight_bytes_ += size + frame_cost_bytes;
-  in_flight_.push_back(std::move(f));
-  if (last) {
-    queued_ -= frame_cost_bytes;
-    queue.pop_front();
+  if (message.frames > 0) {
+    f.bundle = std::move(message.bundle);
+    f.frames = message.frames;
+    f.cost = message.total + message.frames * frame_cost_bytes;
+    queued_ -= f.cost;
+    static_cast<void>(queue.pop_front());
+  } else {
+    const std::size_t size = std::min(limits::slice_bytes_max, message.total - message.taken);
+    const bool first = message.taken == 0;
+    const bool last = message.taken + size == message.total;
+    f.head = static_cast<std::uint8_t>(detail::frame_data | (first ? detail::frame_first : 0) |
+                                       (last ? detail::frame_last : 0) | (&queue - queues_.data()));
+    f.channel = message.channel;
+    f.total = message.total;
+    if (first) f.header = std::move(message.header);
+    // The header travels whole in the first frame, so body offsets are counted from the end.
+    const std::size_t body_left = message.total - message.taken - f.header.size();
+    f.body = message.body.slice(message.body.size() - body_left, size - f.header.size());
+    f.cost = size + frame_cost_bytes;
+    message.taken += size;
+    queued_ -= size;
+    if (last) {
+      queued_ -= frame_cost_bytes;
+      static_cast<void>(queue.pop_front());
+    }
   }
+  in_flight_bytes_ += f.cost;
+  in_flight_frames_ += f.frames;
+  in_flight_.push_back(std::move(f));
 }
 
 P2PDVM_DECL void session::write_frames(link::record_sender& out) {
-  byte_vector head;
   for (;; ++sent_) {
     if (sent_ == in_flight_.size()) {
-      std::deque<outgoing>* queue = next_queue();
+      ring_queue<outgoing>* queue = next_queue();
       if (queue == nullptr) return;
       take_frame(*queue);
     }
     const frame& f = in_flight_[sent_];
-    if (frame_head_bytes_max + f.bytes() > out.room()) return;
+    if (frame_head_bytes_max + f.bytes() + f.bundle.size() > out.room()) return;
     untried_ = false;
-    head.clear();
-    wire::writer w(head);
-    w(f.head);
-    if ((f.head & detail::frame_first) != 0) {
-      w(f.channel);
-      if ((f.head & detail::frame_last) == 0) w.size(f.total);
-    }
-    w.size(f.bytes());
-    out.add(head);
-    out.add(f.header);
-    out.add(f.body.view());
+    write_frame(f, out);
+    sent_frames_ += f.left();
   }
+}
+
+P2PDVM_DECL void session::write_frame(const frame& f, link::record_sender& out) {
+  if (!f.bundle.empty()) return out.add(f.bundle);
+  byte_vector head;
+  wire::writer w(head);
+  w(f.head);
+  if ((f.head & detail::frame_first) != 0) {
+    w(f.channel);
+    if ((f.head & detail::frame_last) == 0) w.size(f.total);
+  }
+  w.size(f.bytes());
+  out.add(head);
+  out.add(f.header);
+  out.add(f.body.view());
 }
 
 P2PDVM_DECL bool session::fill(time_point now, link::record_sender& out) {
@@ -200,7 +271,7 @@ P2PDVM_DECL result<std::optional<session_event>> session::receive(time_point now
     } else if (head == detail::frame_acknowledgement) {
       std::uint64_t received = 0;
       r(received);
-      if (auto done = on_acknowledgement(received, sent_); !done) return done.error();
+      if (auto done = on_acknowledgement(received, sent_frames_); !done) return done.error();
     } else if (head == detail::frame_ping) {
       acknowledge_at_ = now;
     } else {
@@ -230,17 +301,32 @@ P2PDVM_DECL result<session_event> session::on_hello(wire::reader& r) {
   established_ = true;
   // A remote that does not know this session has nothing of it.
   const std::uint64_t received = h.known == mine_ ? h.received : 0;
-  if (auto done = on_acknowledgement(received, in_flight_.size()); !done) return done.error();
+  if (auto done = on_acknowledgement(received, in_flight_frames_); !done) return done.error();
+  if (sent_ == 0 && !in_flight_.empty()) drop_acknowledged(in_flight_.front());
   return event;
 }
 
-P2PDVM_DECL result<> session::on_acknowledgement(std::uint64_t received, std::size_t frames_max) {
+P2PDVM_DECL result<> session::on_acknowledgement(std::uint64_t received, std::uint64_t frames_max) {
   if (received < acknowledged_ || received - acknowledged_ > frames_max)
     return detail::session_error("it acknowledges what was not sent");
-  for (; acknowledged_ < received; ++acknowledged_) {
-    in_flight_bytes_ -= in_flight_.front().bytes() + frame_cost_bytes;
-    in_flight_.pop_front();
+  std::uint64_t more = received - acknowledged_;
+  acknowledged_ = received;
+  in_flight_frames_ -= more;
+  sent_frames_ -= std::min(sent_frames_, more);
+  while (more > 0) {
+    frame& f = in_flight_.front();
+    if (more < f.left()) {
+      f.acknowledged += static_cast<std::uint32_t>(more);
+      return {};
+    }
+    more -= f.left();
+    in_flight_bytes_ -= f.cost;
     if (sent_ > 0) --sent_;
+    if (f.bundle.capacity() > 0 && spare_bundles_.size() < spare_bundles_max) {
+      f.bundle.clear();
+      spare_bundles_.push_back(std::move(f.bundle));
+    }
+    static_cast<void>(in_flight_.pop_front());
   }
   return {};
 }
@@ -289,10 +375,11 @@ P2PDVM_DECL result<std::optional<session_event>> session::on_data(time_point now
   event.priority = static_cast<priority>(p);
   event.channel = a.channel;
   if (first) {
-    event.message = payload::copy_of(bytes);
+    event.view = bytes;
   } else {
     append(a.bytes, bytes);
-    event.message = payload(std::move(a.bytes));
+    event.assembled = std::move(a.bytes);
+    event.view = event.assembled;
   }
   a = assembly();
   return std::optional<session_event>(std::move(event));

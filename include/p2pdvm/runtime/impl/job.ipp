@@ -698,9 +698,9 @@ P2PDVM_DECL void job::on(const node_id& from, end_seen&) {
   owner_.on_end_seen(from);
 }
 
-P2PDVM_DECL void job::on_rank_message(const node_id& from, payload message) {
+P2PDVM_DECL void job::on_rank_message(const node_id& from, messaging::arrived_message message) {
   if (!record().is_live(from)) return;
-  traffic_.on_message(from, std::move(message));
+  traffic_.on_message(from, message);
 }
 
 P2PDVM_DECL void job::on_store_message(const node_id& from, const store::store_message& message) {

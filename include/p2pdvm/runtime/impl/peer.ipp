@@ -635,18 +635,19 @@ P2PDVM_DECL void peer::maybe_start() {
 
 // --- between the network and the job ---
 
-P2PDVM_DECL void peer::on_message(const node_id& from, std::uint8_t channel, payload message) {
+P2PDVM_DECL void peer::on_message(const node_id& from, std::uint8_t channel,
+                                  messaging::arrived_message message) {
   if (channel == channel::rank) {
-    if (job_) job_->on_rank_message(from, std::move(message));
+    if (job_) job_->on_rank_message(from, message);
     return;
   }
   if (channel == channel::store) {
-    auto decoded = store::read_store_message(message.view());
+    auto decoded = store::read_store_message(message.view);
     if (decoded.ok() && job_) job_->on_store_message(from, *decoded);
     return;
   }
   if (channel != channel::job) return;
-  auto decoded = wire::decode<job_message>(message.view());
+  auto decoded = wire::decode<job_message>(message.view);
   if (!decoded.ok()) return;
   if (auto* request = std::get_if<join_request>(&*decoded)) return on_join_request(from, *request);
   if (auto* passed = std::get_if<passed_join>(&*decoded)) return on_passed_join(from, *passed);

@@ -22,6 +22,28 @@ struct lane_message {
   std::uint64_t space;     ///< acknowledgements: bytes read
   std::int64_t tag;
 };
+/// The body of a message that came over a session: its last bytes.
+class record_body final : public host::lane_body {
+ public:
+  record_body(messaging::arrived_message message, std::size_t bytes)
+      : message_(message), bytes_(message.view.last(bytes)) {}
+  [[nodiscard]] std::size_t size() const noexcept override { return bytes_.size(); }
+  [[nodiscard]] bool copy(byte_span first, byte_span second) override {
+    if (!first.empty()) std::memcpy(first.data(), bytes_.data(), first.size());
+    if (!second.empty()) std::memcpy(second.data(), bytes_.data() + first.size(), second.size());
+    return true;
+  }
+  [[nodiscard]] std::optional<payload> own() override {
+    if (message_.assembled == nullptr) return std::nullopt;
+    const payload whole(std::move(*message_.assembled));
+    return whole.slice(whole.size() - bytes_.size(), bytes_.size());
+  }
+
+ private:
+  messaging::arrived_message message_;
+  byte_view bytes_;
+};
+
 inline constexpr std::uint8_t lane_data = 1;
 inline constexpr std::uint8_t lane_acknowledgement = 2;
 static_assert(sizeof(lane_message) <= host::lane_head_bytes_max);
@@ -141,12 +163,16 @@ P2PDVM_DECL void rank_traffic::transmit(const messaging::rank_message& message,
   header.space = message.space;
   header.tag = message.tag;
   header.stream = stream;
-  exchange_->send(to, channel::rank, wire::encode(header), message.body);
+  header_.clear();
+  wire::writer out(header_);
+  out(header);
+  exchange_->send(to, channel::rank, header_, message.body);
 }
 
-P2PDVM_DECL void rank_traffic::on_message(const node_id& from, payload message) {
+P2PDVM_DECL void rank_traffic::on_message(const node_id& from,
+                                          messaging::arrived_message message) {
   messaging::rank_message_header header;
-  wire::reader in(message.view());
+  wire::reader in(message.view);
   in(header);
   if (!in.ok() || header.source.value() >= places_.size() ||
       header.destination.value() >= places_.size() || header.stream > messaging::numbering::prelude)
@@ -156,9 +182,8 @@ P2PDVM_DECL void rank_traffic::on_message(const node_id& from, payload message) 
   messaging::endpoint* const to = local(header.destination);
   if (to == nullptr) return;  // it moves: its sender will hear where to
   ++delivered_;
-  const std::size_t head = message.size() - in.remaining();
-  to->accept({header.source, header.destination, header.sequence, header.space, header.tag,
-              message.slice(head, in.remaining())},
+  detail::record_body body(message, in.remaining());
+  to->accept({header.source, header.destination, header.sequence, header.space, header.tag, {}}, body,
              header.stream, header.epoch);
 }
 
