@@ -107,10 +107,10 @@ TEST_CASE("a minority of two whose partition heals comes back and ends as all do
 TEST_CASE("a peer that took the others for lost does not evict them when it is back",
           "[promises]") {
   const auto program = slow_program();
-  const std::string right = undisturbed(program, 5, 200);
+  const std::string right = undisturbed(program, 5, 400);
   // Healed as soon as it takes one for lost, or only after it gave up all four.
   for (const std::size_t lost_before : {1u, 4u}) {
-    observed_cluster world(program, cluster_of(5, 5, 200));
+    observed_cluster world(program, cluster_of(5, 5, 400));
     REQUIRE(world.run_to(event_kind::committed));
     constexpr std::size_t lonely = 3;
     const auto cut = world->network().isolate(world->machine(lonely));
@@ -135,7 +135,6 @@ TEST_CASE("what a member says before its admission was heard of is not lost", "[
     sim::fault_rule rule;
     rule.from = world->machine(from).index();
     rule.to = world->machine(to).index();
-    rule.kind = sim::traffic::stream;
     rule.action = sim::fault_action::delay;
     rule.delay = by;
     return world->network().add_fault(rule);

@@ -382,7 +382,10 @@ P2PDVM_DECL void peer::on_join_request(const node_id& from, const join_request& 
   if (std::string reason = why_not(from, request); !reason.empty())
     return send(from, join_refusal{std::move(reason), false, {}});
   exchange_->trust(from);
-  const bool awaited = awaited_.contains(from);
+  // Its process may be another one by now, which knows nothing of what that one was told.
+  const auto since = awaited_.find(from);
+  const bool awaited =
+      since != awaited_.end() && machine_.clock().now() - since->second < detail::newcomer_time;
   if (awaited && job_->links().contains(from)) exchange_->keep(from);
   if (!request.is_ready) {
     // Who was quicker by datagrams has had its welcome; its second step comes right behind.
@@ -676,6 +679,7 @@ P2PDVM_DECL void peer::on_message(const node_id& from, std::uint8_t channel,
 P2PDVM_DECL void peer::on_peer_up(const node_id&) {}
 
 P2PDVM_DECL void peer::on_peer_reset(const node_id& node) {
+  awaited_.erase(node);
   if (job_) job_->on_peer_reset(node);
 }
 
