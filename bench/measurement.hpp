@@ -91,6 +91,7 @@ template <class Work>
 class report {
  public:
   explicit report(bool json) : json_(json) {}
+  [[nodiscard]] bool json() const noexcept { return json_; }
 
   void add(const measurement& m) {
     if (json_) {
