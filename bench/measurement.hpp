@@ -73,6 +73,7 @@ template <class Work>
 [[nodiscard]] inline std::string human(double value, std::string_view unit) {
   if (unit == fraction_unit) return fmt::format("{:.3f}", value);
   if (unit == count_unit) return fmt::format("{:.0f}", value);
+  if (unit == "bytes") return fmt::format("{:.0f} B", value);
   struct step {
     double scale;
     const char* prefix;
