@@ -26,7 +26,7 @@ namespace {
     if (name == "bytes")
       text += size_text(value.get<std::size_t>());
     else if (name == "processes" || name == "ranks" || name == "sessions" || name == "draws")
-      text += fmt::format("{} {}", value.dump(), name);
+      text += fmt::format("{} {}", value.dump(), name == "processes" && value == 1 ? "process" : name);
     else
       text += fmt::format("{} {}", name, value.is_string() ? value.get<std::string>() : value.dump());
   }

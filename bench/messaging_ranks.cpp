@@ -8,6 +8,7 @@
 #include <p2pdvm/peal/mpi.hpp>
 #include <p2pdvm/peal/rank.hpp>
 
+#include <sched.h>
 #include <unistd.h>
 
 #include <cstddef>
@@ -141,8 +142,17 @@ class plan_ranks {
   std::string lines_;
 };
 
+/// The thread that runs the rank, as MPI launchers bind theirs.
+void bind_to_core(int core) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(static_cast<unsigned>(core), &set);
+  ::sched_setaffinity(0, sizeof set, &set);
+}
+
 task<> body(peal::rank& rank) {
   plan_ranks ranks(rank);
+  if (rank.option<int>("bind") != 0) bind_to_core(rank.id());
   co_await rank.restore();
   co_await ranks.everything();
   if (rank.id() == 0) rank.result("output", ranks.lines());
@@ -155,6 +165,13 @@ struct real_run {
   std::string path;
   int ranks;
 };
+
+/// Whether each rank is bound to a core of its own. Else a system that does something else too may
+/// leave two ranks that spin on one core for seconds, where each waits for the end of the other's
+/// time slice.
+[[nodiscard]] bool bound(const real_run& run) {
+  return static_cast<unsigned>(run.ranks) <= std::thread::hardware_concurrency();
+}
 
 [[nodiscard]] std::string unit_of(const std::string& metric) {
   if (metric == "message_rate") return std::string(rate_unit);
@@ -182,7 +199,7 @@ std::vector<std::string> run_in_this_process(const settings& how, int ranks) {
   const peal::program program = messaging_program();
   embedded_run::options alone;
   alone.ranks = static_cast<std::uint32_t>(ranks);
-  alone.program_options = {{"quick", how.quick ? "1" : "0"}};
+  alone.program_options = {{"quick", how.quick ? "1" : "0"}, {"bind", "0"}};
   alone.checkpoint_interval = duration::zero();
   const runtime::job_results results = embedded_run(program, alone).run();
   std::vector<std::string> lines;
@@ -214,7 +231,8 @@ std::vector<std::string> run_peers(const settings& how, const real_run& run, boo
                                     "--data", folder.path() + "/data", "--quiet", "--json",
                                     "--checkpoint-every", "off"};
   if (choice) words.insert(words.end(), {"--shared-memory", run.path == "shm" ? "on" : "off"});
-  words.insert(words.end(), {"--", "--quick", how.quick ? "1" : "0", "--output", output});
+  words.insert(words.end(), {"--", "--quick", how.quick ? "1" : "0", "--bind", bound(run) ? "1" : "0",
+                             "--output", output});
   process peers(messaging_program().name(), words);
   const auto status = peers.wait(run_time_max, nullptr, nullptr);
   if (!status || *status != 0) throw failed(run, status);
@@ -229,13 +247,12 @@ std::vector<std::string> run_peers(const settings& how, const real_run& run, boo
   return beside_this_program("p2pdvm-bench-" + system);
 }
 
-/// Nothing is bound to a core, so that the system treats ranks of all libraries alike.
 std::vector<std::string> mpi_words(const real_run& run) {
   std::vector<std::string> words;
   if (run.system == "openmpi") {
-    words = {"mpiexec.openmpi", "--bind-to", "none"};
+    words = {"mpiexec.openmpi", "--bind-to", bound(run) ? "core" : "none"};
     if (::geteuid() == 0) words.emplace_back("--allow-run-as-root");
-    if (static_cast<unsigned>(run.ranks) > std::thread::hardware_concurrency()) words.emplace_back("--oversubscribe");
+    if (!bound(run)) words.emplace_back("--oversubscribe");
     if (run.path == "tcp")
       for (const char* word : {"--mca", "pml", "ob1", "--mca", "btl", "self,tcp", "--mca", "btl_tcp_if_include", "lo"})
         words.emplace_back(word);
@@ -244,6 +261,7 @@ std::vector<std::string> mpi_words(const real_run& run) {
     // UCX's must be out of the way.
     if (run.path == "tcp") words = {"env", "MPIR_CVAR_NOLOCAL=1", "UCX_TLS=tcp,self", "UCX_NET_DEVICES=lo"};
     words.emplace_back("mpiexec.mpich");
+    if (bound(run)) words.insert(words.end(), {"-bind-to", "core"});
   }
   for (const std::string& word : {std::string("-n"), std::to_string(run.ranks), mpi_program(run.system)})
     words.push_back(word);
@@ -318,7 +336,9 @@ std::vector<std::string> lines_from(const settings& how, const real_run& run, bo
 
 peal::program messaging_program() {
   peal::program p("p2pdvm-bench-messaging", body);
-  p.option("quick", "0", "1: tiny counts").output("output", "the figures");
+  p.option("quick", "0", "1: tiny counts")
+      .option("bind", "0", "1: each rank to a core of its own")
+      .output("output", "the figures");
   return p;
 }
 
