@@ -69,6 +69,8 @@ int main(int argc, char** argv) {
   app.add_option("--draws", how.draws, "messaging: how many times 64 places are drawn for the simulator")
       ->check(CLI::Range(1, 1000));
   app.add_flag("--markdown", how.markdown, "messaging: the table as docs/performance.md has it");
+  app.add_option("--from", how.from,
+                 "messaging: measure nothing, print the table of what --json printed into these files");
   app.add_flag("--quick", how.quick, "tiny counts: shows that it works, measures nothing");
   CLI11_PARSE(app, argc, argv);
   report out(json);

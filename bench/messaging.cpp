@@ -1,8 +1,10 @@
 /// messaging: half round trips, bandwidth and rate between two ranks, collectives, and idle
 /// connections; all systems take turns in one run.
 #include "messaging.hpp"
+#include "runs.hpp"
 
 #include <algorithm>
+#include <exception>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -33,6 +35,24 @@ std::vector<goal> goals() {
   return all;
 }
 
+/// Medians become the only repetition; ratios follow from them.
+void read_figures(const std::vector<std::string>& files, comparison& out) {
+  for (const std::string& file : files) {
+    const std::vector<std::string> lines = lines_of(file);
+    if (lines.empty()) throw std::runtime_error(file + " holds no figures");
+    for (const std::string& line : lines) {
+      measurement m;
+      try {
+        m = from_line(line);
+      } catch (const std::exception&) {
+        throw std::runtime_error(file + " holds a line that scripts/bench messaging --json did not print");
+      }
+      m.parameters.erase("repetitions");
+      if (m.benchmark == "messaging" && !m.parameters.contains("against")) out.add(m);
+    }
+  }
+}
+
 }  // namespace
 
 void run_messaging(const settings& how, report& out) {
@@ -43,6 +63,11 @@ void run_messaging(const settings& how, report& out) {
                              "'; there are process, shm, tcp, real (these three), sim and idle");
   const auto wanted = [&](const std::string& part) { return how.part.empty() || how.part == part; };
   comparison all(goals());
+  if (!how.from.empty()) {
+    read_figures(how.from, all);
+    all.print(how, out);
+    return;
+  }
   std::vector<std::string> paths;
   for (const std::string& path : real)
     if (wanted(path) || how.part == "real") paths.push_back(path);

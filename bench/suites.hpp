@@ -25,6 +25,8 @@ struct settings {
   int draws = 0;
   /// messaging: a table for documents.
   bool markdown = false;
+  /// messaging: measures nothing, prints the table of what `--json` printed into these files.
+  std::vector<std::string> from;
 };
 
 /// Each throws `std::runtime_error` with a sentence when something could not be measured.
