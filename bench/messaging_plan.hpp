@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdio>
+#include <cstdlib>
 #include <vector>
 
 namespace p2pdvm::bench::plan {
@@ -97,6 +99,19 @@ struct step {
   all.push_back({operation::barrier_time, 0});
   all.push_back({operation::allreduce_time, small_bytes});
   return all;
+}
+
+/// Linux shares cores between sessions first (autogroups), so that `nice` alone does not keep other work
+/// out of the figures; and some launchers give their ranks a session of their own. With this variable,
+/// -20 to 19, every process of the bench asks for the same share; below zero only root may.
+inline constexpr const char* autogroup_variable = "P2PDVM_BENCH_AUTOGROUP";
+inline void take_share() {
+  const char* nice = std::getenv(autogroup_variable);
+  if (nice == nullptr) return;
+  if (std::FILE* file = std::fopen("/proc/self/autogroup", "w")) {
+    std::fputs(nice, file);
+    std::fclose(file);
+  }
 }
 
 [[nodiscard]] inline double median_of(std::vector<double> values) {

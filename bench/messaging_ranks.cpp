@@ -344,6 +344,7 @@ peal::program messaging_program() {
 
 void measure_real_ranks(const settings& how, const std::vector<std::string>& paths, comparison& out) {
   check_mpi_programs(how);
+  plan::take_share();
   const bool choice = knows_shared_memory();
   std::vector<real_run> runs;
   for (const std::string& path : paths) {

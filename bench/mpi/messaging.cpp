@@ -126,6 +126,7 @@ class ranks {
 }  // namespace
 
 int main(int argc, char** argv) {
+  take_share();
   MPI_Init(&argc, &argv);
   ranks(argc > 1 && std::strcmp(argv[1], "--quick") == 0).everything();
   MPI_Finalize();
