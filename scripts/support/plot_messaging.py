@@ -6,7 +6,7 @@ from plot_style import BLUE, GREEN, GREY, ORANGE, plt, ticker
 
 SYSTEMS = collections.OrderedDict([
     ("p2pdvm", ("p2pdvm", BLUE, "o")), ("openmpi", ("Open MPI", ORANGE, "s")), ("mpich", ("MPICH", GREEN, "^"))])
-COLUMNS = (("Shared memory", ("process", "shm")), ("TCP over loopback", ("tcp",)))
+COLUMNS = (("Within a process, and shared memory", ("process", "shm")), ("TCP over loopback", ("tcp",)))
 SIZES = {8: "8 B", 64: "64 B", 1 << 10: "1 KiB", 8 << 10: "8 KiB", 64 << 10: "64 KiB", 512 << 10: "512 KiB",
          4 << 20: "4 MiB"}
 
