@@ -208,29 +208,19 @@ std::vector<std::string> run_in_this_process(const settings& how, int ranks) {
   return lines;
 }
 
-/// Whether peers of this machine can use shared memory, and be told not to.
-bool knows_shared_memory() {
-  bool knows = false;
-  process help(messaging_program().name(), {"--help"});
-  (void)help.wait(run_time_max,
-                  [&](std::string_view line) { knows |= line.find("--shared-memory") != std::string_view::npos; },
-                  nullptr);
-  return knows;
-}
-
 std::runtime_error failed(const real_run& run, const std::optional<int>& status) {
   const std::string how = status ? fmt::format("ended with status {}", *status)
                                  : fmt::format("did not end within {} s", run_time_max.count());
   return std::runtime_error(fmt::format("{} processes of {} over {} {}", run.ranks, run.system, run.path, how));
 }
 
-std::vector<std::string> run_peers(const settings& how, const real_run& run, bool choice) {
+std::vector<std::string> run_peers(const settings& how, const real_run& run) {
   const temporary_folder folder;
   const std::string output = folder.path() + "/output";
   std::vector<std::string> words = {"--ranks", std::to_string(run.ranks), "--local", std::to_string(run.ranks),
                                     "--data", folder.path() + "/data", "--quiet", "--json",
-                                    "--checkpoint-every", "off"};
-  if (choice) words.insert(words.end(), {"--shared-memory", run.path == "shm" ? "on" : "off"});
+                                    "--checkpoint-every", "off", "--shared-memory",
+                                    run.path == "shm" ? "on" : "off"};
   words.insert(words.end(), {"--", "--quick", how.quick ? "1" : "0", "--bind", bound(run) ? "1" : "0",
                              "--output", output});
   process peers(messaging_program().name(), words);
@@ -324,12 +314,12 @@ double cipher_seconds(const settings& how) {
   return (median(sealing) + median(opening)) / 2;
 }
 
-std::vector<std::string> lines_from(const settings& how, const real_run& run, bool choice) {
+std::vector<std::string> lines_from(const settings& how, const real_run& run) {
   if (run.system == "cipher")
     return {fmt::format("half_rtt {} {:.9g}", std::size_t{4} << 20, cipher_seconds(how))};
   if (run.system != "p2pdvm") return run_mpi(how, run);
   if (run.path == "process") return run_in_this_process(how, run.ranks);
-  return run_peers(how, run, choice);
+  return run_peers(how, run);
 }
 
 }  // namespace
@@ -345,7 +335,6 @@ peal::program messaging_program() {
 void measure_real_ranks(const settings& how, const std::vector<std::string>& paths, comparison& out) {
   check_mpi_programs(how);
   plan::take_share();
-  const bool choice = knows_shared_memory();
   std::vector<real_run> runs;
   for (const std::string& path : paths) {
     if (path == "process") {
@@ -354,7 +343,7 @@ void measure_real_ranks(const settings& how, const std::vector<std::string>& pat
     }
     for (const int ranks : {2, 8}) {
       if (how.quick && ranks != 2) continue;
-      if (path == "tcp" || choice) runs.push_back({"p2pdvm", path, ranks});
+      runs.push_back({"p2pdvm", path, ranks});
       for (const std::string& system : how.against) {
         // Eight ranks of MPICH over TCP spin without giving way: on two cores they take minutes.
         if (system != "mpich" || path != "tcp" || ranks == 2) runs.push_back({system, path, ranks});
@@ -368,7 +357,7 @@ void measure_real_ranks(const settings& how, const std::vector<std::string>& pat
     for (std::size_t i = 0; i < runs.size(); ++i) {
       if (broken[i]) continue;
       try {
-        for (const std::string& line : lines_from(how, runs[i], choice)) add_figure(runs[i], line, out);
+        for (const std::string& line : lines_from(how, runs[i])) add_figure(runs[i], line, out);
       } catch (const std::exception& e) {
         // One that cannot be measured does not take the others with it.
         if (runs[i].system == "p2pdvm") throw;

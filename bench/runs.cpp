@@ -35,7 +35,7 @@ embedded_run::embedded_run(const peal::program& program, options how, runtime::e
     : options_(std::move(how)),
       watch_(std::move(watch)),
       machine_(io_, {folder_.path()}),
-      driver_(io_, ranks_, token_, {}) {
+      driver_(io_, ranks_, token_, {.polled = &machine_.polled()}) {
   runtime::peer_setting setting;
   setting.checkpoint_interval = options_.checkpoint_interval;
   setting.platform = runtime::platform_probe();

@@ -46,7 +46,9 @@ class world final : public endpoint_host {
   void tell_blocked(rank_number s, rank_number d, numbering n) override {
     (*this)[d.value()].on_blocked(s, n);
   }
-  void acknowledgements_due(endpoint& e) override { due.push_back(&e); }
+  void acknowledgements_due(endpoint& e, bool) override {
+    if (std::find(due.begin(), due.end(), &e) == due.end()) due.push_back(&e);
+  }
   void must_abandon(rank_number, epoch_number e, std::string) override { abandoned = e; }
   void waits_for_held(rank_number, epoch_number e, std::string) override {
     abandoned = e;
@@ -156,7 +158,7 @@ TEST_CASE("a slow reader gives credit back and a polite sender gets room") {
     std::uint64_t sent = 0;
     while (w[0].send(rank_number(1), 0, 0, payload(byte_vector(100000)))) ++sent;
     waiter room;
-    w[0].wait_for_room(rank_number(1), room);
+    REQUIRE(w[0].wait_for_room(rank_number(1), room));
     w.settle();
     CHECK_FALSE(room.woken);
     for (std::uint64_t i = 0; i <= sent; ++i) {
@@ -362,4 +364,116 @@ TEST_CASE("a window is sent again to a rank that restarted elsewhere") {
   w.settle();
   CHECK(w[1].unread() == 5);
   CHECK(w[0].unacknowledged() == 0);
+}namespace {
+
+/// A body that is not here yet, as on a lane.
+struct far_away final : host::lane_body {
+  explicit far_away(payload b) : bytes(std::move(b)) {}
+  [[nodiscard]] std::size_t size() const noexcept override { return bytes.size(); }
+  [[nodiscard]] bool copy(byte_span first, byte_span second) override {
+    ++copies;
+    if (gone) return false;
+    std::memcpy(first.data(), bytes.data(), first.size());
+    if (!second.empty()) std::memcpy(second.data(), bytes.data() + first.size(), second.size());
+    return true;
+  }
+  payload bytes;
+  int copies = 0;
+  bool gone = false;
+};
+
+/// A receiver with memory of its own: eight bytes of head, then up to sixteen of body.
+struct placing_taker final : receiver {
+  placing_taker() { place = {byte_span(head), byte_span(body), 0, false}; }
+  void on_message() override { done = true; }
+  std::array<std::byte, 8> head{};
+  std::array<std::byte, 16> body{};
+  bool done = false;
+};
+
+rank_message bare(std::uint64_t sequence) {
+  return {rank_number(0), rank_number(1), sequence, 0, 0, {}};
 }
+const epoch_number epoch_zero(0);
+
+}  // namespace
+
+TEST_CASE("a message goes straight into the memory of a receive that was posted, if it fits") {
+  for (const bool together : {true, false}) {
+    for (const std::size_t size : {0, 16, 17}) {
+      world w(2, together);
+      placing_taker t;
+      REQUIRE_FALSE(w[1].post(t));
+      const std::string body(size, 'b');
+      if (together) {
+        w[0].send(rank_number(1), 0, 3, as_bytes("the head"), as_bytes(body));
+      } else {
+        far_away b(payload::copy_of(as_bytes("the head"), as_bytes(body)));
+        rank_message m = bare(0);
+        m.tag = 3;
+        w[1].accept(m, b, numbering::main, epoch_zero);
+        CHECK(b.copies == 1);
+      }
+      REQUIRE(t.done);
+      CHECK(t.message.tag == 3);
+      CHECK(t.place.done == (size <= 16));
+      if (t.place.done) {
+        CHECK(as_text(t.head) == "the head");
+        CHECK(as_text(byte_view(t.body).first(t.place.bytes)) == body);
+      } else {
+        CHECK(as_text(t.message.body.view()) == "the head" + body);
+      }
+      CHECK(w[1].unread() == 0);
+    }
+  }
+}
+
+TEST_CASE("a message that came before its receive, or one that is probed, is not placed") {
+  world w(2, true);
+  w[0].send(rank_number(1), 0, 0, as_bytes("the head"), as_bytes("body"));
+  placing_taker t;
+  REQUIRE(w[1].post(t));
+  CHECK_FALSE(t.place.done);
+  CHECK(as_text(t.message.body.view()) == "the headbody");
+
+  taker probe;
+  probe.probe = true;
+  REQUIRE_FALSE(w[1].post(probe));
+  far_away b(payload::copy_of(as_bytes("the head"), as_bytes("body")));
+  w[1].accept(bare(1), b, numbering::main, epoch_zero);
+  CHECK(probe.done);
+  CHECK(as_text(probe.message.body.view()) == "the headbody");
+  CHECK(w[1].unread() == 1);
+}
+
+TEST_CASE("a body that cannot be got any more is as if it had not come, and is asked for again") {
+  world w(2, false);
+  for (const bool placed : {true, false}) {
+    const std::uint64_t sequence = placed ? 0 : 1;
+    placing_taker t;
+    if (placed) REQUIRE_FALSE(w[1].post(t));
+    far_away b(payload::copy_of(as_bytes("the head"), as_bytes("body")));
+    b.gone = true;
+    w[1].accept(bare(sequence), b, numbering::main, epoch_zero);
+    CHECK_FALSE(t.done);
+    const auto acks = w[1].take_acknowledgements();
+    w.due.clear();
+    REQUIRE(acks.size() == 1);
+    CHECK(acks[0].gap);
+    CHECK(acks[0].received == sequence);
+    b.gone = false;
+    w[1].accept(bare(sequence), b, numbering::main, epoch_zero);
+    if (!placed) REQUIRE(w[1].post(t));
+    CHECK((t.place.done || t.message.body.size() == 12));
+  }
+}
+
+TEST_CASE("a duplicate's body is not even looked at") {
+  world w(2, false);
+  far_away b(number(7));
+  w[1].accept(bare(0), b, numbering::main, epoch_zero);
+  w[1].accept(bare(0), b, numbering::main, epoch_zero);
+  CHECK(b.copies == 1);
+  CHECK(w[1].unread() == 1);
+}
+

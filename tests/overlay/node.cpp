@@ -359,25 +359,57 @@ TEST_CASE("an unanswered request of a search is repeated with more patience and 
 }
 
 TEST_CASE("a stranger far from everybody may answer upkeep long after it was given up") {
+  // Of whom the entrance names; asked once, and nobody waits.
+  const auto asked = [](bench& b, std::uint64_t number) {
+    b.self.join(b.now, {stranger(number)});
+    const auto out = b.take();
+    REQUIRE(out.size() == 1);
+    message r;
+    r.kind = message_kind::nodes;
+    r.transaction = out[0].m.transaction;
+    r.nearest = {stranger(number + 1)};
+    b.deliver(stranger(number), r);
+    const auto next = b.take();
+    REQUIRE(next.size() == 1);
+    CHECK(next[0].to == stranger(number + 1));
+    r.nearest.clear();
+    r.transaction = next[0].m.transaction;
+    return r;
+  };
   bench b;
-  b.self.join(b.now, {stranger(1)});
-  const auto out = b.take();
-  REQUIRE(out.size() == 1);
+  const message late = asked(b, 1);
   b.pass(2500ms);
-  CHECK(b.take().empty());  // asked once, nobody waits
-  message r;
-  r.kind = message_kind::nodes;
-  r.transaction = out[0].m.transaction;
-  b.deliver(stranger(1), r);
-  CHECK(b.self.table().size() == 1);
+  CHECK(bytes_to(b.take(), stranger(2)) == 0);
+  b.deliver(stranger(2), late);
+  CHECK(b.self.table().size() == 2);
 
   bench other;
-  other.self.join(other.now, {stranger(2)});
-  r.transaction = other.take()[0].m.transaction;
+  const message too_late = asked(other, 2);
   other.pass(node_options().timeout_max + 1ms);
-  other.deliver(stranger(2), r);
-  CHECK(other.self.table().size() == 0);
+  other.deliver(stranger(3), too_late);
+  CHECK(other.self.table().size() == 1);
   CHECK(other.self.statistics().unexpected == 1);
+}
+
+TEST_CASE("those through whom we enter are asked again, though strangers who meet us seem to suffice") {
+  bench b;
+  b.self.join(b.now, {stranger(1)});
+  REQUIRE(b.take().size() == 1);
+  // A liar hears of us first. It asks, and answers all that we ask with nothing.
+  b.deliver(stranger(2), question(message_kind::ping, 5, 100));
+  std::size_t again = 0;
+  for (int i = 0; i < 100; ++i, b.pass(50ms)) {
+    for (const auto& s : b.take()) {
+      again += s.to == stranger(1) ? 1 : 0;
+      if (s.to != stranger(2) || !s.m.is_request()) continue;
+      message r;
+      r.kind = s.m.kind == message_kind::ping ? message_kind::pong : message_kind::nodes;
+      r.transaction = s.m.transaction;
+      b.deliver(stranger(2), r);
+    }
+  }
+  CHECK(b.self.table().size() == 1);
+  CHECK(again == attempts_max - 1);
 }
 
 TEST_CASE("an answer in time moves the coordinate, one to a repeated request does not") {

@@ -252,6 +252,47 @@ TEST_CASE("a peer that moved is known at its new address only") {
   CHECK(table.size() == 1);
 }
 
+TEST_CASE("the last of several paths starts from all parts of the table, where liars fill one of them") {
+  // The region of the target is full of peers who came together.
+  routing_options options;
+  options.full_view_max = 0;
+  routing_table table(self, options);
+  const node_id target = id_of(far_peers(1).front());
+  for (const contact& c : far_peers(40)) table.proven(at(0s), c, 1ms);
+  for (std::uint64_t i = 1000; i < 1400; ++i) {
+    if (common_prefix(self, id_of(peer(i))) > 0) table.proven(at(1s), peer(i), 1ms);
+  }
+  REQUIRE(table.size() > 48);
+  random_generator random(11);
+  INFO("seed 11");
+  constexpr std::size_t paths = 3, count = 48;
+  const auto starts = table.starts(target, count, paths, random);
+  REQUIRE(starts.size() == count);
+  std::set<contact> all(starts.begin(), starts.end());
+  CHECK(all.size() == count);
+  const auto nearest = table.closest(target, count - count / paths, include::all);
+  std::map<std::size_t, std::size_t> parts;  // of the last path, by common bits with us
+  for (std::size_t i = 0; i < count; ++i) {
+    const bool last = i % paths == paths - 1;
+    CHECK((std::find(nearest.begin(), nearest.end(), starts[i]) != nearest.end()) == !last);
+    if (last) ++parts[std::min<std::size_t>(common_prefix(self, id_of(starts[i])), 4)];
+  }
+  CHECK(parts[0] == 0);  // the liars are the nearest, and all on the other paths
+  CHECK(parts.size() >= 4);
+  CHECK(starts != table.starts(target, count, paths, random));
+}
+
+TEST_CASE("one path starts from the nearest, and all paths from everybody when there are few") {
+  routing_table table(self, few());
+  random_generator random(12);
+  INFO("seed 12");
+  CHECK(table.starts(self, 48, 3, random).empty());
+  for (std::uint64_t i = 1; i <= 100; ++i) table.proven(at(0s), peer(i), 1ms);
+  const node_id target = id_of(peer(7));
+  CHECK(table.starts(target, 4, 1, random) == table.closest(target, 4, include::all));
+  CHECK(table.starts(target, 48, 3, random) == table.closest(target, 48, include::all));
+}
+
 TEST_CASE("the quietest peer and the stalest bucket come up for upkeep") {
   routing_table table(self, {});
   for (std::uint64_t i = 1; i <= 200; ++i) table.proven(at(i * 1s), peer(i), 1ms);

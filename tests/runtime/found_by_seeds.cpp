@@ -52,5 +52,12 @@ TEST_CASE("a peer that restarts right after it was taken in, and whose disk does
       "at 0.001 crash-silent peer 4 for 0.01\n");
 }
 
+TEST_CASE("a folder that rots before anything says that it was durable is damaged, not empty") {
+  // Peer 2 restarts, and its log breaks off before the job: it has no job to resume, but had one.
+  must_be_right(
+      "program halo\noption steps 1\nseed 4\npeers 3\nranks 1\n"
+      "at 0.125 rot peer 2 bits 16\nat 0 crash-reset peer 2 for 0.64\n");
+}
+
 }  // namespace
 }  // namespace p2pdvm::test

@@ -4,6 +4,8 @@
 #include <p2pdvm/sim/simulation.hpp>
 #include <p2pdvm/wire/codec.hpp>
 
+#include <algorithm>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <utility>
@@ -57,6 +59,7 @@ class bench final : public runtime::rank_traffic_owner {
   void waits_for_held(rank_number, epoch_number epoch, std::string) override { abandoned = epoch; }
   void record_is_old(const node_id& from) override { newer.push_back(from); }
   void ask_ready(const node_id& host) override { asked.push_back(host); }
+  void want_lane(const node_id& host) override { wanted.push_back(host); }
 
   static ready_notice notice(std::uint64_t incarnation, std::vector<rank_number> ranks) {
     return {incarnation_number(incarnation), std::move(ranks)};
@@ -73,7 +76,7 @@ class bench final : public runtime::rank_traffic_owner {
     append(bytes, as_bytes("body"));
     traffic.on_message(from, payload(std::move(bytes)));
   }
-  void run() { net_.run_for(std::chrono::milliseconds(1)); }
+  void run() { net_.run_for(std::chrono::milliseconds(2)); }
 
  private:
   sim::simulation net_{sim::options()};
@@ -83,7 +86,7 @@ class bench final : public runtime::rank_traffic_owner {
   runtime::rank_traffic traffic;
   messaging::endpoint mine;
   std::vector<std::pair<node_id, runtime::job_message>> sent;
-  std::vector<node_id> newer, asked;
+  std::vector<node_id> newer, asked, wanted;
   epoch_number abandoned;
 };
 
@@ -315,6 +318,97 @@ TEST_CASE("a blocked sender is heard of only when ranks and incarnation are know
   REQUIRE(batch.size() == 1);
   CHECK(batch[0].lift);
   b.mine.withdraw(receive);
+}
+
+struct fake_lane final : host::lane {
+  void start(host::lane_handler&) override {}
+  void send(byte_view head, const payload& body) override {
+    heads.push_back(to_vector(head));
+    bodies.push_back(body);
+  }
+  std::vector<byte_vector> heads;
+  std::vector<payload> bodies;
+};
+struct fake_body final : host::lane_body {
+  explicit fake_body(payload b) : bytes(std::move(b)) {}
+  [[nodiscard]] std::size_t size() const noexcept override { return bytes.size(); }
+  [[nodiscard]] bool copy(byte_span first, byte_span second) override {
+    if (!first.empty()) std::memcpy(first.data(), bytes.data(), first.size());
+    if (!second.empty()) std::memcpy(second.data(), bytes.data() + first.size(), second.size());
+    return true;
+  }
+  payload bytes;
+};
+
+/// Two peers that host rank 0 and ranks 1 and 2, and hear each other over a lane only.
+struct neighbours {
+  neighbours() {
+    b.traffic.on_ready(there, bench::notice(5, {other, third}));
+    b.traffic.use_lane(there, &lane);
+  }
+  bench b;
+  fake_lane lane;
+};
+
+TEST_CASE("what goes out on a lane comes in at the other end, and is acknowledged there") {
+  neighbours n;
+  n.b.mine.send(other, 7, -3, payload(to_vector(as_bytes("hello"))));
+  REQUIRE(n.lane.heads.size() == 1);
+  CHECK(n.b.sent.empty());
+
+  bench receiver;  // rank 0 there is what rank 1 is here
+  fake_lane back;
+  receiver.traffic.use_lane(there, &back);
+  // The head as it left, with source and destination exchanged: rank 1 sends to rank 0.
+  byte_vector head = n.lane.heads[0];
+  std::swap_ranges(head.begin() + 4, head.begin() + 8, head.begin() + 8);
+  fake_body body(n.lane.bodies[0]);
+  receiver.traffic.on_lane_message(elsewhere, head, body);  // rank 1 does not live there
+  CHECK(receiver.mine.unread() == 0);
+  receiver.traffic.on_lane_message(there, byte_view(head).first(head.size() - 1), body);
+  CHECK(receiver.mine.unread() == 0);
+  receiver.traffic.on_lane_message(there, head, body);
+  CHECK(receiver.mine.unread() == 1);
+  CHECK(back.heads.empty());  // acknowledgements wait for company
+  receiver.run();
+  REQUIRE(back.heads.size() == 1);
+
+  byte_vector ack = back.heads[0];
+  std::swap_ranges(ack.begin() + 4, ack.begin() + 8, ack.begin() + 8);
+  fake_body nothing{payload()};
+  CHECK(n.b.mine.unacknowledged() == 1);
+  n.b.traffic.on_lane_message(elsewhere, ack, nothing);
+  CHECK(n.b.mine.unacknowledged() == 1);
+  n.b.traffic.on_lane_message(there, ack, nothing);
+  CHECK(n.b.mine.unacknowledged() == 0);
+}
+
+TEST_CASE("when a lane ends, what was not acknowledged goes another way") {
+  neighbours n;
+  for (int i = 0; i < 3; ++i) n.b.mine.send(other, 0, 0, payload(to_vector(as_bytes("x"))));
+  REQUIRE(n.lane.heads.size() == 3);
+  fake_lane second;
+  n.b.traffic.use_lane(there, nullptr);
+  CHECK(n.b.mine.unacknowledged() == 3);
+  n.b.traffic.use_lane(there, &second);
+  n.b.mine.send(other, 0, 0, payload(to_vector(as_bytes("y"))));
+  CHECK(second.heads.size() == 1);  // the other end will see that three are missing
+}
+
+TEST_CASE("an incarnation fences what comes over a lane") {
+  neighbours n;
+  n.b.mine.send(other, 0, 0, payload(to_vector(as_bytes("x"))));
+  byte_vector head = n.lane.heads[0];
+  std::swap_ranges(head.begin() + 4, head.begin() + 8, head.begin() + 8);
+  fake_body body(n.lane.bodies[0]);
+  n.b.traffic.on_record(record_of(6, {0, 1, 1}));
+  n.b.traffic.on_lane_message(there, head, body);
+  CHECK(n.b.mine.unread() == 0);
+  CHECK(n.b.newer.empty());
+  n.b.traffic.on_record(record_of(4, {0, 1, 1}));
+  n.b.traffic.on_lane_message(there, head, body);
+  CHECK(n.b.mine.unread() == 0);
+  CHECK(n.b.newer == std::vector<node_id>{there});
 }
 
 }  // namespace

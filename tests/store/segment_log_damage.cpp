@@ -131,6 +131,34 @@ TEST_CASE("a flipped bit anywhere never gives wrong bytes, nor a value of the pa
   CHECK(found > flips / 10);
 }
 
+TEST_CASE("a log that breaks off says so, since nobody can tell damage to what was just written from a crash") {
+  crash::disk disk;
+  {
+    auto opened = segment_log::open(disk, "store", small());
+    REQUIRE(opened.ok());
+    REQUIRE((*opened)->put_value("first", bytes_of_chunk(1)).ok());
+    REQUIRE((*opened)->put_value("second", bytes_of_chunk(2)).ok());
+    disk.run();
+  }
+  auto whole = segment_log::open(disk, "store", small());
+  REQUIRE(whole.ok());
+  CHECK_FALSE((*whole)->cut_short());
+  CHECK((*whole)->get_value("second").ok());
+  whole->reset();
+  byte_vector& bytes = disk.files.begin()->second->now;
+  const auto name = as_bytes("first");
+  const auto at = std::search(bytes.begin(), bytes.end(), name.begin(), name.end());
+  REQUIRE(at != bytes.end());
+  *at ^= std::byte{1};
+  auto cut = segment_log::open(disk, "store", small());
+  REQUIRE(cut.ok());
+  CHECK((*cut)->cut_short());
+  CHECK_FALSE((*cut)->damage_found());  // nothing says that it had been durable
+  const auto gone = (*cut)->get_value("second");
+  REQUIRE_FALSE(gone.ok());
+  CHECK(gone.error().code() == errc::not_found);
+}
+
 TEST_CASE("bits that flip while the log is open are found by reading and by compaction") {
   for (std::uint64_t i = 0; i < 300; ++i) {
     INFO("round " << i);

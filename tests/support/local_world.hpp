@@ -105,7 +105,9 @@ class local_world final : public messaging::endpoint_host {
   bool ready(rank_number r) const override { return r.value() < members_.size(); }
   void transmit(const messaging::rank_message&, messaging::numbering, epoch_number) override {}
   void tell_blocked(rank_number, rank_number, messaging::numbering) override {}
-  void acknowledgements_due(messaging::endpoint& e) override { due_.push_back(&e); }
+  void acknowledgements_due(messaging::endpoint& e, bool) override {
+    if (std::find(due_.begin(), due_.end(), &e) == due_.end()) due_.push_back(&e);
+  }
   void must_abandon(rank_number, epoch_number, std::string why) override { abandoned_ = why; }
   void waits_for_held(rank_number, epoch_number, std::string why) override { abandoned_ = why; }
 

@@ -4,6 +4,7 @@
 /// resumes them, outside protocol handlers, and never recursively from a sender.
 #pragma once
 
+#include <p2pdvm/async/home_thread.hpp>
 #include <p2pdvm/base/assert.hpp>
 
 #include <atomic>
@@ -14,6 +15,7 @@
 
 namespace p2pdvm {
 
+/// It may have a home: the one thread that drains it, whose own pushes need no lock.
 class ready_queue {
  public:
   /// Something to resume. It is linked into at most one queue at a time and must stay
@@ -37,36 +39,46 @@ class ready_queue {
   ready_queue(const ready_queue&) = delete;
   ready_queue& operator=(const ready_queue&) = delete;
 
-  /// Called after a push made the queue non-empty, from the pushing thread. Set it before use.
+  /// Called after another thread than the home made the queue non-empty. Set it before use.
   void on_ready(std::function<void()> wake) { wake_ = std::move(wake); }
 
+  /// Until it leaves, this thread alone drains the queue.
+  void settle() { home_.settle(); }
+  void leave() {
+    if (!home_.here()) return;
+    take_shared();
+    home_.leave();
+    while (item* next = own_.pop()) push(*next);
+  }
+
   void push(item& ready) {
+    if (home_.here()) return own_.push(ready);
     bool was_empty = false;
     {
       const std::lock_guard guard(mutex_);
-      P2PDVM_ASSERT(ready.next_ == nullptr && tail_ != &ready.next_);
-      was_empty = head_ == nullptr;
-      *tail_ = &ready;
-      tail_ = &ready.next_;
-      size_.fetch_add(1, std::memory_order_relaxed);
+      was_empty = shared_.empty();
+      shared_.push(ready);
+      some_shared_.store(true, std::memory_order_relaxed);
     }
     if (was_empty && wake_) wake_();
   }
 
   /// Null when there is nothing to do.
   [[nodiscard]] item* pop() {
-    if (empty()) return nullptr;
+    if (home_.here()) {
+      if (some_shared_.load(std::memory_order_relaxed)) take_shared();
+      return own_.pop();
+    }
+    if (!some_shared_.load(std::memory_order_relaxed)) return nullptr;
     const std::lock_guard guard(mutex_);
-    item* first = head_;
-    if (first == nullptr) return nullptr;
-    head_ = std::exchange(first->next_, nullptr);
-    if (head_ == nullptr) tail_ = &head_;
-    size_.fetch_sub(1, std::memory_order_relaxed);
-    return first;
+    item* const next = shared_.pop();
+    some_shared_.store(!shared_.empty(), std::memory_order_relaxed);
+    return next;
   }
 
+  /// What the home has of its own is seen by the home alone.
   [[nodiscard]] bool empty() const noexcept {
-    return size_.load(std::memory_order_relaxed) == 0;
+    return !some_shared_.load(std::memory_order_relaxed) && !(home_.here() && !own_.empty());
   }
 
   /// Resumes up to `budget` items on this thread; returns how many ran.
@@ -82,10 +94,38 @@ class ready_queue {
   }
 
  private:
+  class list {
+   public:
+    [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
+    void push(item& ready) noexcept {
+      P2PDVM_ASSERT(ready.next_ == nullptr && last_ != &ready.next_);
+      *last_ = &ready;
+      last_ = &ready.next_;
+    }
+    [[nodiscard]] item* pop() noexcept {
+      item* const next = first_;
+      if (next == nullptr) return nullptr;
+      first_ = std::exchange(next->next_, nullptr);
+      if (first_ == nullptr) last_ = &first_;
+      return next;
+    }
+
+   private:
+    item* first_ = nullptr;
+    item** last_ = &first_;
+  };
+
+  void take_shared() {
+    const std::lock_guard guard(mutex_);
+    while (item* next = shared_.pop()) own_.push(*next);
+    some_shared_.store(false, std::memory_order_relaxed);
+  }
+
+  home_thread home_;
+  list own_;  ///< of the home thread
   std::mutex mutex_;
-  item* head_ = nullptr;
-  item** tail_ = &head_;
-  std::atomic<std::size_t> size_{0};
+  list shared_;
+  std::atomic<bool> some_shared_{false};
   std::function<void()> wake_;
 };
 

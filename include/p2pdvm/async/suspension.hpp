@@ -3,13 +3,11 @@
 
 #include <p2pdvm/base/config.hpp>
 
+#include <p2pdvm/async/frame.hpp>
 #include <p2pdvm/async/ready_queue.hpp>
-#include <p2pdvm/async/task.hpp>
 
-#include <asio/async_result.hpp>
-
+#include <atomic>
 #include <optional>
-#include <utility>
 
 namespace p2pdvm {
 
@@ -19,41 +17,42 @@ class suspension final : public ready_queue::item {
  public:
   explicit suspension(ready_queue& queue) : queue_(queue) {}
 
-  /// Call with the lock released before; it is taken to look at the state, and given back
-  /// once the coroutine is suspended. The coroutine goes on from the ready queue.
+  /// `co_await gate.wait(lock)`. The lock must not be held; it is taken to look at the state, and given
+  /// back once the coroutine is suspended, which then goes on from the ready queue. Does not suspend
+  /// when it has been released.
   template <class Lock>
-  task<> wait(Lock& lock) {
-    return asio::async_initiate<const asio::use_awaitable_t<>&, void()>(
-        [this, &lock](handler_type handler) {
-          lock.lock();
-          handler_.emplace(std::move(handler));
-          const bool released = released_;
-          lock.unlock();
-          if (released) queue_.push(*this);
-        },
-        asio::use_awaitable);
+  [[nodiscard]] auto wait(Lock& lock) {
+    return detail::frame_hook([this, &lock](detail::frame_pointer frame) {
+      lock.lock();
+      if (!released()) hold(frame);
+      lock.unlock();  // from here on this may be gone
+    });
   }
+  /// The same for a coroutine that is suspended already, in a function that `co_await` called with its
+  /// frame. Precondition: the lock is held, and it has not been released.
+  void hold(detail::frame_pointer frame) { coroutine_.emplace(frame); }
 
   /// Precondition: the lock is held.
   void release() {
-    if (std::exchange(released_, true)) return;
-    if (handler_) queue_.push(*this);
+    if (released()) return;
+    released_.store(true, std::memory_order_release);
+    if (coroutine_) queue_.push(*this);
   }
-  [[nodiscard]] bool released() const noexcept { return released_; }
+  [[nodiscard]] bool released() const noexcept { return released_.load(std::memory_order_acquire); }
+
+  /// The coroutine has gone on.
+  [[nodiscard]] bool spent() const noexcept { return released() && !coroutine_; }
 
   void resume() override {
-    handler_type handler(std::move(*handler_));
-    handler_.reset();
-    handler();  // resumes the coroutine, which may destroy *this
+    detail::suspended_coroutine coroutine(std::move(*coroutine_));
+    coroutine_.reset();
+    coroutine.resume();  // may destroy *this
   }
 
  private:
-  using handler_type =
-      typename asio::async_result<std::decay_t<const asio::use_awaitable_t<>&>, void()>::handler_type;
-
   ready_queue& queue_;
-  std::optional<handler_type> handler_;
-  bool released_ = false;
+  std::optional<detail::suspended_coroutine> coroutine_;
+  std::atomic<bool> released_{false};
 };
 
 }  // namespace p2pdvm

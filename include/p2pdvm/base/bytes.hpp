@@ -3,10 +3,11 @@
 
 #include <p2pdvm/base/assert.hpp>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <memory>
+#include <new>
 #include <span>
 #include <string>
 #include <string_view>
@@ -47,15 +48,105 @@ template <class T>
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size()) == 0);
 }
 
+namespace detail {
+
+/// What the owners of a payload's bytes share. The bytes follow it, or it is part of a `kept_vector`.
+struct shared_bytes {
+  std::atomic<std::uint32_t> owners{1};
+  enum class kind : std::uint32_t { small, large, vector } what = kind::small;
+};
+struct kept_vector : shared_bytes {
+  explicit kept_vector(byte_vector b) : bytes(std::move(b)) { what = kind::vector; }
+  byte_vector bytes;
+};
+
+/// Bytes in a block that the thread keeps for its next small payload when it is given back.
+inline constexpr std::size_t small_bytes_max = 112;
+/// Blocks that a thread keeps.
+inline constexpr std::uint32_t small_blocks_max = 256;
+
+/// The thread's spare blocks, linked through their first word.
+struct spare_blocks {
+  void* first = nullptr;
+  std::uint32_t count = 0;
+  bool kept = false;  ///< a destructor at the thread's end is registered
+};
+inline thread_local constinit spare_blocks spare_small_blocks;
+
+/// A new block with room for so many bytes.
+[[nodiscard]] shared_bytes* new_shared_bytes(std::size_t size);
+/// The last owner is gone.
+void drop_shared_bytes(shared_bytes* block) noexcept;
+
+[[nodiscard]] inline shared_bytes* take_shared_bytes(std::size_t size) {
+  spare_blocks& spare = spare_small_blocks;
+  if (size > small_bytes_max || spare.first == nullptr) return new_shared_bytes(size);
+  void* const block = spare.first;
+  std::memcpy(&spare.first, block, sizeof spare.first);
+  --spare.count;
+  return ::new (block) shared_bytes;
+}
+
+inline void release_shared_bytes(shared_bytes* block) noexcept {
+  // Whoever is alone need not count down.
+  if (block->owners.load(std::memory_order_acquire) != 1 &&
+      block->owners.fetch_sub(1, std::memory_order_acq_rel) != 1)
+    return;
+  spare_blocks& spare = spare_small_blocks;
+  const bool keep = block->what == shared_bytes::kind::small && spare.kept && spare.count < small_blocks_max;
+  if (!keep) return drop_shared_bytes(block);
+  std::memcpy(static_cast<void*>(block), &spare.first, sizeof spare.first);
+  spare.first = block;
+  ++spare.count;
+}
+
+}  // namespace detail
+
 /// Immutable bytes with shared ownership: copying a payload copies a pointer.
-/// A moved-in vector is never copied. Safe to share between threads.
+/// A moved-in vector is never copied. Small copies live in blocks that their thread uses again.
+/// Safe to share between threads.
 class payload {
  public:
   payload() = default;
-  explicit payload(byte_vector bytes)
-      : owner_(std::make_shared<const byte_vector>(std::move(bytes))), view_(*owner_) {}
+  explicit payload(byte_vector bytes) {
+    if (bytes.empty()) return;
+    auto* const kept = new detail::kept_vector(std::move(bytes));
+    owner_ = kept;
+    view_ = kept->bytes;
+  }
+  payload(const payload& other) noexcept : owner_(other.owner_), view_(other.view_) {
+    if (owner_ != nullptr) owner_->owners.fetch_add(1, std::memory_order_relaxed);
+  }
+  payload(payload&& other) noexcept
+      : owner_(std::exchange(other.owner_, nullptr)), view_(std::exchange(other.view_, {})) {}
+  payload& operator=(payload other) noexcept {
+    std::swap(owner_, other.owner_);
+    std::swap(view_, other.view_);
+    return *this;
+  }
+  ~payload() {
+    if (owner_ != nullptr) detail::release_shared_bytes(owner_);
+  }
 
-  [[nodiscard]] static payload copy_of(byte_view bytes) { return payload(to_vector(bytes)); }
+  [[nodiscard]] static payload copy_of(byte_view bytes) { return copy_of(bytes, {}); }
+  /// Both parts, one after the other.
+  [[nodiscard]] static payload copy_of(byte_view first, byte_view second) {
+    byte_span write;
+    payload whole = unwritten(first.size() + second.size(), write);
+    if (!first.empty()) std::memcpy(write.data(), first.data(), first.size());
+    if (!second.empty()) std::memcpy(write.data() + first.size(), second.data(), second.size());
+    return whole;
+  }
+  /// So many bytes with nothing in them yet; `write` is to be filled before anybody else gets it.
+  [[nodiscard]] static payload unwritten(std::size_t size, byte_span& write) {
+    payload whole;
+    write = {};
+    if (size == 0) return whole;
+    whole.owner_ = detail::take_shared_bytes(size);
+    write = byte_span(reinterpret_cast<std::byte*>(whole.owner_ + 1), size);
+    whole.view_ = write;
+    return whole;
+  }
 
   [[nodiscard]] byte_view view() const noexcept { return view_; }
   [[nodiscard]] const std::byte* data() const noexcept { return view_.data(); }
@@ -72,7 +163,7 @@ class payload {
   }
 
  private:
-  std::shared_ptr<const byte_vector> owner_;
+  detail::shared_bytes* owner_ = nullptr;
   byte_view view_;
 };
 

@@ -45,6 +45,8 @@ inline constexpr std::size_t members_max = 4096;
 inline constexpr std::size_t ticket_text_max = 4096;
 inline constexpr std::size_t error_text_max = 4096;
 inline constexpr std::size_t input_bytes_max = std::size_t{1} << 34;
+/// Newcomers that one member of a forming job tells of every change of its record.
+inline constexpr std::size_t followers_max = 1024;
 /// Kept of senders that the job record does not name yet: how many senders, of each, and of all.
 inline constexpr std::size_t early_senders_max = 4096;
 inline constexpr std::size_t early_messages_max = 64;

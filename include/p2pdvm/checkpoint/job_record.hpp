@@ -105,6 +105,8 @@ struct job_record {
   [[nodiscard]] std::optional<std::uint32_t> index_of(const node_id& node) const;
   [[nodiscard]] const member* find(const node_id& node) const;
   [[nodiscard]] bool is_live(const node_id& node) const;
+  /// The same, quickly where another record has the member at `place`: entries keep theirs.
+  [[nodiscard]] bool is_live(const node_id& node, std::uint32_t place) const;
   [[nodiscard]] std::size_t live_count() const;
   /// The member that hosts `rank`, or none while forming. Precondition: `rank < ranks`.
   [[nodiscard]] const member* host(rank_number rank) const;

@@ -11,6 +11,7 @@
 #include <p2pdvm/base/bytes.hpp>
 #include <p2pdvm/base/result.hpp>
 #include <p2pdvm/base/time.hpp>
+#include <p2pdvm/host/lane.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -174,6 +175,8 @@ class machine {
   virtual host::entropy& entropy() = 0;
   virtual host::network& network() = 0;
   virtual host::disk& disk() = 0;
+  /// Ways to other processes of the same computer; null where there are none.
+  virtual host::neighbourhood* neighbours() { return nullptr; }
 };
 
 }  // namespace p2pdvm::host

@@ -14,7 +14,10 @@
 ///   per pair. When a receive waits that a blocked source could satisfy, credit is lifted.
 #pragma once
 
+#include <p2pdvm/base/intrusive_list.hpp>
 #include <p2pdvm/base/limits.hpp>
+#include <p2pdvm/base/ring_queue.hpp>
+#include <p2pdvm/host/lane.hpp>
 #include <p2pdvm/messaging/rank_message.hpp>
 
 #include <cstddef>
@@ -49,11 +52,21 @@ struct endpoint_state {
 };
 
 /// A posted receive or probe. It must be withdrawn or completed before it dies.
-class receiver {
+class receiver : public list_link<receiver> {
  public:
   messaging::pattern pattern;
   bool probe = false;    ///< completes on a match and leaves it in the mailbox; body not set
-  rank_message message;  ///< valid once completed
+  rank_message message;  ///< valid once completed; without a body when it was placed
+
+  /// Memory of the program for a message whose bytes would have to be copied anyway: if it is as long as
+  /// `head` at least and the rest fits into `body`, it goes there and nowhere else. Only for a receiver that
+  /// no snapshot can find completed.
+  struct placement {
+    byte_span head, body;
+    std::size_t bytes = 0;  ///< of the body, once `done`
+    bool done = false;
+  };
+  placement place;
 
   /// Called once, from inside `post` never, from inside other endpoint calls.
   virtual void on_message() = 0;
@@ -84,8 +97,9 @@ class endpoint_host {
   virtual void awaits(rank_number) {}
   virtual void transmit(const rank_message& message, numbering stream, epoch_number epoch) = 0;
   virtual void tell_blocked(rank_number source, rank_number destination, numbering stream) = 0;
-  /// The endpoint has acknowledgements to collect with `take_acknowledgements()`.
-  virtual void acknowledgements_due(endpoint& from) = 0;
+  /// The endpoint has acknowledgements to collect with `take_acknowledgements()`: soon, or now if somebody
+  /// may be waiting for them.
+  virtual void acknowledgements_due(endpoint& from, bool urgent) = 0;
   /// The outstanding epoch cannot be completed; `why` is a sentence for the user.
   virtual void must_abandon(rank_number rank, epoch_number epoch, std::string why) = 0;
   /// The same, unless the rank comes to its cut of that epoch without the message it waits for.
@@ -111,7 +125,11 @@ class endpoint {
   /// Takes the message over; it will arrive. False: the destination is far behind, and a
   /// polite sender waits with `wait_for_room` before the next one.
   bool send(rank_number destination, space_number space, tag_number tag, payload body);
-  void wait_for_room(rank_number destination, room_waiter& waiter);
+  /// The same with a body in two parts, which are copied once.
+  bool send(rank_number destination, space_number space, tag_number tag, byte_view first,
+            byte_view second);
+  /// False: there is room.
+  [[nodiscard]] bool wait_for_room(rank_number destination, room_waiter& waiter);
   void stop_waiting(room_waiter& waiter);
 
   /// True: `r.message` is set at once. False: `r` waits, in the order of posting.
@@ -126,12 +144,16 @@ class endpoint {
 
   // --- from other peers and ranks ---
 
-  void accept(const rank_message& message, numbering stream, epoch_number epoch);
+  void accept(rank_message message, numbering stream, epoch_number epoch);
+  /// The same for one whose body is still elsewhere; `m` has none.
+  void accept(const rank_message& m, host::lane_body& body, numbering stream, epoch_number epoch);
   void on_acknowledgement(const rank_acknowledgement& ack);
   void on_blocked(rank_number source, numbering stream);
   /// A rank became ready on a peer that knows nothing of this incarnation's credit: sends its
   /// window, and counts credit anew in both directions.
   void on_ready(rank_number rank);
+  /// The way to a rank broke: what was sent to it and not acknowledged is sent again.
+  void send_again(rank_number destination);
   /// Sends what waits to all that are ready: they may have said so before this rank was here.
   void send_waiting();
   /// Asks every source for what it sent while nobody took this rank's messages.
@@ -166,7 +188,7 @@ class endpoint {
   };
   struct outgoing {
     std::uint64_t next_sequence = 0;
-    std::deque<sent> window;
+    ring_queue<sent> window;
     std::size_t transmitted = 0;  ///< a prefix of the window
     std::uint64_t used_messages = 0, used_bytes = 0;          ///< handed over, this incarnation
     std::uint64_t consumed_messages = 0, consumed_bytes = 0;  ///< read there, this incarnation
@@ -185,6 +207,7 @@ class endpoint {
     numbering stream;
     bool counted;  ///< came in this incarnation, so that reading it gives credit back
   };
+  static constexpr std::size_t spare_max = 1024;
   struct held_message {
     rank_message message;
     epoch_number epoch;
@@ -206,14 +229,55 @@ class endpoint {
   void pump(rank_number destination, numbering stream);
   void send_again(rank_number destination, numbering stream);
   [[nodiscard]] bool has_credit(const outgoing& o, std::size_t bytes) const noexcept;
+  [[nodiscard]] bool has_room(const outgoing& o) const noexcept {
+    return o.waiting_bytes <= limits::credit_bytes_per_pair * 4;
+  }
   void wake_senders();
-  void deliver(const rank_message& message, numbering stream, bool counted);
-  void consumed(const rank_message& message, numbering stream);
-  void mark(rank_number source, numbering stream);
-  void ask_for_lift(const pattern& p);
-  void check_held(const pattern& p);
+  /// A message on its way into this endpoint: somebody's bytes in two parts, or an owned body, or one that
+  /// is elsewhere until `fetch` makes it one of the others or places it.
+  struct arrival {
+    rank_number source;
+    std::uint64_t sequence;
+    space_number space;
+    tag_number tag;
+    byte_view first, second;
+    payload* owned;
+    host::lane_body* elsewhere = nullptr;
+    receiver* placed_at = nullptr;
+    [[nodiscard]] std::size_t size() const noexcept {
+      return elsewhere != nullptr ? elsewhere->size() : first.size() + second.size();
+    }
+    [[nodiscard]] payload body() const {
+      return owned != nullptr ? std::move(*owned) : payload::copy_of(first, second);
+    }
+  };
+  [[nodiscard]] static arrival arrival_of(rank_message& m) noexcept {
+    return {m.source, m.sequence, m.space, m.tag, m.body.view(), {}, &m.body, nullptr, nullptr};
+  }
+  [[nodiscard]] rank_message message_of(const arrival& a) const {
+    return {a.source, self_, a.sequence, a.space, a.tag, a.body()};
+  }
+  /// Gives it to the destination at once, if it lives here and nothing is in the way.
+  bool hand_over(outgoing& o, rank_number destination, arrival& a);
+  /// `from`: the source's endpoint when it lives in this peer.
+  void take(arrival& a, numbering stream, epoch_number epoch, endpoint* from);
+  void deliver(arrival& a, numbering stream, bool counted, endpoint* from);
+  [[nodiscard]] bool fetch(arrival& a, payload& storage, bool may_place);
+  static void complete(receiver& r, arrival& a);
+  void consumed(rank_number source, std::size_t bytes, numbering stream, endpoint* from);
+  void mark(rank_number source, numbering stream, bool urgent = false);
+  void ask_for_lift(const pattern& p) {
+    if (blocked_sources_ > 0) lift_sources(p);
+  }
+  void lift_sources(const pattern& p);
+  void check_held(const pattern& p) {
+    if (!held_.empty()) look_for_held(p);
+  }
+  void look_for_held(const pattern& p);
   void waits_for(const held_message& held);
   [[nodiscard]] std::list<kept>::iterator find(const pattern& p);
+  template <class Message>
+  [[nodiscard]] bool awaited(const Message& message);
   void keep_late(const rank_message& message);
 
   endpoint_host& host_;
@@ -222,12 +286,15 @@ class endpoint {
   numbering stream_ = numbering::prelude;
   std::vector<pair_of> pairs_;
   std::list<kept> mailbox_;
-  std::list<receiver*> posted_;
+  std::list<kept> spare_;  ///< places of the mailbox to be used again
+  intrusive_list<receiver> posted_;
   std::deque<held_message> held_;
   std::vector<rank_message> late_;
   std::size_t late_bytes_ = 0;
   bool late_open_ = false;
+  std::uint32_t blocked_sources_ = 0;  ///< of `in`, both numberings
   std::vector<std::pair<rank_number, numbering>> dirty_;
+  bool urgent_ = false;  ///< one of them is, and the host knows
   struct room {
     rank_number destination;
     room_waiter* waiter;

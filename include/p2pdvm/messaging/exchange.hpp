@@ -33,8 +33,8 @@ inline constexpr std::size_t strangers_max = 256;
 /// From so many sessions on, those that nobody needs are dropped; a peer that returns after
 /// that sees a reset.
 inline constexpr std::size_t idle_sessions_max = 1024;
-/// Key agreements for datagrams of unknown senders.
-inline constexpr std::uint64_t stranger_datagrams_per_second_max = 1000;
+/// Key agreements for datagrams of unknown senders: as many as a large job has newcomers.
+inline constexpr std::uint64_t stranger_datagrams_per_second_max = 2000;
 /// Bytes handed to a stream ahead of the network: more would let small messages wait.
 inline constexpr std::size_t write_ahead_bytes = 256 * 1024;
 inline constexpr std::size_t meetings_max = 16;

@@ -88,7 +88,9 @@ struct pattern {
   std::optional<rank_number> source;
   std::optional<tag_number> tag;
 
-  [[nodiscard]] bool matches(const rank_message& m) const noexcept {
+  /// `Message`: a `rank_message` or what will be one.
+  template <class Message>
+  [[nodiscard]] bool matches(const Message& m) const noexcept {
     return m.space == space && (!source || *source == m.source) && (!tag || *tag == m.tag);
   }
 };

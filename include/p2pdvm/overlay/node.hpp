@@ -252,7 +252,7 @@ class node {
                                          const std::vector<contact>& seeds);
   [[nodiscard]] operation make_upkeep(time_point now, const node_id& target,
                                       const std::vector<contact>& seeds);
-  [[nodiscard]] std::vector<contact> seeds_for(const node_id& target, std::size_t paths = 1) const;
+  [[nodiscard]] std::vector<contact> seeds_for(const node_id& target, std::size_t paths = 1);
   void start(time_point now, operation op);
   void drive(time_point now, std::uint64_t number);
   void begin_stores(time_point now, std::uint64_t number, operation& op);

@@ -129,6 +129,11 @@ class routing_table {
   /// not heard since then: they are not recommended to others.
   [[nodiscard]] std::vector<contact> closest(const node_id& target, std::size_t count,
                                              include which, time_point heard_since = {}) const;
+  /// `count` in an order in which a path of a search can start from each: those at `path` 0,
+  /// `paths`, 2 `paths` … are for the first path, and so on. The last of several paths starts from
+  /// all parts of the table in turn, at random in each; the others from the nearest to `target`.
+  [[nodiscard]] std::vector<contact> starts(const node_id& target, std::size_t count,
+                                            std::size_t paths, random_generator& random) const;
   /// The peer in the table not heard for longest, if not since `before`.
   [[nodiscard]] std::optional<contact> quietest(time_point before) const;
   /// Whom to ask whether it lives: a sibling not heard since then, or the latest heard other

@@ -1,6 +1,7 @@
 /// A matching space of its own through which an adapter exchanges messages between ranks.
 #pragma once
 
+#include <p2pdvm/async/frame.hpp>
 #include <p2pdvm/async/task.hpp>
 #include <p2pdvm/base/bytes.hpp>
 #include <p2pdvm/messaging/rank_message.hpp>
@@ -63,6 +64,25 @@ class operation {
   std::unique_ptr<posted> state_;
 };
 
+/// A message was sent; awaiting this waits while its destination is megabytes behind, and most often not at
+/// all. Dropping it loses nothing but the waiting. Where a `task` is wanted it is one.
+class [[nodiscard]] sending {
+ public:
+  sending() = default;
+  sending(peal::rank& rank, rank_number destination) : rank_(&rank), destination_(destination) {}
+  operator task<>() const;
+  /// What `co_await` calls; see async/frame.hpp.
+  p2pdvm::detail::frame_thread* operator()(p2pdvm::detail::frame_pointer frame) const {
+    if (rank_ != nullptr) suspend(frame);
+    return nullptr;
+  }
+
+ private:
+  void suspend(p2pdvm::detail::frame_pointer frame) const;
+  peal::rank* rank_ = nullptr;  ///< none when there is room
+  rank_number destination_;
+};
+
 /// Copyable handle; lives as long as its rank. `space` distinguishes sub-spaces of one
 /// adapter (communicators). Ranks are numbered 0 … size-1; tags are the adapter's own, and
 /// any but `any_tag`. Every call throws `std::system_error` with `errc::cancelled` once the
@@ -71,13 +91,20 @@ class port {
  public:
   port() = default;
 
-  /// Buffered: returns when the message is safely on its way (it will arrive, whatever
-  /// connection breaks), and waits only when the destination is megabytes behind.
-  task<> send(int destination, std::int64_t tag, payload body, std::uint32_t space = 0);
-  /// Copies `bytes` once, before the first suspension.
-  task<> send(int destination, std::int64_t tag, byte_view bytes, std::uint32_t space = 0);
+  /// Buffered: when the call returns the message is safely on its way (it will arrive, whatever
+  /// connection breaks). To be awaited by whoever is polite.
+  sending send(int destination, std::int64_t tag, payload body, std::uint32_t space = 0);
+  /// Copies `bytes` once.
+  sending send(int destination, std::int64_t tag, byte_view bytes, std::uint32_t space = 0) {
+    return send(destination, tag, bytes, {}, space);
+  }
+  /// A body in two parts, copied once.
+  sending send(int destination, std::int64_t tag, byte_view first, byte_view second,
+               std::uint32_t space);
   /// Never waits; the caller limits how much it posts.
-  void post_send(int destination, std::int64_t tag, payload body, std::uint32_t space = 0);
+  void post_send(int destination, std::int64_t tag, payload body, std::uint32_t space = 0) {
+    (void)send(destination, tag, std::move(body), space);
+  }
 
   /// The first message that matches, per source in the order of sending.
   task<message> receive(int source, std::int64_t tag, std::uint32_t space = 0);
@@ -93,16 +120,34 @@ class port {
   task<envelope> wait_probe(int source, std::int64_t tag, std::uint32_t space = 0);
 
   [[nodiscard]] peal::rank& rank() const noexcept { return *rank_; }
+  /// What a receive with these arguments matches.
+  [[nodiscard, gnu::always_inline]] messaging::pattern pattern_of(int source, std::int64_t tag,
+                                              std::uint32_t space) const {
+    messaging::pattern p;
+    p.space = whole(space);
+    if (source != any_source) {
+      check_destination(source);
+      p.source = rank_number(static_cast<std::uint32_t>(source));
+    }
+    if (tag != any_tag) p.tag = tag;
+    return p;
+  }
 
  private:
   friend class peal::rank;
   friend class operation;
-  port(peal::rank& rank, std::uint32_t number) : rank_(&rank), number_(number) {}
-  [[nodiscard]] messaging::pattern pattern_of(int source, std::int64_t tag,
-                                              std::uint32_t space) const;
-  void check_destination(int destination) const;
+  port(peal::rank& rank, int ranks, std::uint32_t number)
+      : rank_(&rank), ranks_(ranks), number_(number) {}
+  void check_destination(int destination) const {
+    if (destination < 0 || destination >= ranks_) refuse_destination(destination);
+  }
+  [[noreturn]] void refuse_destination(int destination) const;
+  [[nodiscard]] std::uint64_t whole(std::uint32_t space) const noexcept {
+    return std::uint64_t{number_} << 32 | space;
+  }
 
   peal::rank* rank_ = nullptr;
+  int ranks_ = 0;
   std::uint32_t number_ = 0;
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <p2pdvm/async/task.hpp>
+#include <p2pdvm/base/intrusive_list.hpp>
 #include <p2pdvm/base/random.hpp>
 #include <p2pdvm/base/time.hpp>
 #include <p2pdvm/peal/adapter.hpp>
@@ -10,6 +11,7 @@
 #include <p2pdvm/peal/snapshot.hpp>
 #include <p2pdvm/wire/archive.hpp>
 
+#include <atomic>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
@@ -26,7 +28,11 @@
 namespace p2pdvm::peal {
 
 namespace detail {
+[[noreturn]] void throw_cancelled();
+[[noreturn]] void throw_misuse(const std::string& sentence);
 class receive_wait;
+class room_wait;
+class sleep_wait;
 class waiting;
 }
 
@@ -146,7 +152,9 @@ class rank {
   void thaw();
   /// Ends every wait and every later call with `errc::cancelled`. Precondition: token held.
   void cancel();
-  [[nodiscard]] bool cancelled() const noexcept { return cancelled_; }
+  [[nodiscard]] bool cancelled() const noexcept {
+    return cancelled_.load(std::memory_order_relaxed);
+  }
   /// The body has returned: a standing safe point whose state is the results.
   void finish();
   [[nodiscard]] bool finished() const noexcept { return finished_; }
@@ -159,6 +167,9 @@ class rank {
   friend class port;
   friend class operation;
   friend class detail::waiting;
+  friend class detail::receive_wait;
+  friend class detail::room_wait;
+  friend class detail::sleep_wait;
   using saver = std::function<byte_vector()>;
   using loader = std::function<p2pdvm::result<>(byte_view)>;
   using viewer = std::function<byte_view()>;
@@ -184,10 +195,15 @@ class rank {
   [[noreturn]] void bad_option(std::string_view name, std::string_view text) const;
   void load_everything(const snapshot& from);
   void load_adapter(const snapshot& from, std::size_t index);
-  void throw_if_cancelled() const;
+  void throw_if_cancelled() const {
+    if (cancelled()) detail::throw_cancelled();
+  }
   task<> pass_safe_point(bool together, epoch_number wished_by_any);
 
   rank_services& services_;
+  driver_token& token_;
+  messaging::endpoint& endpoint_;
+  ready_queue& ready_;
   rank_number self_;
   std::uint32_t ranks_;
   random_generator random_;
@@ -195,11 +211,13 @@ class rank {
   std::vector<named_region> regions_;
   std::vector<opened> adapters_;
   std::vector<std::pair<std::string, payload>> results_;
-  std::list<detail::waiting*> waits_;
+  intrusive_list<detail::waiting> waits_;
+  std::list<detail::room_wait> room_waits_;
   std::list<const detail::receive_wait*> operations_;  ///< posted and not yet awaited or dropped
   suspension* safe_point_gate_ = nullptr;
   std::uint64_t passed_ = 0;
-  bool restored_ = false, cancelled_ = false, finished_ = false;
+  bool restored_ = false, finished_ = false;
+  std::atomic<bool> cancelled_{false};  ///< set with the token held
 };
 
 }  // namespace p2pdvm::peal

@@ -5,59 +5,89 @@
 #include <p2pdvm/messaging/endpoint.hpp>
 #include <p2pdvm/peal/rank.hpp>
 
-#include <list>
+#include <mutex>
 
 namespace p2pdvm::peal::detail {
 
-/// Lives in the waiting coroutine's frame or in an `operation`. All members but `wait` are
-/// called with the token held.
-class waiting {
+/// Lives in the waiting coroutine's frame or in an `operation`. All members but `suspend`, `resumed` and
+/// `completed` are called with the token held. The coroutine that waits does, without the token:
+///
+///     if (!wait.completed()) co_await wait.suspend();
+///     wait.resumed();
+class waiting : public list_link<waiting> {
  public:
-  explicit waiting(rank& owner) : rank_(owner), gate_(owner.services().ready()) {}
+  explicit waiting(rank& owner) : rank_(owner), gate_(owner.ready_) {}
   waiting(const waiting&) = delete;
   waiting& operator=(const waiting&) = delete;
 
-  /// Suspends until `complete` or `cancel`, then throws if it was the latter.
-  task<> wait();
+  /// To be awaited: until `complete` or `cancel`.
+  [[nodiscard]] auto suspend() { return gate_.wait(rank_.token_); }
+  /// Throws if it was cancelled.
+  void resumed() const {
+    if (rank_.cancelled()) throw_cancelled();
+  }
   [[nodiscard]] bool completed() const noexcept { return gate_.released(); }
   void cancel();
 
  protected:
   virtual ~waiting() = default;
   /// Throws when the rank is cancelled already.
-  void begin();
-  void complete();
-  void end();
+  void begin() {
+    rank_.throw_if_cancelled();
+    rank_.waits_.push_back(*this);
+  }
+  void complete() {
+    end();
+    gate_.release();
+  }
+  void end() { intrusive_list<waiting>::erase(*this); }
   virtual void withdraw() = 0;
   rank& rank_;
   suspension gate_;
-
- private:
-  std::list<waiting*>::iterator place_;
-  bool linked_ = false;
 };
 
 class receive_wait final : public waiting, public messaging::receiver {
  public:
   receive_wait(rank& owner, const messaging::pattern& wanted, bool only_probe = false,
-               bool standing = false);
-  ~receive_wait() override;
-  /// Call without the token: posts, and suspends when nothing matches yet.
-  task<> run();
-  void post();
-  void on_message() override;
+               bool standing = false)
+      : waiting(owner), standing_(standing) {
+    pattern = wanted;
+    probe = only_probe;
+  }
+  ~receive_wait() override {
+    if (!completed()) give_up();
+  }
+  /// Call without the token: posts; true when something matched at once.
+  [[nodiscard]] bool run() {
+    const std::lock_guard lock(rank_.token_);
+    post();
+    return completed();
+  }
+  void post() {
+    begin();
+    if (standing_) rank_.services().stand(true);
+    if (rank_.endpoint_.post(*this)) on_message();
+  }
+  void on_message() override {
+    // From here on the message is no longer in the mailbox: a snapshot would miss it.
+    if (standing_) rank_.services().stand(false);
+    complete();
+  }
   [[nodiscard]] peal::message take();
 
  private:
+  void give_up();
   void withdraw() override;
   bool standing_;
 };
 
+/// A sender that waits for room at a destination. Its rank owns it: what the program awaits is gone sooner.
 class room_wait final : public waiting, public messaging::room_waiter {
  public:
   room_wait(rank& owner, rank_number destination) : waiting(owner), destination_(destination) {}
-  ~room_wait() override;
-  void post();
+  /// Suspends the coroutine until there is room or the rank is cancelled, which its next call finds
+  /// out. Call without the token.
+  static void suspend(rank& owner, rank_number destination, p2pdvm::detail::frame_pointer frame);
   void on_room() override { complete(); }
 
  private:
@@ -74,9 +104,6 @@ class sleep_wait final : public waiting {
  private:
   void withdraw() override;
 };
-
-[[noreturn]] void throw_cancelled();
-[[noreturn]] void throw_misuse(const std::string& sentence);
 
 }  // namespace p2pdvm::peal::detail
 

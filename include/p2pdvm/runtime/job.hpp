@@ -15,7 +15,9 @@
 #include <p2pdvm/runtime/job_messages.hpp>
 #include <p2pdvm/runtime/peer_context.hpp>
 #include <p2pdvm/runtime/rank_runner.hpp>
+#include <p2pdvm/runtime/lanes.hpp>
 #include <p2pdvm/runtime/rank_traffic.hpp>
+#include <p2pdvm/runtime/record_followers.hpp>
 #include <p2pdvm/runtime/record_keeper.hpp>
 #include <p2pdvm/runtime/restorer.hpp>
 #include <p2pdvm/runtime/snapshot_store.hpp>
@@ -59,6 +61,7 @@ class job_owner {
 class job final : private record_owner,
                   private rank_runner_owner,
                   private rank_traffic_owner,
+                  private lanes_owner,
                   private snapshot_store_owner,
                   private restorer_owner,
                   private overlay::detector_owner {
@@ -73,6 +76,9 @@ class job final : private record_owner,
   [[nodiscard]] const checkpoint::job_record& record() const { return keeper_.newest(); }
   [[nodiscard]] record_keeper& keeper() noexcept { return keeper_; }
   [[nodiscard]] bool is_member() const { return record().is_live(context_.self.id()); }
+
+  /// Tells this peer every new record until the job has begun, once it is a member.
+  void be_followed_by(const node_id& who);
 
   /// Acts on the record as it stands; once, after construction.
   void begin();
@@ -119,7 +125,7 @@ class job final : private record_owner,
   [[nodiscard]] status now() const;
 
  private:
-  // record_owner, rank_traffic_owner
+  // record_owner, rank_traffic_owner, lanes_owner
   void send(const node_id& to, job_message message) override { owner_.send(to, std::move(message)); }
   void on_record(const checkpoint::job_record& previous) override;
   void on_chosen() override;
@@ -129,6 +135,10 @@ class job final : private record_owner,
   void waits_for_held(rank_number rank, epoch_number epoch, std::string why) override;
   void record_is_old(const node_id& from) override;
   void ask_ready(const node_id& host) override;
+  void want_lane(const node_id& host) override { lanes_.want(host); }
+  [[nodiscard]] bool on_this_machine(const node_id& host) override;
+  void use_lane(const node_id& host, host::lane* lane) override { traffic_.use_lane(host, lane); }
+  void on_lane_message(const node_id& from, byte_view head, host::lane_body& body) override;
   // rank_runner_owner
   peal::verdict rank_arrives(rank_runner& r) override;
   peal::verdict rank_arrives_together(rank_runner& r, epoch_number wished) override;
@@ -174,13 +184,20 @@ class job final : private record_owner,
   void on(const node_id& from, checkpoint::register_reply& reply);
   void on(const node_id& from, acknowledgement_batch& batch);
   void on(const node_id& from, messaging::rank_blocked& blocked);
+  void on(const node_id& from, lane_offer& offer);
   void on(const node_id& from, runtime::end_seen& seen);
   void on(const node_id&, join_request&) {}  // the peer's business
   void on(const node_id&, join_refusal&) {}
   void on(const node_id&, welcome&) {}
+  void on(const node_id&, join_queued&) {}
+  void on(const node_id&, passed_join&) {}
+  void on(const node_id& from, record_difference& difference);
+  void on(const node_id& from, follow_request& request);
   void on_ready(const node_id& from, const ready_notice& notice);
 
   void tell_all(const common_news& news);
+  void tell_followers();
+  void note_learned(const node_id& from, const result<bool>& news);
   void hear_early();
   void note_members(const checkpoint::job_record& previous);
   void greet_newcomers(const checkpoint::job_record& previous);
@@ -235,6 +252,7 @@ class job final : private record_owner,
   job_identity who_;
   record_keeper keeper_;
   rank_traffic traffic_;
+  lanes lanes_;
   snapshot_store store_;
   restorer restorer_;
   std::optional<checkpoint::cut_barrier> barrier_;
@@ -267,7 +285,7 @@ class job final : private record_owner,
   bool evicting_ = false;  ///< an eviction is being written
   time_point patient_until_{};  ///< nobody is evicted before
   host::timer policy_timer_, commit_timer_, detector_timer_, eviction_timer_, sweep_timer_,
-      abandon_timer_, inputs_timer_, missing_timer_, tell_timer_;
+      abandon_timer_, inputs_timer_, missing_timer_, tell_timer_, behind_timer_;
   static constexpr duration abandon_delay_min = std::chrono::seconds(1);
   static constexpr duration abandon_delay_max = std::chrono::seconds(16);
   duration abandon_delay_ = abandon_delay_min;  ///< doubles while nobody can keep a snapshot
@@ -282,9 +300,12 @@ class job final : private record_owner,
   int record_asks_ = 0;
   time_point record_asked_at_{};
   std::set<node_id> links_;
-  /// While a job is forming, somebody joins every few milliseconds: only the newest record of so
-  /// long is told beyond those to whom it is passed on anyway.
-  static constexpr duration forming_pause = std::chrono::milliseconds(500);
+  record_followers followers_;
+  /// While a large job is forming, and when it begins, followers pass on what is new; all are told
+  /// so much later, in case that one of those died.
+  static constexpr duration forming_pause = std::chrono::seconds(2);
+  static constexpr duration behind_pause = std::chrono::seconds(1);
+  bool begins_ = false;  ///< the newest record is the first one that is not forming
   std::map<node_id, incarnation_number> ready_askers_;  ///< live members, no links
   std::set<node_id> readers_;
   std::optional<node_id> awaiting_inputs_;  ///< from this member

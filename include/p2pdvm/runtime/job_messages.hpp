@@ -5,12 +5,16 @@
 #include <p2pdvm/checkpoint/acceptor.hpp>
 #include <p2pdvm/checkpoint/cut.hpp>
 #include <p2pdvm/checkpoint/proposer.hpp>
+#include <p2pdvm/checkpoint/record_change.hpp>
+#include <p2pdvm/host/lane.hpp>
+#include <p2pdvm/messaging/address_book.hpp>
 #include <p2pdvm/messaging/rank_message.hpp>
 #include <p2pdvm/runtime/job_spec.hpp>
 #include <p2pdvm/runtime/ticket.hpp>
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -28,6 +32,7 @@ inline constexpr std::uint8_t store = 3;  ///< store::store_message
 namespace datagram_kind {
 inline constexpr std::byte overlay{1};
 inline constexpr std::byte detector{2};
+inline constexpr std::byte joining{3};  ///< join_datagram
 }  // namespace datagram_kind
 
 /// "Let me in": the first message of a joiner, and of a member that comes back.
@@ -40,19 +45,21 @@ struct join_request {
   std::vector<address> addresses;
   bool storage_only = false;
   bool is_ready = false;  ///< second step: job and inputs are on the disk, admit me
+  bool is_guided = false;  ///< it follows another member than the one that it asks
   overlay::packed_coordinate place;
   template <class F>
   void fields(F&& f) {
     f(job), f(ticket), f(executable), f(platform), f(failure_domain), f(addresses),
-        f(storage_only), f(is_ready), f(place);
+        f(storage_only), f(is_ready), f(is_guided), f(place);
   }
 };
 struct join_refusal {
   std::string reason;
   bool elsewhere = false;  ///< this peer has nothing to do with the job; others may
+  std::optional<node_id> whom;  ///< to whom it is to be passed on, if not the receiver
   template <class F>
   void fields(F&& f) {
-    f(reason), f(elsewhere);
+    f(reason), f(elsewhere), f(whom);
   }
 };
 
@@ -71,6 +78,17 @@ struct record_update {
   return {std::make_shared<const checkpoint::job_record>(update.record), update.proof};
 }
 
+/// The same for who has an older one; `links` only when the keepers have changed since.
+struct record_difference {
+  checkpoint::record_change change;
+  checkpoint::certificate proof;
+  std::vector<checkpoint::certificate> links;
+  template <class F>
+  void fields(F&& f) {
+    f(change), f(proof), f(links);
+  }
+};
+
 /// What is told to all members.
 using common_news = std::variant<record_update, checkpoint::cut_facts>;
 /// The same on its way through somebody who is not its author.
@@ -88,10 +106,44 @@ struct passed_on {
 struct welcome {
   job_spec spec;
   crypto::secret_key secret;
-  record_update newest;
+  record_update newest;  ///< or the job's first one, which is small and proves those after it
+  std::optional<messaging::contact> guide;  ///< follow this member instead
+  std::vector<messaging::contact> others;   ///< to be asked when the one that sends this is gone
   template <class F>
   void fields(F&& f) {
-    f(spec), f(secret), f(newest);
+    f(spec), f(secret), f(newest), f(guide), f(others);
+  }
+};
+/// The same on its shortest way, while a connection is only being made; what gets lost is asked
+/// again on that. The answer is never longer than the question.
+struct join_datagram {
+  std::variant<join_request, welcome> what;
+  byte_vector padding;
+  template <class F>
+  void fields(F&& f) {
+    f(what), f(padding);
+  }
+};
+/// While a job is forming one member admits: whoever else is asked passes the question on.
+struct passed_join {
+  node_id joiner;
+  join_request request;
+  template <class F>
+  void fields(F&& f) {
+    f(joiner), f(request);
+  }
+};
+/// "You will be let in; I have not forgotten you."
+struct join_queued {
+  template <class F>
+  void fields(F&&) {}
+};
+/// "Tell me every new record of this job from when I am in it until it begins."
+struct follow_request {
+  job_id job;
+  template <class F>
+  void fields(F&& f) {
+    f(job);
   }
 };
 struct record_request {
@@ -122,6 +174,14 @@ struct acknowledgement_batch {
     f(acknowledgements);
   }
 };
+/// "Here is a lane of this computer; join it if it is yours as well." (host/lane.hpp)
+struct lane_offer {
+  host::lane_name name{};
+  template <class F>
+  void fields(F&& f) {
+    for (std::byte& b : name) f(b);
+  }
+};
 /// The sender has the results and the certified end of the job.
 struct end_seen {
   template <class F>
@@ -131,6 +191,7 @@ struct end_seen {
 using job_message =
     std::variant<join_request, join_refusal, welcome, record_update, record_request, ready_notice,
                  checkpoint::cut_facts, checkpoint::register_request, checkpoint::register_reply,
-                 acknowledgement_batch, messaging::rank_blocked, end_seen, ready_request, passed_on>;
+                 acknowledgement_batch, messaging::rank_blocked, end_seen, ready_request, passed_on,
+                 record_difference, join_queued, follow_request, passed_join, lane_offer>;
 
 }  // namespace p2pdvm::runtime

@@ -14,6 +14,8 @@ class joiner_owner {
  public:
   /// One request to one peer, with what the owner knows of itself.
   virtual void ask_to_join(const node_id& whom, const std::optional<ticket>& with) = 0;
+  /// The same on a way that may lose it, and is shorter while there is no connection.
+  virtual void ask_by_datagram(const node_id& whom, const ticket& with) = 0;
   /// Others that may be asked: `add` them as they are found.
   virtual void look_for_members(const ticket& with) = 0;
   /// Nobody answered in time, or somebody refused. The joiner may be destroyed in this call.
@@ -40,9 +42,14 @@ class joiner {
   /// the full time again.
   void pause();
   void ask_again();
+  /// The one that was asked will see to it: it is asked again only after a while, and others when
+  /// that gets no answer.
+  void wait_in_queue();
   /// The one that was asked cannot help.
   void ask_another(const error& why);
 
+  /// The one that was asked last.
+  [[nodiscard]] const std::optional<node_id>& asked() const noexcept { return asked_; }
   [[nodiscard]] bool has_asked(const node_id& node) const noexcept { return asked_ == node; }
   /// Is this the job of the ticket?
   [[nodiscard]] bool is_meant(const job_spec& spec) const noexcept;
@@ -50,6 +57,7 @@ class joiner {
 
  private:
   void ask_next();
+  void hurry(int times);
   [[nodiscard]] error nobody_answers() const;
 
   joiner_owner& owner_;
@@ -60,7 +68,7 @@ class joiner {
   std::optional<node_id> asked_;
   time_point deadline_ = time_point_never;
   std::string last_trouble_;
-  host::timer timer_;
+  host::timer timer_, hurry_timer_;
 };
 
 }  // namespace p2pdvm::runtime

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <p2pdvm/async/driver_token.hpp>
+#include <p2pdvm/async/poll_group.hpp>
 #include <p2pdvm/async/queue_executor.hpp>
 #include <p2pdvm/base/time.hpp>
 
@@ -26,6 +27,8 @@ class native_driver {
  public:
   struct options {
     unsigned threads = 1;  ///< that run ranks, the caller of `run` among them
+    /// Looked at in every turn; the machine's, say. It must outlive the driver.
+    poll_group* polled = nullptr;
     /// How long a driver polls before it blocks. Longer costs a core, shorter costs latency.
     duration spin = std::chrono::microseconds(50);
     /// Without being driven for so long, the progress thread steps in.
@@ -45,7 +48,9 @@ class native_driver {
  private:
   void work();
   void drive();
-  bool drive_spinning();
+  [[nodiscard]] bool turn();
+  [[nodiscard]] bool drive_spinning();
+  void sleep(duration at_most);
   void progress();
   void guarded(void (native_driver::*loop)());
   void interrupt();
@@ -54,11 +59,15 @@ class native_driver {
   queue_context& ranks_;
   driver_token& token_;
   options options_;
+  poll_group none_;
+  poll_group& polled_;
   asio::executor_work_guard<asio::io_context::executor_type> work_;
   std::atomic<bool> stopped_{false};
   std::atomic<unsigned> computing_{0};      ///< threads inside rank code
   std::atomic<std::uint64_t> drives_{0};    ///< counts turns of the driver
   std::atomic<bool> blocked_{false};        ///< the driver may be asleep in the reactor
+  unsigned turns_ = 0;
+  bool crowded_ = false;  ///< others want this core
   std::atomic<unsigned> idle_workers_{0};
   std::mutex mutex_;
   std::condition_variable ready_;

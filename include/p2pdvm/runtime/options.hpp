@@ -31,6 +31,7 @@ struct command_line {
   std::string checkpoint_every = "auto";
   std::uint32_t replicas = 3;
   unsigned threads = 1;
+  std::string shared_memory = "on";  ///< or off: between peers of this computer
   bool resume = false, quiet = false, json = false;
   std::string trace;
   std::string timeline;      ///< simulated: file for a picture of the run

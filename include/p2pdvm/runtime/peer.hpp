@@ -11,6 +11,7 @@
 #include <p2pdvm/runtime/job_folder.hpp>
 #include <p2pdvm/runtime/joiner.hpp>
 #include <p2pdvm/runtime/peer_context.hpp>
+#include <p2pdvm/runtime/reception.hpp>
 #include <p2pdvm/runtime/ticket.hpp>
 #include <p2pdvm/store/segment_log.hpp>
 
@@ -99,6 +100,7 @@ class peer final : private messaging::exchange_handler,
   void send(const overlay::contact& to, byte_view datagram) override;
   // joiner_owner
   void ask_to_join(const node_id& whom, const std::optional<ticket>& with) override;
+  void ask_by_datagram(const node_id& whom, const ticket& with) override;
   void look_for_members(const ticket& with) override;
   void join_failed(const error& why) override;
   // job_owner
@@ -122,9 +124,19 @@ class peer final : private messaging::exchange_handler,
   void begin(job_identity who, record_update newest,
              std::optional<checkpoint::acceptor> acceptor);
   void on_join_request(const node_id& from, const join_request& request);
+  void on_join_datagram(const public_key& key, const address& where, byte_view bytes);
   [[nodiscard]] std::string why_not(const node_id& from, const join_request& request) const;
-  void tell_newcomers();
+  [[nodiscard]] welcome welcome_for(const node_id& from, const join_request& request);
+  [[nodiscard]] join_request join_request_to(const node_id& whom, const std::optional<ticket>& with);
+  [[nodiscard]] node_id admitter() const;
+  bool note_applicant(const node_id& from, const join_request& request);
+  void be_followed_by(const node_id& from, const join_request& request);
+  void pass_on(const node_id& from, join_request request, const node_id& admits);
+  void on_passed_join(const node_id& from, const passed_join& message);
+  void follow(const node_id& whom);
+  [[nodiscard]] bool is_awaited(const node_id& node) const;
   void admit_waiting();
+  void write_admissions();
   void on_admitted(const std::vector<checkpoint::member>& batch, const result<>& written);
   void on_welcome(const node_id& from, welcome message);
   void maybe_start();
@@ -153,9 +165,14 @@ class peer final : private messaging::exchange_handler,
   std::optional<joiner> joining_;
   time_point node_armed_for_ = time_point_never;
   std::map<node_id, checkpoint::member> admissions_;  ///< asked for, and not yet in the record
-  std::map<node_id, time_point> newcomers_;           ///< when they were admitted; while forming
+  /// Admitted by this peer in a forming job, and when, but with no connection yet: they make it.
+  std::map<node_id, time_point> awaited_;
+  std::optional<reception> reception_;
+  std::optional<record_update> first_record_;  ///< of the job that this process has made
+  std::map<node_id, job_id> early_followers_;  ///< while this peer waits for its own welcome
+  std::optional<node_id> guide_;               ///< whom this peer follows
   bool admitting_ = false;                            ///< a write of some of them is under way
-  host::timer node_timer_, linger_timer_, publish_timer_, compact_timer_;
+  host::timer node_timer_, linger_timer_, publish_timer_, compact_timer_, admit_timer_;
   std::uint64_t published_ = 0;
   bool ended_ = false, going_ = false;
   std::optional<epoch_number> stop_at_;  ///< the committed epoch when `stop` was called

@@ -40,6 +40,8 @@ struct peer_setting {
   /// not to be modest. Three epochs of three copies of 28 GB of state per peer.
   std::uint64_t store_bytes_max = std::uint64_t{256} << 30;
   bool storage_only = false;
+  /// Messages between peers of this computer and user go through memory that they share.
+  bool shared_memory = true;
 };
 
 /// All references outlive the parts that hold them.

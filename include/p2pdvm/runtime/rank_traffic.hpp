@@ -24,6 +24,8 @@ class rank_traffic_owner {
   virtual void record_is_old(const node_id& from) = 0;
   /// Messages for ranks of this host wait until it is known that they are ready.
   virtual void ask_ready(const node_id& host) = 0;
+  /// Messages go to this host, and no lane does.
+  virtual void want_lane(const node_id& host) = 0;
 
  protected:
   ~rank_traffic_owner() = default;
@@ -46,10 +48,15 @@ class rank_traffic final : public messaging::endpoint_host {
   void on_ready(const node_id& from, const ready_notice& notice);
   void on_message(const node_id& from, payload message);
   void on_acknowledgements(const acknowledgement_batch& batch);
+  /// Ranks of this host are reached by this lane from now on, or by the exchange again.
+  void use_lane(const node_id& host, host::lane* lane);
+  void on_lane_message(const node_id& from, byte_view head, host::lane_body& body);
   void on_blocked(const messaging::rank_blocked& blocked);
 
-  [[nodiscard]] messaging::endpoint* local(rank_number rank) override;
-  [[nodiscard]] bool ready(rank_number rank) const override;
+  [[nodiscard]] messaging::endpoint* local(rank_number rank) override {
+    return places_[rank.value()].local;
+  }
+  [[nodiscard]] bool ready(rank_number rank) const override { return places_[rank.value()].ready; }
   void awaits(rank_number rank) override;
   /// Whatever was said between this peer and that one may be lost.
   void on_peer_reset(const node_id& host);
@@ -57,7 +64,7 @@ class rank_traffic final : public messaging::endpoint_host {
                 epoch_number epoch) override;
   void tell_blocked(rank_number source, rank_number destination,
                     messaging::numbering stream) override;
-  void acknowledgements_due(messaging::endpoint& from) override;
+  void acknowledgements_due(messaging::endpoint& from, bool urgent) override;
   void must_abandon(rank_number rank, epoch_number epoch, std::string why) override;
   void waits_for_held(rank_number rank, epoch_number epoch, std::string why) override {
     owner_.waits_for_held(rank, epoch, std::move(why));
@@ -72,8 +79,18 @@ class rank_traffic final : public messaging::endpoint_host {
     incarnation_number incarnation;  ///< and for which incarnation
     messaging::endpoint* endpoint = nullptr;
     bool frozen = false;
+    // What follows from the rest, because every message asks for it.
+    messaging::endpoint* local = nullptr;
+    bool ready = false;
+    host::lane* lane = nullptr;
+    bool lane_wanted = false;  ///< and the owner knows
   };
+  /// Acknowledgements wait so long for others, unless somebody may be waiting for them.
+  static constexpr duration acknowledgement_delay = std::chrono::milliseconds(1);
+
   void flush();
+  /// After any change of a place.
+  void conclude(place& p) const;
 
   rank_traffic_owner& owner_;
   messaging::exchange* exchange_;
@@ -82,8 +99,10 @@ class rank_traffic final : public messaging::endpoint_host {
   incarnation_number incarnation_;
   std::vector<place> places_;
   std::set<node_id> asked_;  ///< whether their ranks are ready
+  std::map<node_id, host::lane*> lanes_;
   std::vector<messaging::endpoint*> due_;
   host::timer flush_timer_;
+  bool flush_now_ = false;
   std::uint64_t delivered_ = 0;
 };
 

@@ -61,6 +61,14 @@ class record_keeper {
   void on_reply(const node_id& from, const checkpoint::register_reply& reply);
   /// False when the record was not news.
   result<bool> learn(const record_update& update);
+  /// The same. `not_found` when the difference is to a record that is not known here.
+  result<bool> learn(record_difference difference);
+  [[nodiscard]] const checkpoint::certified_record& certified_newest() const noexcept {
+    return proposer_.known();
+  }
+  [[nodiscard]] const std::vector<checkpoint::certificate>& links() const noexcept {
+    return proposer_.links();
+  }
 
   /// Names in the log.
   static constexpr std::string_view record_name = "job/record";

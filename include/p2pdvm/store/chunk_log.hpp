@@ -53,6 +53,10 @@ class chunk_log {
   /// Whether anything that was durable turned out unreadable, so that what is absent may be lost.
   [[nodiscard]] virtual bool damage_found() const noexcept { return false; }
 
+  /// Whether the log ended, when it was opened, in bytes that cannot be read: a write that a crash cut
+  /// short, or damage to what had just become durable; nobody can tell which.
+  [[nodiscard]] virtual bool cut_short() const noexcept { return false; }
+
   /// Calls `done` when everything before this call is durable; never from inside the call.
   virtual void sync(std::function<void(result<>)> done) = 0;
 

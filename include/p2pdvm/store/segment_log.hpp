@@ -72,6 +72,7 @@ class segment_log final : public chunk_log {
   /// Whether durable records were unreadable when the log was opened. Their names are unknown:
   /// pins may be missing or may have come back, a value's only record may be gone.
   [[nodiscard]] bool damage_found() const noexcept override { return damage_found_; }
+  [[nodiscard]] bool cut_short() const noexcept override { return cut_short_; }
   /// Forgets chunks that no pin names (left by a crash between `put` and `add_pin`); for the
   /// owner to call after `open`. Does nothing when damage was found. Returns their number.
   std::size_t drop_unpinned();
@@ -226,6 +227,7 @@ class segment_log final : public chunk_log {
   std::set<chunk_id> damaged_;
   std::uint64_t live_bytes_ = 0;
   bool damage_found_ = false;
+  bool cut_short_ = false;
   /// Dead records are missing from a replay, so a chunk may lose its last pin on the way
   /// although it never did: it is kept aside then, and a later pin finds it again.
   bool replaying_ = false;

@@ -91,6 +91,11 @@ P2PDVM_DECL bool job_record::is_live(const node_id& node) const {
   return m != nullptr && m->live();
 }
 
+P2PDVM_DECL bool job_record::is_live(const node_id& node, std::uint32_t place) const {
+  if (place >= members.size()) return is_live(node);
+  return members[place].node == node ? members[place].live() : is_live(node);
+}
+
 P2PDVM_DECL std::size_t job_record::live_count() const {
   return static_cast<std::size_t>(
       std::count_if(members.begin(), members.end(), [](const member& m) { return m.live(); }));

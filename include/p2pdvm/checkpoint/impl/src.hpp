@@ -8,4 +8,5 @@
 #include <p2pdvm/checkpoint/impl/job_record.ipp>
 #include <p2pdvm/checkpoint/impl/policy.ipp>
 #include <p2pdvm/checkpoint/impl/proposer.ipp>
+#include <p2pdvm/checkpoint/impl/record_change.ipp>
 #include <p2pdvm/checkpoint/impl/transitions.ipp>

@@ -1,6 +1,7 @@
 /// The steady clock as `host::clock`, with all timers behind one Asio timer.
 #pragma once
 
+#include <p2pdvm/async/poll_group.hpp>
 #include <p2pdvm/host/host.hpp>
 
 #include <asio/io_context.hpp>
@@ -10,10 +11,11 @@
 namespace p2pdvm::native {
 
 /// Timers live in a heap of our own, so that setting and cancelling one costs no system call
-/// unless it becomes the earliest. Pending timers count as work of the `io_context`.
+/// unless it becomes the earliest. What is due already does not enter it: a driver that polls the
+/// group runs it in its next turn. Pending timers count as work of the `io_context`.
 class clock final : public host::clock {
  public:
-  explicit clock(asio::io_context& io);
+  clock(asio::io_context& io, poll_group& polled);
   clock(const clock&) = delete;
   clock& operator=(const clock&) = delete;
   ~clock() override;  ///< forgets all timers

@@ -3,6 +3,7 @@
 
 #include <p2pdvm/host/native/clock.hpp>
 #include <p2pdvm/host/native/disk.hpp>
+#include <p2pdvm/host/native/lane.hpp>
 #include <p2pdvm/host/native/network.hpp>
 
 #include <string>
@@ -27,6 +28,9 @@ class machine final : public host::machine {
   host::entropy& entropy() override { return entropy_; }
   host::network& network() override { return network_; }
   host::disk& disk() override { return disk_; }
+  host::neighbourhood* neighbours() override { return &neighbours_; }
+  /// What a driver may look at in every turn; see `runtime::native_driver`.
+  [[nodiscard]] poll_group& polled() noexcept { return polled_; }
 
  private:
   class system_entropy final : public host::entropy {
@@ -34,10 +38,12 @@ class machine final : public host::machine {
     void fill(byte_span out) override;
   };
 
+  poll_group polled_;
   native::clock clock_;
   system_entropy entropy_;
   native::network network_;
   native::disk disk_;
+  native::neighbourhood neighbours_;
 };
 
 }  // namespace p2pdvm::native

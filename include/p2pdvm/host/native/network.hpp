@@ -4,6 +4,7 @@
 /// it cannot take more. Every object may be destroyed from inside its own handler.
 #pragma once
 
+#include <p2pdvm/async/poll_group.hpp>
 #include <p2pdvm/host/host.hpp>
 
 #include <asio/io_context.hpp>
@@ -18,7 +19,7 @@ struct socket_context;
 
 class network final : public host::network {
  public:
-  explicit network(asio::io_context& io);
+  network(asio::io_context& io, poll_group& polled);
   ~network() override;
 
   result<std::unique_ptr<host::datagram_socket>> open_datagrams(

@@ -1,6 +1,7 @@
 /// A TCP connection behind `host::stream`.
 #pragma once
 
+#include <p2pdvm/async/poll_group.hpp>
 #include <p2pdvm/host/host.hpp>
 
 #include <asio/buffer.hpp>
@@ -20,13 +21,19 @@ namespace p2pdvm::native::detail {
 inline constexpr std::size_t read_bytes_max = 128 * 1024;
 /// Reads in one handler before other sockets get their turn.
 inline constexpr int reads_per_turn_max = 16;
+/// A connection is polled until nothing came in so many turns, and so many of them at once.
+inline constexpr unsigned idle_turns_max = 400;
+inline constexpr std::size_t connections_polled_max = 4;
 /// Buffers gathered into one write; what Asio passes on at most.
 inline constexpr std::size_t gather_max = 64;
 
 /// What all sockets of one machine share.
 struct socket_context {
-  explicit socket_context(asio::io_context& context) : io(context), read_buffer(read_bytes_max) {}
+  socket_context(asio::io_context& context, poll_group& group)
+      : io(context), polled(group), read_buffer(read_bytes_max) {}
   asio::io_context& io;
+  poll_group& polled;
+  std::size_t connections_polled = 0;
   std::vector<std::byte> read_buffer;
   std::vector<asio::const_buffer> gathered;
   /// Where this machine listens, if it is on one of the many loopback addresses: connections to
@@ -41,7 +48,7 @@ void keep_from_children(int socket) noexcept;
 [[nodiscard]] std::string ip_text(const address& a);  ///< without the port
 
 /// Outlives the stream object while Asio holds handlers of it; `ended` makes them do nothing.
-class connection : public std::enable_shared_from_this<connection> {
+class connection final : public pollable, public std::enable_shared_from_this<connection> {
  public:
   connection(std::shared_ptr<socket_context> context, const address& remote);
   /// An accepted connection.
@@ -53,6 +60,8 @@ class connection : public std::enable_shared_from_this<connection> {
   void write(byte_vector bytes);
   void pause(bool paused);
   void end();
+  /// Reads once without asking the reactor.
+  bool poll() override;
   [[nodiscard]] std::size_t unsent() const noexcept { return unsent_; }
   [[nodiscard]] const address& local() const noexcept { return local_; }
   [[nodiscard]] const address& remote() const noexcept { return remote_; }
@@ -68,6 +77,8 @@ class connection : public std::enable_shared_from_this<connection> {
   void await_readable();
   void on_readable(const asio::error_code& ec);
   bool read_some(int reads_max);
+  void heat();
+  void cool();
   void fail_later(error why);
   void tell_write_failure();
   void fail_now(error why);
@@ -91,6 +102,9 @@ class connection : public std::enable_shared_from_this<connection> {
   bool awaiting_readable_ = false;
   bool awaiting_writable_ = false;
   bool ended_ = false;
+  bool hot_ = false;     ///< in the poll group: something came or went a moment ago
+  bool active_ = false;  ///< and in this turn
+  unsigned idle_turns_ = 0;
 };
 
 class tcp_stream final : public host::stream {

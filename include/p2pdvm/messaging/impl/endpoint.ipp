@@ -3,6 +3,7 @@
 #include <p2pdvm/messaging/endpoint.hpp>
 
 #include <algorithm>
+#include <cstring>
 
 namespace p2pdvm::messaging {
 
@@ -46,11 +47,39 @@ P2PDVM_DECL bool endpoint::send(rank_number destination, space_number space, tag
                                 payload body) {
   P2PDVM_ASSERT(destination.value() < pairs_.size());
   outgoing& o = out(destination, stream_);
-  rank_message message{self_, destination, o.next_sequence++, space, tag, std::move(body)};
-  o.waiting_bytes += message.body.size();
-  o.window.push_back({std::move(message), epoch_});
+  arrival a{self_, o.next_sequence++, space, tag, body.view(), {}, &body, nullptr, nullptr};
+  if (hand_over(o, destination, a)) return true;
+  o.waiting_bytes += body.size();
+  o.window.push_back({{self_, destination, a.sequence, space, tag, std::move(body)}, epoch_});
   pump(destination, stream_);
-  return o.waiting_bytes <= limits::credit_bytes_per_pair * 4;
+  return has_room(o);
+}
+
+P2PDVM_DECL bool endpoint::send(rank_number destination, space_number space, tag_number tag,
+                                byte_view first, byte_view second) {
+  P2PDVM_ASSERT(destination.value() < pairs_.size());
+  outgoing& o = out(destination, stream_);
+  arrival a{self_, o.next_sequence, space, tag, first, second, nullptr, nullptr, nullptr};
+  if (!o.window.empty() || host_.local(destination) == nullptr)
+    return send(destination, space, tag, payload::copy_of(first, second));
+  ++o.next_sequence;
+  if (hand_over(o, destination, a)) return true;
+  o.waiting_bytes += a.size();
+  o.window.push_back({{self_, destination, a.sequence, space, tag, a.body()}, epoch_});
+  pump(destination, stream_);
+  return has_room(o);
+}
+
+P2PDVM_DECL bool endpoint::hand_over(outgoing& o, rank_number destination, arrival& a) {
+  const std::size_t bytes = a.size();
+  if (!o.window.empty() || !has_credit(o, bytes)) return false;
+  endpoint* const near = host_.local(destination);
+  if (near == nullptr || !host_.ready(destination)) return false;
+  o.used_messages += 1;
+  o.used_bytes += bytes;
+  o.lifted = false;
+  near->take(a, stream_, epoch_, this);
+  return true;
 }
 
 P2PDVM_DECL bool endpoint::has_credit(const outgoing& o, std::size_t bytes) const noexcept {
@@ -85,9 +114,9 @@ P2PDVM_DECL void endpoint::pump(rank_number destination, numbering stream) {
     o.waiting_bytes -= bytes;
     if (near != nullptr) {
       P2PDVM_ASSERT(o.transmitted == 0);
-      const sent handed = std::move(next);
-      o.window.pop_front();
-      near->accept(handed.message, stream, handed.epoch);
+      sent handed = o.window.pop_front();
+      arrival a = arrival_of(handed.message);
+      near->take(a, stream, handed.epoch, this);
     } else {
       ++o.transmitted;
       host_.transmit(next.message, stream, next.epoch);
@@ -97,8 +126,10 @@ P2PDVM_DECL void endpoint::pump(rank_number destination, numbering stream) {
   o.lifted = false;
 }
 
-P2PDVM_DECL void endpoint::wait_for_room(rank_number destination, room_waiter& waiter) {
+P2PDVM_DECL bool endpoint::wait_for_room(rank_number destination, room_waiter& waiter) {
+  if (has_room(out(destination, stream_))) return false;
   waiting_for_room_.push_back({destination, &waiter});
+  return true;
 }
 
 P2PDVM_DECL void endpoint::stop_waiting(room_waiter& waiter) {
@@ -107,7 +138,7 @@ P2PDVM_DECL void endpoint::stop_waiting(room_waiter& waiter) {
 
 P2PDVM_DECL void endpoint::wake_senders() {
   for (auto it = waiting_for_room_.begin(); it != waiting_for_room_.end();) {
-    if (out(it->destination, stream_).waiting_bytes > limits::credit_bytes_per_pair * 4) {
+    if (!has_room(out(it->destination, stream_))) {
       ++it;
       continue;
     }
@@ -126,7 +157,7 @@ P2PDVM_DECL std::list<endpoint::kept>::iterator endpoint::find(const pattern& p)
 P2PDVM_DECL bool endpoint::post(receiver& r) {
   const auto match = find(r.pattern);
   if (match == mailbox_.end()) {
-    posted_.push_back(&r);
+    posted_.push_back(r);
     check_held(r.pattern);
     ask_for_lift(r.pattern);
     return false;
@@ -135,13 +166,17 @@ P2PDVM_DECL bool endpoint::post(receiver& r) {
     r.message = match->message;
     return true;
   }
-  if (match->counted) consumed(match->message, match->stream);
+  if (match->counted) consumed(match->message.source, match->message.body.size(), match->stream, nullptr);
   r.message = std::move(match->message);
-  mailbox_.erase(match);
+  if (spare_.size() < spare_max) {
+    spare_.splice(spare_.begin(), mailbox_, match);
+  } else {
+    mailbox_.erase(match);
+  }
   return true;
 }
 
-P2PDVM_DECL void endpoint::withdraw(receiver& r) { posted_.remove(&r); }
+P2PDVM_DECL void endpoint::withdraw(receiver& r) { posted_.erase(r); }
 
 P2PDVM_DECL const rank_message* endpoint::peek(const pattern& p) {
   const auto match = find(p);
@@ -160,91 +195,172 @@ P2PDVM_DECL bool endpoint::end_prelude() {
   return clean;
 }
 
-P2PDVM_DECL void endpoint::accept(const rank_message& message, numbering stream,
+P2PDVM_DECL void endpoint::accept(rank_message message, numbering stream, epoch_number epoch) {
+  arrival a = arrival_of(message);
+  take(a, stream, epoch, host_.local(message.source));
+}
+
+P2PDVM_DECL void endpoint::accept(const rank_message& m, host::lane_body& body, numbering stream,
                                   epoch_number epoch) {
-  incoming& i = in(message.source, stream);
-  if (message.sequence != i.received) {
-    if (message.sequence > i.received) {
+  arrival a{m.source, m.sequence, m.space, m.tag, {}, {}, nullptr, &body, nullptr};
+  take(a, stream, epoch, host_.local(m.source));
+}
+
+/// Gets the body of an arrival: into the program's memory if the first receiver that it matches offers some
+/// and nothing forbids it, else into `storage`. False when the sender's memory is gone.
+P2PDVM_DECL bool endpoint::fetch(arrival& a, payload& storage, bool may_place) {
+  host::lane_body& body = *std::exchange(a.elsewhere, nullptr);
+  const std::size_t size = body.size();
+  const auto first = std::find_if(posted_.begin(), posted_.end(),
+                                  [&](const receiver& r) { return r.pattern.matches(a); });
+  if (may_place && first != posted_.end() && !(*first).probe) {
+    receiver::placement& p = (*first).place;
+    const bool fits = !p.head.empty() && size >= p.head.size() && size - p.head.size() <= p.body.size();
+    if (fits) {
+      p.bytes = size - p.head.size();
+      p.done = body.copy(p.head, p.body.first(p.bytes));
+      if (p.done) a.placed_at = &*first;
+      return p.done;
+    }
+  }
+  byte_span write;
+  storage = payload::unwritten(size, write);
+  a.first = storage.view();
+  a.owned = &storage;
+  return body.copy(write, {});
+}
+
+template <class Message>
+bool endpoint::awaited(const Message& message) {
+  for (const receiver& r : posted_) {
+    if (r.pattern.matches(message)) return true;
+  }
+  return false;
+}
+
+P2PDVM_DECL void endpoint::take(arrival& a, numbering stream, epoch_number epoch, endpoint* from) {
+  incoming& i = in(a.source, stream);
+  if (a.sequence != i.received) {
+    if (a.sequence > i.received) {
       i.gap = true;
     } else {
-      consumed(message, stream);  // a duplicate took credit and will not be read
+      // a duplicate took credit and will not be read
+      consumed(a.source, a.size(), stream, from);
     }
-    return mark(message.source, stream);
+    return mark(a.source, stream, i.gap);
   }
   if (stream == numbering::main && epoch < i.epoch) {
     // Neither before nor after a cut of ours: no snapshot could hold it.
     return host_.must_abandon(self_, i.epoch,
-                              "rank " + std::to_string(message.source.value()) +
+                              "rank " + std::to_string(a.source.value()) +
                                   " sent a message of epoch " + std::to_string(epoch.value()) +
                                   " after one of epoch " + std::to_string(i.epoch.value()) +
                                   "; its peer is faulty, and the message was dropped");
   }
-  i.epoch = epoch;
-  ++i.received;
-  if (host_.local(message.source) == nullptr) mark(message.source, stream);
-  if (stream == numbering::main && early(epoch)) {
-    held_.push_back({message, epoch});
-    const bool awaited = std::any_of(posted_.begin(), posted_.end(), [&](const receiver* r) {
-      return r->pattern.matches(message);
-    });
-    if (awaited) waits_for(held_.back());
-    return;
-  }
-  if (stream == numbering::main && late_open_ && epoch < epoch_) keep_late(message);
-  deliver(message, stream, true);
-}
-
-P2PDVM_DECL void endpoint::deliver(const rank_message& message, numbering stream, bool counted) {
-  const kept k{message, stream, counted};
-  if (stream == stream_) {
-    for (auto it = posted_.begin(); it != posted_.end();) {
-      receiver* const r = *it;
-      if (!r->pattern.matches(message)) {
-        ++it;
-        continue;
-      }
-      it = posted_.erase(it);
-      r->message = message;
-      if (!r->probe) {
-        if (counted) consumed(message, stream);
-        r->on_message();
-        return;
-      }
-      r->on_message();
+  payload storage;
+  if (a.elsewhere != nullptr) {
+    const bool plain = stream == stream_ && (stream == numbering::prelude ||
+                                             (!early(epoch) && !(late_open_ && epoch < epoch_)));
+    if (!fetch(a, storage, plain)) {
+      i.gap = true;
+      return mark(a.source, stream, true);
     }
   }
-  mailbox_.push_back(k);
+  i.epoch = epoch;
+  ++i.received;
+  if (from == nullptr) mark(a.source, stream);
+  if (stream == numbering::main && early(epoch)) {
+    held_.push_back({message_of(a), epoch});
+    if (awaited(held_.back().message)) waits_for(held_.back());
+    return;
+  }
+  if (stream == numbering::main && late_open_ && epoch < epoch_) {
+    rank_message message = message_of(a);
+    keep_late(message);
+    arrival again = arrival_of(message);
+    return deliver(again, stream, true, from);
+  }
+  deliver(a, stream, true, from);
 }
 
-P2PDVM_DECL void endpoint::consumed(const rank_message& message, numbering stream) {
-  incoming& i = in(message.source, stream);
+P2PDVM_DECL void endpoint::complete(receiver& r, arrival& a) {
+  r.message.source = a.source;
+  r.message.sequence = a.sequence;
+  r.message.space = a.space;
+  r.message.tag = a.tag;
+  receiver::placement& p = r.place;
+  if (a.placed_at == &r) return;
+  const bool fits = a.owned == nullptr && a.first.size() == p.head.size() &&
+                    a.second.size() <= p.body.size() && !p.head.empty();
+  if (!fits) {
+    r.message.body = a.body();
+    return;
+  }
+  std::memcpy(p.head.data(), a.first.data(), a.first.size());
+  if (!a.second.empty()) std::memcpy(p.body.data(), a.second.data(), a.second.size());
+  p.bytes = a.second.size();
+  p.done = true;
+}
+
+P2PDVM_DECL void endpoint::deliver(arrival& a, numbering stream, bool counted, endpoint* from) {
+  if (stream == stream_) {
+    for (auto it = posted_.begin(); it != posted_.end();) {
+      receiver& r = *it;
+      ++it;
+      if (!r.pattern.matches(a)) continue;
+      posted_.erase(r);
+      if (r.probe) {
+        r.message = {a.source, self_, a.sequence, a.space, a.tag, payload::copy_of(a.first, a.second)};
+        r.on_message();
+        continue;
+      }
+      if (counted)
+        consumed(a.source, a.placed_at == &r ? r.place.head.size() + r.place.bytes : a.size(), stream, from);
+      complete(r, a);
+      return r.on_message();
+    }
+  }
+  if (spare_.empty()) {
+    mailbox_.push_back({message_of(a), stream, counted});
+  } else {
+    spare_.front() = {message_of(a), stream, counted};
+    mailbox_.splice(mailbox_.end(), spare_, spare_.begin());
+  }
+}
+
+P2PDVM_DECL void endpoint::consumed(rank_number source, std::size_t bytes, numbering stream,
+                                    endpoint* from) {
+  incoming& i = in(source, stream);
   const std::uint64_t quarter = limits::credit_bytes_per_pair / 4;
   const std::uint64_t bytes_before = i.consumed_bytes;
   i.consumed_messages += 1;
-  i.consumed_bytes += message.body.size();
-  if (endpoint* near = host_.local(message.source)) {
+  i.consumed_bytes += bytes;
+  if (endpoint* near = from != nullptr ? from : host_.local(source)) {
     outgoing& o = near->out(self_, stream);
     o.consumed_messages = std::min(i.consumed_messages, o.used_messages);
     o.consumed_bytes = std::min(i.consumed_bytes, o.used_bytes);
-    if (o.blocked_told) mark(message.source, stream);
+    if (o.blocked_told) mark(source, stream, true);
     return;
   }
   // Credit travels with acknowledgements; one is due when a quarter of it was read.
   if (i.blocked || i.consumed_messages % (limits::credit_messages_per_pair / 4) == 0 ||
       bytes_before / quarter != i.consumed_bytes / quarter)
-    mark(message.source, stream);
+    mark(source, stream, true);
 }
 
-P2PDVM_DECL void endpoint::mark(rank_number source, numbering stream) {
-  incoming& i = in(source, stream);
-  if (std::exchange(i.dirty, true)) return;
-  dirty_.emplace_back(source, stream);
-  if (dirty_.size() == 1) host_.acknowledgements_due(*this);
+P2PDVM_DECL void endpoint::mark(rank_number source, numbering stream, bool urgent) {
+  const bool fresh = !std::exchange(in(source, stream).dirty, true);
+  if (fresh) dirty_.emplace_back(source, stream);
+  const bool first = fresh && dirty_.size() == 1;
+  if (!first && (!urgent || urgent_)) return;
+  urgent_ = urgent_ || urgent;
+  host_.acknowledgements_due(*this, urgent_);
 }
 
 P2PDVM_DECL std::vector<rank_acknowledgement> endpoint::take_acknowledgements() {
   std::vector<rank_acknowledgement> acks;
   acks.reserve(dirty_.size());
+  urgent_ = false;
   for (const auto& [source, stream] : std::exchange(dirty_, {})) {
     incoming& i = in(source, stream);
     i.dirty = false;
@@ -257,7 +373,7 @@ P2PDVM_DECL std::vector<rank_acknowledgement> endpoint::take_acknowledgements() 
     ack.consumed_bytes = i.consumed_bytes;
     ack.gap = std::exchange(i.gap, false);
     ack.lift = std::exchange(i.lift, false);
-    if (ack.lift) i.blocked = false;
+    if (ack.lift && std::exchange(i.blocked, false)) --blocked_sources_;
     acks.push_back(ack);
   }
   return acks;
@@ -286,21 +402,21 @@ P2PDVM_DECL void endpoint::on_acknowledgement(const rank_acknowledgement& ack) {
 }
 
 P2PDVM_DECL void endpoint::on_blocked(rank_number source, numbering stream) {
-  in(source, stream).blocked = true;
-  mark(source, stream);
+  if (!std::exchange(in(source, stream).blocked, true)) ++blocked_sources_;
+  mark(source, stream, true);
   if (stream != stream_) return;
-  for (const receiver* r : posted_) {
-    if (!r->pattern.source || *r->pattern.source == source) return ask_for_lift(r->pattern);
+  for (const receiver& r : posted_) {
+    if (!r.pattern.source || *r.pattern.source == source) return ask_for_lift(r.pattern);
   }
 }
 
-P2PDVM_DECL void endpoint::ask_for_lift(const pattern& p) {
+P2PDVM_DECL void endpoint::lift_sources(const pattern& p) {
   const auto lift = [this](rank_number source) {
     incoming& i = in(source, stream_);
     if (!i.blocked) return;
     i.lift = true;
     if (endpoint* near = host_.local(source)) near->out(self_, stream_).lifted = true;
-    mark(source, stream_);
+    mark(source, stream_, true);
   };
   if (p.source) return lift(*p.source);
   for (std::uint32_t r = 0; r < pairs_.size(); ++r) lift(rank_number(r));
@@ -314,18 +430,15 @@ P2PDVM_DECL void endpoint::waits_for(const held_message& held) {
                            " sent after its safe point, but has not come to that safe point itself");
 }
 
-P2PDVM_DECL void endpoint::check_held(const pattern& p) {
+P2PDVM_DECL void endpoint::look_for_held(const pattern& p) {
   const auto held = std::find_if(held_.begin(), held_.end(),
                                  [&](const held_message& h) { return p.matches(h.message); });
   if (held != held_.end()) waits_for(*held);
 }
 
 P2PDVM_DECL void endpoint::check_held() {
-  const auto awaited = [&](const held_message& h) {
-    return std::any_of(posted_.begin(), posted_.end(),
-                       [&](const receiver* r) { return r->pattern.matches(h.message); });
-  };
-  const auto held = std::find_if(held_.begin(), held_.end(), awaited);
+  const auto held = std::find_if(held_.begin(), held_.end(),
+                                 [&](const held_message& h) { return awaited(h.message); });
   if (held != held_.end()) waits_for(*held);
 }
 
@@ -358,10 +471,15 @@ P2PDVM_DECL void endpoint::ask_again() {
         near->send_again(self_, stream);
       } else {
         in(rank_number(r), stream).gap = true;
-        mark(rank_number(r), stream);
+        mark(rank_number(r), stream, true);
       }
     }
   }
+}
+
+P2PDVM_DECL void endpoint::send_again(rank_number destination) {
+  for (const numbering stream : {numbering::main, numbering::prelude})
+    send_again(destination, stream);
 }
 
 P2PDVM_DECL void endpoint::send_again(rank_number destination, numbering stream) {
@@ -388,7 +506,7 @@ P2PDVM_DECL endpoint_state endpoint::cut(epoch_number epoch,
     const outgoing& o = out(rank_number(r), numbering::main);
     state.pairs[r].next_sequence = o.next_sequence;
     state.pairs[r].received = in(rank_number(r), numbering::main).received - held_from[r];
-    for (const sent& s : o.window) state.window.push_back(s.message);
+    for (std::size_t n = 0; n < o.window.size(); ++n) state.window.push_back(o.window[n].message);
   }
   for (const kept& k : mailbox_) {
     if (k.stream == numbering::main) state.mailbox.push_back(k.message);
@@ -403,7 +521,10 @@ P2PDVM_DECL endpoint_state endpoint::cut(epoch_number epoch,
   epoch_ = epoch;
   drop_late_log();
   late_open_ = true;
-  for (auto& h : std::exchange(held_, {})) deliver(h.message, numbering::main, true);
+  for (held_message& h : std::exchange(held_, {})) {
+    arrival a = arrival_of(h.message);
+    deliver(a, numbering::main, true, nullptr);
+  }
   return state;
 }
 
@@ -433,7 +554,8 @@ P2PDVM_DECL void endpoint::on_floor(epoch_number floor) {
     if (early(h.epoch)) {
       held_.push_back(std::move(h));
     } else {
-      deliver(h.message, numbering::main, true);
+      arrival a = arrival_of(h.message);
+      deliver(a, numbering::main, true, nullptr);
     }
   }
 }

@@ -223,8 +223,8 @@ P2PDVM_DECL node::operation node::make_upkeep(time_point now, const node_id& tar
 }
 
 /// Those of the table; while it is empty, those through whom we are just entering.
-P2PDVM_DECL std::vector<contact> node::seeds_for(const node_id& target, std::size_t paths) const {
-  auto seeds = table_.closest(target, options_.lookups.width * paths, routing_table::include::all);
+P2PDVM_DECL std::vector<contact> node::seeds_for(const node_id& target, std::size_t paths) {
+  const auto seeds = table_.starts(target, options_.lookups.width * paths, paths, random_);
   return seeds.empty() ? bootstrap_ : seeds;
 }
 

@@ -148,11 +148,18 @@ P2PDVM_DECL bool node::is_upkeep(const pending& p) const {
   return op == operations_.end() || op->second.upkeep;
 }
 
-/// Strangers get one where nobody waits; a peer of the table is not given up for one lost datagram.
+/// Strangers get one where nobody waits; a peer of the table is not given up for one lost datagram,
+/// and those through whom we enter get all: where they miss out, the first who meet us are all that
+/// we know, and if they lie it stays so.
 P2PDVM_DECL unsigned node::attempts_for(const pending& p) const {
   if (p.ping_back) return 1;
   const auto op = operations_.find(p.operation);
-  if (is_upkeep(p)) return table_.find(p.id()) == nullptr ? 1 : options_.attempts;
+  if (is_upkeep(p)) {
+    const bool entrance = std::any_of(bootstrap_.begin(), bootstrap_.end(),
+                                      [&](const contact& c) { return c.key == p.to.key; });
+    if (entrance) return std::max(attempts_max, options_.attempts);
+    return table_.find(p.id()) == nullptr ? 1 : options_.attempts;
+  }
   const bool patient = op->second.search.rank(p.id()) < patient_candidates;
   return patient ? std::max(attempts_max, options_.attempts) : options_.attempts;
 }

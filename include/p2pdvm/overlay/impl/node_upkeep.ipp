@@ -201,7 +201,8 @@ P2PDVM_DECL void node::store_again(time_point now) {
   const bool ours = own || near.size() < options_.lookups.width ||
                     nearer(what->target, self_, crypto::node_id_of(near.back().key));
   if (!ours) return;
-  operation op = make_operation(now, goal::publish, what->target, near);
+  operation op = make_operation(now, goal::publish, what->target,
+                                own ? seeds_for(what->target, options_.value_paths) : near);
   op.subject = std::move(what);
   start(now, std::move(op));
 }

@@ -384,6 +384,41 @@ P2PDVM_DECL std::vector<contact> routing_table::closest(const node_id& target, s
   return out;
 }
 
+P2PDVM_DECL std::vector<contact> routing_table::starts(const node_id& target, std::size_t count,
+                                                       std::size_t paths,
+                                                       random_generator& random) const {
+  std::vector<contact> near = closest(target, count, include::all);
+  // Few enough to start from all of them.
+  if (paths < 2 || near.size() < count || size() <= count) return near;
+  const std::size_t apart = count / paths;
+  near.resize(count - apart);
+  std::vector<std::vector<contact>> parts;
+  const auto take = [&](const peer_group& group) {
+    std::vector<contact>& part = parts.emplace_back();
+    for (const peer_entry& e : group.entries()) {
+      if (std::find(near.begin(), near.end(), e.peer) == near.end()) part.push_back(e.peer);
+    }
+  };
+  take(siblings_);
+  for (const bucket& b : buckets_) take(b.members);
+  std::vector<contact> spread;
+  while (spread.size() < apart) {
+    for (std::vector<contact>& part : parts) {
+      if (part.empty() || spread.size() == apart) continue;
+      std::swap(part[static_cast<std::size_t>(random.below(part.size()))], part.back());
+      spread.push_back(part.back());
+      part.pop_back();
+    }
+  }
+  std::vector<contact> dealt;
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const bool last = i % paths == paths - 1;
+    dealt.push_back(last ? spread[i / paths] : near[next++]);
+  }
+  return dealt;
+}
+
 P2PDVM_DECL std::optional<contact> routing_table::quietest(time_point before) const {
   const peer_entry* best = nullptr;
   const auto look = [&](const peer_group& group) {

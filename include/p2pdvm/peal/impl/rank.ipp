@@ -26,7 +26,13 @@ struct rank_piece {
 
 P2PDVM_DECL rank::rank(rank_services& services, rank_number self, std::uint32_t ranks,
                        std::uint64_t seed)
-    : services_(services), self_(self), ranks_(ranks), random_(seed + self.value()) {
+    : services_(services),
+      token_(services.token()),
+      endpoint_(services.endpoint()),
+      ready_(services.ready()),
+      self_(self),
+      ranks_(ranks),
+      random_(seed + self.value()) {
   const snapshot* const start = services_.start();
   if (start == nullptr) return;
   const snapshot::piece* const piece = start->find("rank");
@@ -41,10 +47,6 @@ P2PDVM_DECL rank::rank(rank_services& services, rank_number self, std::uint32_t 
 }
 
 P2PDVM_DECL rank::~rank() { P2PDVM_ASSERT(waits_.empty()); }
-
-P2PDVM_DECL void rank::throw_if_cancelled() const {
-  if (cancelled_) detail::throw_cancelled();
-}
 
 P2PDVM_DECL void rank::check_new_name(std::string_view name) const {
   const auto same = [&](const auto& entry) { return entry.name == name; };
@@ -68,9 +70,9 @@ P2PDVM_DECL void rank::add_region(std::string_view name, viewer view, filler fil
 P2PDVM_DECL task<bool> rank::restore() {
   if (restored_) detail::throw_misuse("restore() is called twice");
   {
-    const std::lock_guard lock(services_.token());
+    const std::lock_guard lock(token_);
     throw_if_cancelled();
-    if (!services_.endpoint().end_prelude())
+    if (!endpoint_.end_prelude())
       detail::throw_misuse("rank " + std::to_string(id()) +
                            " calls restore() before it has received everything that was sent "
                            "before restore()");
@@ -118,7 +120,7 @@ P2PDVM_DECL void rank::load_adapter(const snapshot& from, std::size_t index) {
 P2PDVM_DECL port rank::open(std::string_view name, adapter& owner) {
   adapters_.push_back({std::string(name), &owner});
   if (restored_ && services_.start() != nullptr) load_adapter(*services_.start(), adapters_.size() - 1);
-  return port(*this, static_cast<std::uint32_t>(adapters_.size()));
+  return port(*this, size(), static_cast<std::uint32_t>(adapters_.size()));
 }
 
 P2PDVM_DECL std::string rank::cannot_cut() const {
@@ -137,14 +139,14 @@ P2PDVM_DECL task<> rank::safe_point_together(epoch_number wished_by_any) {
 }
 
 P2PDVM_DECL epoch_number rank::wished() const {
-  const std::lock_guard lock(services_.token());
+  const std::lock_guard lock(token_);
   return services_.wished();
 }
 
 P2PDVM_DECL task<> rank::pass_safe_point(bool together, epoch_number wished_by_any) {
-  suspension gate(services_.ready());
+  suspension gate(ready_);
   {
-    const std::lock_guard lock(services_.token());
+    const std::lock_guard lock(token_);
     throw_if_cancelled();
     if (const std::string reason = cannot_cut(); !reason.empty())
       detail::throw_misuse("a safe point cannot be here: " + reason);
@@ -158,8 +160,8 @@ P2PDVM_DECL task<> rank::pass_safe_point(bool together, epoch_number wished_by_a
     if (answer != verdict::wait && !services_.frozen()) co_return;
     safe_point_gate_ = &gate;
   }
-  co_await gate.wait(services_.token());
-  const std::lock_guard lock(services_.token());  // the runtime may be capturing this rank
+  co_await gate.wait(token_);
+  const std::lock_guard lock(token_);  // the runtime may be capturing this rank
   throw_if_cancelled();
 }
 
@@ -176,13 +178,14 @@ P2PDVM_DECL void rank::thaw() {
 P2PDVM_DECL task<message> rank::safe_wait(port& from, int source, std::int64_t tag,
                                           std::uint32_t space) {
   {
-    const std::lock_guard lock(services_.token());
+    const std::lock_guard lock(token_);
     throw_if_cancelled();
     if (const std::string reason = cannot_cut(); !reason.empty())
       detail::throw_misuse("a safe wait cannot be here: " + reason);
   }
   detail::receive_wait wait(*this, from.pattern_of(source, tag, space), false, true);
-  co_await wait.run();
+  if (!wait.run()) co_await wait.suspend();
+  wait.resumed();
   co_return wait.take();
 }
 
@@ -208,18 +211,18 @@ P2PDVM_DECL snapshot rank::capture(epoch_number epoch) {
   for (const detail::receive_wait* r : operations_) {
     if (r->completed() && !r->probe) unseen.push_back(&r->message);
   }
-  taken.add("messages", payload(wire::encode(services_.endpoint().cut(epoch, unseen))));
+  taken.add("messages", payload(wire::encode(endpoint_.cut(epoch, unseen))));
   return taken;
 }
 
 P2PDVM_DECL void rank::cancel() {
   cancelled_ = true;
-  while (!waits_.empty()) waits_.front()->cancel();
+  while (!waits_.empty()) waits_.front().cancel();
   if (suspension* gate = std::exchange(safe_point_gate_, nullptr)) gate->release();
 }
 
 P2PDVM_DECL void rank::finish() {
-  if (services_.endpoint().in_prelude()) (void)services_.endpoint().end_prelude();
+  if (endpoint_.in_prelude()) (void)endpoint_.end_prelude();
   finished_ = true;
   states_.clear();
   regions_.clear();
@@ -239,14 +242,14 @@ P2PDVM_DECL void rank::bad_option(std::string_view name, std::string_view text) 
 }
 
 P2PDVM_DECL task<payload> rank::input(std::string name) {
-  const std::lock_guard lock(services_.token());
+  const std::lock_guard lock(token_);
   throw_if_cancelled();
   auto bytes = services_.input(name);
   co_return std::move(bytes).value();
 }
 
 P2PDVM_DECL void rank::result(std::string name, payload bytes) {
-  const std::lock_guard lock(services_.token());
+  const std::lock_guard lock(token_);
   throw_if_cancelled();
   for (auto& [existing, value] : results_) {
     if (existing == name) {
@@ -264,14 +267,15 @@ P2PDVM_DECL double rank::now() const {
 P2PDVM_DECL task<> rank::sleep(duration delay) {
   detail::sleep_wait wait(*this);
   {
-    const std::lock_guard lock(services_.token());
+    const std::lock_guard lock(token_);
     wait.post(delay);
   }
-  co_await wait.wait();
+  co_await wait.suspend();
+  wait.resumed();
 }
 
 P2PDVM_DECL std::size_t rank::peers() const {
-  const std::lock_guard lock(services_.token());
+  const std::lock_guard lock(token_);
   return services_.peers();
 }
 

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <source_location>
 #include <string>
 #include <vector>
 
@@ -75,16 +76,28 @@ class group final {
   [[nodiscard]] int size() const noexcept { return size_; }
   [[nodiscard]] std::uint32_t id() const noexcept { return id_; }
   [[nodiscard]] const std::shared_ptr<context>& owner() const noexcept { return owner_; }
-  [[nodiscard]] int job_rank(int member) const;
+  [[nodiscard]] int job_rank(int member) const {
+    return members_.empty() ? member : members_[static_cast<std::size_t>(member)];
+  }
   [[nodiscard]] const std::vector<int>& members() const noexcept { return members_; }
 
   // --- messages of the program ---
 
+  [[nodiscard]] bool names(int member) const noexcept { return member >= 0 && member < size_; }
   void check_send(const call& c, int destination, int tag) const;
   void check_receive(const call& c, int source, int tag) const;
-  task<> send(int destination, int tag, payload whole);
+  peal::sending send(int destination, int tag, payload whole) {
+    if (destination == no_rank) return {};
+    return owner_->port().send(job_rank(destination), tag, std::move(whole), id_ * 2);
+  }
+  peal::sending send(int destination, int tag, const message_head& head, byte_view data) {
+    if (destination == no_rank) return {};
+    return owner_->port().send(job_rank(destination), tag, bytes_of(head), data, id_ * 2);
+  }
   void post_send(int destination, int tag, payload whole);
-  task<status> receive(call c, target into, int source, int tag);
+  /// `into`, in parts that fit into registers.
+  task<status> receive(void* object, std::size_t capacity, const target_type* type, int source,
+                       int tag, std::source_location where);
   [[nodiscard]] std::unique_ptr<peal::operation> post_receive(int source, int tag);
   status deliver(const call& c, const target& into, const peal::message& m) const;
   [[nodiscard]] std::optional<status> iprobe(int source, int tag);
@@ -124,11 +137,17 @@ class group final {
   friend class context;
   class collective;
 
-  [[nodiscard]] int member_of(int job_rank) const;
+  [[nodiscard]] int member_of(int job_rank) const {
+    return members_.empty() ? job_rank : place_of(job_rank);
+  }
+  [[nodiscard]] int place_of(int job_rank) const;
   [[nodiscard]] std::string text_of_self() const;
   [[nodiscard]] std::string text_of_all() const;
   [[nodiscard]] status status_of(const peal::envelope& head) const;
-  [[nodiscard]] incoming opened(const call& c, const peal::message& m) const;
+  [[nodiscard]] incoming opened(const call& c, int job_source, byte_view body) const;
+  [[nodiscard]] incoming opened(const call& c, const peal::message& m) const {
+    return opened(c, m.source(), m.body().view());
+  }
   [[nodiscard]] int wrapped(int member) const noexcept { return member % size_; }
   void put(const collective& in, int to, byte_view data);
   void put_value(const collective& in, int to, const accumulator& value);

@@ -90,7 +90,9 @@ void append_data(byte_vector& out, const T& value) {
 }
 
 /// A whole message: head and data, copied once.
-[[nodiscard]] payload message_of(const message_head& head, byte_view data);
+[[nodiscard]] inline payload message_of(const message_head& head, byte_view data) {
+  return payload::copy_of(bytes_of(head), data);
+}
 template <class T>
 [[nodiscard]] payload message_with(const call& c, const T& value) {
   const message_head head = describe<T>(c).head;
@@ -126,67 +128,78 @@ void load_object(const call& mine, const incoming& got, T& value) {
   if (!loaded.ok()) refuse_serialised(mine, got, loaded.error());
 }
 
-/// Where a receive writes; trivially destructible. The referent must live until the receive
-/// is done.
+struct target;
+
+/// What all targets of one type of the program have in common.
+struct target_type {
+  format form;
+  std::uint32_t element_bytes;
+  /// Its memory takes the data as they are, up to its capacity,
+  bool flat;
+  /// and must be filled.
+  bool exact;
+  void (*place)(const target&, const call&, const incoming&, bool exact);
+  payload (*message)(const target&, const call&);
+};
+
+/// Where a receive writes; trivially destructible, and small, since it goes into frames. The referent must live
+/// until the receive is done.
 struct target {
   void* object = nullptr;
   std::size_t capacity = 0;  ///< elements, of a range of fixed size
-  format form = format::elements;
-  std::uint32_t element_bytes = 0;
-  void (*place)(const target&, const call&, const incoming&, bool exact) = nullptr;
-  payload (*message)(const target&, const call&) = nullptr;
+  const target_type* type = nullptr;
 
-  [[nodiscard]] call describe(const call& c) const { return c.with_data(form, element_bytes); }
+  [[nodiscard]] call describe(const call& c) const {
+    return c.with_data(type->form, type->element_bytes);
+  }
+  void place(const call& mine, const incoming& got, bool exact) const {
+    type->place(*this, mine, got, exact);
+  }
+  [[nodiscard]] payload message(const call& mine) const { return type->message(*this, mine); }
 };
 
+/// A range of fixed size, or one value as such a range that must be filled.
+template <class T, bool Single>
+void place_range(const target& self, const call& mine, const incoming& got, bool exact) {
+  check_elements(mine, got, self.capacity, exact || Single);
+  // The data may be there already.
+  if (!got.data.empty()) std::memmove(self.object, got.data.data(), got.data.size());
+}
+template <class T>
+[[nodiscard]] payload range_message(const target& self, const call& c) {
+  const auto* const first = static_cast<const std::byte*>(self.object);
+  return message_of(self.describe(c).head, byte_view(first, self.capacity * sizeof(T)));
+}
+template <class T, bool Single>
+inline constexpr target_type range_type{format::elements, sizeof(T), true, Single,
+                                        place_range<T, Single>, range_message<T>};
 template <class T>
 [[nodiscard]] target target_range(std::span<T> values) {
-  target t;
-  t.object = values.data();
-  t.capacity = values.size();
-  t.element_bytes = sizeof(T);
-  t.place = [](const target& self, const call& mine, const incoming& got, bool exact) {
-    check_elements(mine, got, self.capacity, exact);
-    if (!got.data.empty()) std::memcpy(self.object, got.data.data(), got.data.size());
-  };
-  t.message = [](const target& self, const call& c) {
-    const auto* const first = static_cast<const std::byte*>(self.object);
-    return message_of(self.describe(c).head, byte_view(first, self.capacity * sizeof(T)));
-  };
-  return t;
+  return {values.data(), values.size(), &range_type<T, false>};
 }
 
 template <class R>
-[[nodiscard]] target target_resizable(R& values) {
-  using element = std::ranges::range_value_t<R>;
-  target t;
-  t.object = &values;
-  t.element_bytes = sizeof(element);
-  t.place = [](const target& self, const call& mine, const incoming& got, bool) {
-    check_elements(mine, got, SIZE_MAX, false);
-    R& into = *static_cast<R*>(self.object);
-    into.resize(got.data.size() / sizeof(element));
-    if (!got.data.empty()) std::memcpy(into.data(), got.data.data(), got.data.size());
-  };
-  t.message = [](const target& self, const call& c) {
-    return message_with(c, *static_cast<const R*>(self.object));
-  };
-  return t;
+void place_resizable(const target& self, const call& mine, const incoming& got, bool) {
+  check_elements(mine, got, SIZE_MAX, false);
+  R& into = *static_cast<R*>(self.object);
+  into.resize(got.data.size() / sizeof(std::ranges::range_value_t<R>));
+  if (!got.data.empty()) std::memcpy(into.data(), got.data.data(), got.data.size());
 }
+template <class T>
+[[nodiscard]] payload object_message(const target& self, const call& c) {
+  return message_with(c, *static_cast<const T*>(self.object));
+}
+template <class R>
+inline constexpr target_type resizable_type{format::elements, sizeof(std::ranges::range_value_t<R>),
+                                            false, false, place_resizable<R>, object_message<R>};
 
 template <class T>
-[[nodiscard]] target target_object(T& value) {
-  target t;
-  t.object = &value;
-  t.form = format::serialised;
-  t.place = [](const target& self, const call& mine, const incoming& got, bool) {
-    load_object(mine, got, *static_cast<T*>(self.object));
-  };
-  t.message = [](const target& self, const call& c) {
-    return message_with(c, *static_cast<const T*>(self.object));
-  };
-  return t;
+void place_object(const target& self, const call& mine, const incoming& got, bool) {
+  load_object(mine, got, *static_cast<T*>(self.object));
 }
+template <class T>
+inline constexpr target_type object_type{format::serialised, 0, false, false, place_object<T>,
+                                         object_message<T>};
 
 template <class T>
 [[nodiscard]] target target_of(T&& into) {
@@ -195,20 +208,15 @@ template <class T>
   static_assert(std::is_lvalue_reference_v<T> || std::ranges::borrowed_range<value>,
                 "this is written to after the call: name it first");
   if constexpr (resizable<value>) {
-    return target_resizable(into);
+    return {&into, 0, &resizable_type<value>};
   } else if constexpr (bulk<value>) {
     static_assert(!std::is_const_v<std::remove_reference_t<std::ranges::range_reference_t<value>>>,
                   "this is written to: its elements must not be const");
     return target_range(std::span(std::ranges::data(into), std::ranges::size(into)));
   } else if constexpr (plain<value>) {
-    target t = target_range(std::span<value>(&into, 1));
-    t.place = [](const target& self, const call& mine, const incoming& got, bool) {
-      check_elements(mine, got, 1, true);
-      std::memcpy(self.object, got.data.data(), sizeof(value));
-    };
-    return t;
+    return {&into, 1, &range_type<value, true>};
   } else {
-    return target_object(into);
+    return {&into, 0, &object_type<value>};
   }
 }
 

@@ -41,7 +41,7 @@ template <class T>
   std::vector<T> values(parts.size());
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const target t = target_of(values[i]);
-    t.place(t, mine, part_from(in, mine, parts[i], static_cast<int>(i)), true);
+    t.place(mine, part_from(in, mine, parts[i], static_cast<int>(i)), true);
   }
   return values;
 }
@@ -53,7 +53,7 @@ template <class T>
   std::vector<T> all(parts.size() * count);
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const target t = target_range(std::span<T>(all).subspan(i * count, count));
-    t.place(t, mine, part_from(in, mine, parts[i], static_cast<int>(i)), true);
+    t.place(mine, part_from(in, mine, parts[i], static_cast<int>(i)), true);
   }
   return all;
 }
@@ -243,7 +243,7 @@ class gatherings : public reductions {
     const payload mine = co_await in_->scatter(c, std::move(parts));
     T value{};
     const detail::target t = detail::target_of(value);
-    t.place(t, c, detail::part_from(*in_, c, mine, c.head.root), true);
+    t.place(c, detail::part_from(*in_, c, mine, c.head.root), true);
     co_return value;
   }
   template <class T>

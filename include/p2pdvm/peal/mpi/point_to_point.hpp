@@ -26,12 +26,21 @@ class point_to_point {
   /// False: made by default, or a `split` in which this rank takes no part.
   [[nodiscard]] explicit operator bool() const noexcept { return in_ != nullptr; }
 
-  /// Buffered: the data may be changed when it returns. Waits only while the destination is
-  /// megabytes behind.
+  /// Buffered: the data may be changed when the call returns. To be awaited, which waits only while the
+  /// destination is megabytes behind.
   template <class T>
-  task<> send(T&& data, int destination, int tag = 0,
+  peal::sending send(T&& data, int destination, int tag = 0,
               std::source_location where = std::source_location::current()) {
-    return in_->send(destination, tag, packed(data, destination, tag, where, check<T>()));
+    detail::check_argument<T>();
+    using value = std::remove_cvref_t<decltype(detail::natural(data))>;
+    if constexpr (detail::bulk<value> || detail::plain<value>) {
+      const detail::call c(detail::operation::message, where);
+      if (!in_->names(destination) || tag < 0) in_->check_send(c, destination, tag);
+      return in_->send(destination, tag, detail::describe<value>(c).head,
+                       detail::view_of(detail::natural(data)));
+    } else {
+      return in_->send(destination, tag, packed(data, destination, tag, where, check<T>()));
+    }
   }
   template <class T>
   [[nodiscard]] request isend(T&& data, int destination, int tag = 0,
@@ -47,7 +56,8 @@ class point_to_point {
   task<status> recv_into(T&& into, int source = any_source, int tag = any_tag,
                          std::source_location where = std::source_location::current()) {
     const detail::target t = detail::target_of(std::forward<T>(into));
-    return in_->receive(receiving(t, source, tag, where), t, source, tag);
+    check_receive(source, tag, where);
+    return in_->receive(t.object, t.capacity, t.type, source, tag, where);
   }
   /// A vector or string of any length, or any value.
   template <class T>
@@ -61,7 +71,8 @@ class point_to_point {
   [[nodiscard]] request irecv(T&& into, int source = any_source, int tag = any_tag,
                               std::source_location where = std::source_location::current()) {
     const detail::target t = detail::target_of(std::forward<T>(into));
-    const detail::call c = receiving(t, source, tag, where);
+    check_receive(source, tag, where);
+    const detail::call c = t.describe(detail::call(detail::operation::message, where));
     if (source == no_rank) return request(in_, c, status{no_rank, any_tag, 0});
     return request(in_, c, t, in_->post_receive(source, tag));
   }
@@ -78,13 +89,13 @@ class point_to_point {
   [[nodiscard]] std::optional<status> iprobe(
       int source = any_source, int tag = any_tag,
       std::source_location where = std::source_location::current()) {
-    (void)receiving({}, source, tag, where);
+    check_receive(source, tag, where);
     return in_->iprobe(source, tag);
   }
   /// Waits until there is one.
   task<status> probe(int source = any_source, int tag = any_tag,
                      std::source_location where = std::source_location::current()) {
-    (void)receiving({}, source, tag, where);
+    check_receive(source, tag, where);
     return in_->probe(source, tag);
   }
 
@@ -103,14 +114,12 @@ class point_to_point {
   [[nodiscard]] payload packed(const T& data, int destination, int tag,
                                const std::source_location& where, checked) const {
     const detail::call c(detail::operation::message, where);
-    in_->check_send(c, destination, tag);
+    if (!in_->names(destination) || tag < 0) in_->check_send(c, destination, tag);
     return detail::message_with(c, detail::natural(data));
   }
-  [[nodiscard]] detail::call receiving(const detail::target& t, int source, int tag,
-                                       const std::source_location& where) const {
-    const detail::call c = t.describe(detail::call(detail::operation::message, where));
-    in_->check_receive(c, source, tag);
-    return c;
+  void check_receive(int source, int tag, const std::source_location& where) const {
+    if (!in_->names(source) || tag < 0)
+      in_->check_receive(detail::call(detail::operation::message, where), source, tag);
   }
 };
 

@@ -49,6 +49,8 @@ P2PDVM_DECL job::job(job_owner& owner, peer_context& context, job_identity who,
               std::move(acceptor)),
       traffic_(*this, context.exchange, context.machine.clock(), context.self.id(),
                who_.spec.ranks),
+      lanes_(*this, context.machine.clock(),
+             context.setting.shared_memory ? context.machine.neighbours() : nullptr, context.self.id()),
       store_(*this, context, who_.spec.id, who_.secret),
       restorer_(*this, context, who_.spec.id, who_.secret),
       detector_(context.self.id(), context.setting.detector,
@@ -61,7 +63,8 @@ P2PDVM_DECL job::job(job_owner& owner, peer_context& context, job_identity who,
       abandon_timer_(context.machine.clock()),
       inputs_timer_(context.machine.clock()),
       missing_timer_(context.machine.clock()),
-      tell_timer_(context.machine.clock()) {
+      tell_timer_(context.machine.clock()),
+      behind_timer_(context.machine.clock()) {
   const auto& every = context.setting.checkpoint_interval;
   if (!every) {
     policy_ = std::make_unique<checkpoint::adaptive_policy>();
@@ -156,8 +159,9 @@ P2PDVM_DECL void job::roll_back_own() {
 P2PDVM_DECL void job::note_members(const checkpoint::job_record& previous) {
   const time_point now = clock_now();
   std::vector<node_id> live;
-  for (const checkpoint::member& m : record().members) {
-    const bool was = previous.is_live(m.node);
+  for (std::uint32_t i = 0; i < record().members.size(); ++i) {
+    const checkpoint::member& m = record().members[i];
+    const bool was = previous.is_live(m.node, i);
     if (m.live()) live.push_back(m.node);
     if (m.live() == was) continue;
     event e;
@@ -194,6 +198,8 @@ P2PDVM_DECL void job::note_members(const checkpoint::job_record& previous) {
 
 P2PDVM_DECL void job::on_record(const checkpoint::job_record& previous) {
   const checkpoint::job_record& now = record();
+  begins_ = previous.state == checkpoint::job_state::forming && now.state != checkpoint::job_state::forming;
+  tell_followers();
   record_asks_ = 0;
   if (std::exchange(no_majority_, false)) tell(event_kind::majority_again);
   const auto links = member_square(now, self()).links();
@@ -237,19 +243,29 @@ P2PDVM_DECL void job::on_record(const checkpoint::job_record& previous) {
 }
 
 P2PDVM_DECL void job::on_chosen() {
-  const bool forming = record().state == checkpoint::job_state::forming;
-  if (!forming || record().members.size() <= member_square::width) {
-    tell_timer_.cancel();
-    return tell_all(keeper_.update());
+  const bool forming = record().state == checkpoint::job_state::forming || begins_;
+  if (forming && record().members.size() > member_square::width) {
+    if (!tell_timer_.armed()) tell_timer_.after(forming_pause, [this] { tell_all(keeper_.update()); });
+    return;
   }
-  for (const node_id& keeper : record().keepers) {
-    if (keeper != self()) owner_.send(keeper, keeper_.update());
-  }
-  if (!tell_timer_.armed()) tell_timer_.after(forming_pause, [this] { tell_all(keeper_.update()); });
+  tell_timer_.cancel();
+  tell_all(keeper_.update());
+}
+
+P2PDVM_DECL void job::be_followed_by(const node_id& who) {
+  if (followers_.keep(who)) tell_followers();
+}
+
+P2PDVM_DECL void job::tell_followers() {
+  if (followers_.size() == 0) return;
+  for (auto& [who, news] : followers_.tell(keeper_.certified_newest(), keeper_.links()))
+    owner_.send(who, std::move(news));
 }
 
 P2PDVM_DECL void job::tell_all(const common_news& news) {
+  const bool is_record = std::holds_alternative<record_update>(news);
   for (const auto& to : member_square(record(), self()).recipients()) {
+    if (!to.passes_on && is_record && followers_.told(to.node, keeper_.newest_shared())) continue;
     if (to.passes_on) {
       owner_.send(to.node, passed_on{self(), true, news});
     } else {
@@ -300,6 +316,13 @@ P2PDVM_DECL void job::warn(std::string text) {
 
 /// One that answers is enough; all who are ahead say so at once.
 P2PDVM_DECL void job::record_is_old(const node_id& from) {
+  // What is said at the beginning of a large job overtakes the record, which follows through others.
+  if (record().state == checkpoint::job_state::forming && who_.spec.peers > member_square::width) {
+    if (behind_timer_.armed()) return;
+    return behind_timer_.after(behind_pause, [this, from] {
+      if (record().state == checkpoint::job_state::forming) owner_.send(from, record_request());
+    });
+  }
   if (clock_now() - record_asked_at_ >= record_ask_pause) record_asks_ = 0;
   if (record_asks_ == record_asks_max) return;
   ++record_asks_;
@@ -545,7 +568,9 @@ P2PDVM_DECL void job::on_message(const node_id& from, job_message message) {
       reply != nullptr && !record().is_live(from) && record().is_kept_by(from))
     return keeper_.on_reply(from, *reply);
   const bool certified = std::holds_alternative<record_update>(message) ||
-                         std::holds_alternative<passed_on>(message);
+                         std::holds_alternative<passed_on>(message) ||
+                         std::holds_alternative<record_difference>(message);
+  if (auto* wish = std::get_if<follow_request>(&message)) return on(from, *wish);
   if (!record().is_live(from) && !certified) {
     // Somebody who was evicted, or whose admission this peer has not heard of yet.
     if (told_old_.size() >= limits::members_max) told_old_.clear();
@@ -570,13 +595,25 @@ P2PDVM_DECL void job::hear_early() {
 }
 
 P2PDVM_DECL void job::on(const node_id& from, record_update& update) {
-  const auto news = keeper_.learn(update);
-  if (!news.ok()) {
-    event e;
-    e.node = from;
-    e.text = "a peer sent a job record that proves nothing: " + news.error().message();
-    tell(event_kind::warning, std::move(e));
-  }
+  note_learned(from, keeper_.learn(update));
+}
+
+P2PDVM_DECL void job::on(const node_id& from, record_difference& difference) {
+  const auto news = keeper_.learn(std::move(difference));
+  if (!news.ok() && news.error().code() == errc::not_found) return record_is_old(from);
+  note_learned(from, news);
+}
+
+P2PDVM_DECL void job::note_learned(const node_id& from, const result<bool>& news) {
+  if (news.ok()) return;
+  event e;
+  e.node = from;
+  e.text = "a peer sent a job record that proves nothing: " + news.error().message();
+  tell(event_kind::warning, std::move(e));
+}
+
+P2PDVM_DECL void job::on(const node_id& from, follow_request& request) {
+  if (request.job == who_.spec.id && followers_.add(from)) tell_followers();
 }
 
 P2PDVM_DECL void job::on(const node_id& from, passed_on& message) {
@@ -640,6 +677,22 @@ P2PDVM_DECL void job::on(const node_id& from, checkpoint::register_reply& reply)
   keeper_.on_reply(from, reply);
 }
 
+P2PDVM_DECL void job::on(const node_id& from, lane_offer& offer) { lanes_.on_offer(from, offer); }
+
+P2PDVM_DECL bool job::on_this_machine(const node_id& host) {
+  if (context_.exchange == nullptr) return false;
+  const messaging::contact* const who = context_.exchange->find(host);
+  if (who == nullptr) return false;
+  const address own = context_.exchange->local();
+  return std::any_of(who->addresses.begin(), who->addresses.end(), [&](const address& a) {
+    return a.is_loopback() || a.with_port(0) == own.with_port(0);
+  });
+}
+
+P2PDVM_DECL void job::on_lane_message(const node_id& from, byte_view head, host::lane_body& body) {
+  if (record().is_live(from)) traffic_.on_lane_message(from, head, body);
+}
+
 P2PDVM_DECL void job::on(const node_id& from, end_seen&) {
   end_seen_.insert(from);
   owner_.on_end_seen(from);
@@ -694,10 +747,12 @@ P2PDVM_DECL void job::on_peer_reset(const node_id& node) {
   store_.on_member_reset(node);
   restorer_.on_member_lost(node);
   told_old_.erase(node);
+  followers_.remove(node);
   if (!record().is_live(node)) return;
   // What it was told and has not acknowledged is lost, and most of it is told only once.
   owner_.send(node, keeper_.update());
   if (links_.contains(node) || ready_askers_.contains(node)) announce_ready(ranks_here(), node);
+  lanes_.forget(node);
   traffic_.on_peer_reset(node);
   if (barrier_) barrier_->repeat_to(node);
   pump_barrier();

@@ -80,8 +80,11 @@ P2PDVM_DECL result<job_folder::kept_job> job_folder::load(const std::string& pro
   for (const auto* value : {&spec_bytes, &secret, &saved, &promises}) {
     if (damaged(*value)) return damage();
   }
-  if (!spec_bytes.ok() || !secret.ok())
+  // Where the log breaks off before the job, there was one, or was about to be.
+  if (!spec_bytes.ok() || !secret.ok()) {
+    if (log_.cut_short()) return damage();
     return error(errc::not_found, name() + " holds no job to resume; start one without --resume");
+  }
   auto spec = wire::decode<job_spec>(*spec_bytes);
   if (!spec.ok() || secret->size() != crypto::secret_key::size) return damage();
   if (spec->program != program)

@@ -11,14 +11,18 @@ namespace detail {
 
 inline constexpr auto join_patience = std::chrono::seconds(10);
 inline constexpr auto join_answer_time = std::chrono::seconds(2);
+/// Datagrams, while nothing is heard.
+inline constexpr auto join_hurry_pause = std::chrono::milliseconds(300);
+inline constexpr int join_hurries = 5;
+inline constexpr auto join_queue_time = std::chrono::seconds(5);
 
 }  // namespace detail
 
 P2PDVM_DECL joiner::joiner(joiner_owner& owner, host::clock& clock, ticket with)
-    : owner_(owner), clock_(clock), with_(std::move(with)), timer_(clock) {}
+    : owner_(owner), clock_(clock), with_(std::move(with)), timer_(clock), hurry_timer_(clock) {}
 
 P2PDVM_DECL joiner::joiner(joiner_owner& owner, host::clock& clock)
-    : owner_(owner), clock_(clock), timer_(clock) {}
+    : owner_(owner), clock_(clock), timer_(clock), hurry_timer_(clock) {}
 
 P2PDVM_DECL void joiner::add(const node_id& contact) {
   if (std::find(contacts_.begin(), contacts_.end(), contact) == contacts_.end())
@@ -36,12 +40,19 @@ P2PDVM_DECL void joiner::ask_after(duration pause) {
 
 P2PDVM_DECL void joiner::pause() {
   timer_.cancel();
+  hurry_timer_.cancel();
   deadline_ = time_point_never;
 }
 
 P2PDVM_DECL void joiner::ask_again() {
   next_ = static_cast<std::size_t>(std::find(contacts_.begin(), contacts_.end(), asked_) - contacts_.begin());
   ask();
+}
+
+P2PDVM_DECL void joiner::wait_in_queue() {
+  if (with_) deadline_ = clock_.now() + detail::join_patience;
+  hurry_timer_.cancel();
+  timer_.after(detail::join_queue_time, [this] { ask_again(); });
 }
 
 P2PDVM_DECL void joiner::ask_another(const error& why) {
@@ -59,6 +70,14 @@ P2PDVM_DECL void joiner::ask_next() {
   if (contacts_.empty()) return;
   asked_ = contacts_[next_++];
   owner_.ask_to_join(*asked_, with_);
+  hurry(detail::join_hurries);
+}
+
+P2PDVM_DECL void joiner::hurry(int times) {
+  hurry_timer_.cancel();
+  if (!with_ || times == 0) return;
+  owner_.ask_by_datagram(*asked_, *with_);
+  hurry_timer_.after(detail::join_hurry_pause, [this, times] { hurry(times - 1); });
 }
 
 P2PDVM_DECL error joiner::nobody_answers() const {

@@ -74,6 +74,7 @@ class local_parent {
                                   "--data", folder_ + "/peer-" + std::to_string(k),
                                   "--local-index", std::to_string(k), "--event-fd", "3",
                                   "--threads", std::to_string(how_.threads),
+                                  "--shared-memory", how_.shared_memory,
                                   "--checkpoint-every", how_.checkpoint_every};
     const auto add = [&a](std::initializer_list<std::string> words) { a.insert(a.end(), words); };
     if (!how_.profile.empty()) add({"--profile", how_.profile, "--seed", std::to_string(how_.seed)});

@@ -2,15 +2,30 @@
 
 #include <p2pdvm/runtime/native_driver.hpp>
 
+#include <p2pdvm/async/frame.hpp>
+
 #include <asio/post.hpp>
 
 #include <utility>
 
 namespace p2pdvm::runtime {
 
+/// The reactor is asked once in so many turns.
+inline constexpr unsigned reactor_turns = 8;
+/// While nothing comes, the core is offered to others once in so many turns.
+inline constexpr unsigned turns_between_yields = 16;
+/// A yield that takes longer has let somebody else run.
+inline constexpr auto lonely_yield_max = std::chrono::microseconds(3);
+
 P2PDVM_DECL native_driver::native_driver(asio::io_context& io, queue_context& ranks,
                                          driver_token& token, options o)
-    : io_(io), ranks_(ranks), token_(token), options_(o), work_(io.get_executor()) {
+    : io_(io),
+      ranks_(ranks),
+      token_(token),
+      options_(o),
+      polled_(o.polled != nullptr ? *o.polled : none_),
+      work_(io.get_executor()) {
+  polled_.drive(true);
   token_.on_wanted([this] { interrupt(); });
   ranks_.queue().on_ready([this] {
     if (blocked_.load(std::memory_order_seq_cst)) interrupt();
@@ -22,6 +37,7 @@ P2PDVM_DECL native_driver::native_driver(asio::io_context& io, queue_context& ra
 }
 
 P2PDVM_DECL native_driver::~native_driver() {
+  polled_.drive(false);
   token_.on_wanted(nullptr);
   ranks_.queue().on_ready(nullptr);
 }
@@ -34,7 +50,13 @@ P2PDVM_DECL void native_driver::run() {
   for (unsigned i = 1; i < options_.threads; ++i)
     threads_.emplace_back([this] { guarded(&native_driver::work); });
   threads_.emplace_back([this] { guarded(&native_driver::progress); });
+  if (options_.threads == 1) {
+    token_.settle();
+    ranks_.queue().settle();
+  }
   guarded(&native_driver::work);
+  token_.leave();
+  ranks_.queue().leave();
   for (std::thread& t : threads_) t.join();
   threads_.clear();
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
@@ -59,6 +81,7 @@ P2PDVM_DECL void native_driver::stop() {
 }
 
 P2PDVM_DECL void native_driver::work() {
+  const frame_cache frames;
   while (!stopped_.load(std::memory_order_relaxed)) {
     if (!ranks_.queue().empty()) {
       computing_.fetch_add(1);
@@ -83,22 +106,43 @@ P2PDVM_DECL void native_driver::work() {
   }
 }
 
-P2PDVM_DECL void native_driver::drive() {
-  drives_.fetch_add(1, std::memory_order_relaxed);
-  io_.poll();
-  if (!ranks_.queue().empty() || token_.wanted() || drive_spinning()) return;
-  blocked_.store(true, std::memory_order_seq_cst);
-  if (ranks_.queue().empty() && !stopped_ && !token_.wanted())
-    io_.run_one_for(std::chrono::milliseconds(200));
-  blocked_.store(false, std::memory_order_relaxed);
+/// A look at everything that can be looked at cheaply, and now and then at the reactor.
+P2PDVM_DECL bool native_driver::turn() {
+  const bool found = polled_.poll();
+  if (++turns_ % reactor_turns != 0) return found;
+  return io_.poll() > 0 || found;
 }
 
+P2PDVM_DECL void native_driver::drive() {
+  drives_.fetch_add(1, std::memory_order_relaxed);
+  (void)turn();
+  if (!ranks_.queue().empty() || token_.wanted() || drive_spinning()) return;
+  sleep(std::chrono::milliseconds(200));
+}
+
+P2PDVM_DECL void native_driver::sleep(duration at_most) {
+  blocked_.store(true, std::memory_order_seq_cst);
+  if (polled_.doze() && ranks_.queue().empty() && !stopped_ && !token_.wanted())
+    io_.run_one_for(at_most);
+  blocked_.store(false, std::memory_order_relaxed);
+  polled_.wake();
+}
+
+/// False when nothing came for a while. Where others wait for the core, this gives it away at once,
+/// and goes to sleep sooner: what it waits for may need the core most.
 P2PDVM_DECL bool native_driver::drive_spinning() {
-  const auto end = std::chrono::steady_clock::now() + options_.spin;
-  do {
-    const bool did = io_.poll() > 0;
-    if (did || !ranks_.queue().empty() || token_.wanted() || stopped_) return true;
-  } while (std::chrono::steady_clock::now() < end);
+  using steady = std::chrono::steady_clock;
+  const auto begin = steady::now();
+  auto now = begin;
+  const auto patience = crowded_ ? options_.spin / 10 : options_.spin;
+  for (unsigned i = 1; now - begin < patience; ++i) {
+    if (turn() || !ranks_.queue().empty() || token_.wanted() || stopped_) return true;
+    if (!crowded_ && i % turns_between_yields != 0) continue;
+    const auto before = steady::now();
+    std::this_thread::yield();
+    now = steady::now();
+    crowded_ = now - before > lonely_yield_max;
+  }
   return false;
 }
 
@@ -124,8 +168,11 @@ P2PDVM_DECL void native_driver::progress() {
     quiet = computing_.load() > 0 ? 0 : quiet + 1;
     if (!stalled || !token_.try_lock()) continue;
     const std::lock_guard lock(token_, std::adopt_lock);
-    while (computing_.load() > 0 && !token_.wanted() && !stopped_)
-      io_.run_one_for(std::chrono::milliseconds(5));
+    while (computing_.load() > 0 && !token_.wanted() && !stopped_) {
+      if (turn()) continue;
+      if (polled_.doze()) io_.run_one_for(std::chrono::milliseconds(5));
+      polled_.wake();
+    }
   }
 }
 

@@ -223,6 +223,7 @@ P2PDVM_DECL int run_peer(const peal::program& program, const command_line& how) 
   auto executable = executable_digest();
   if (!executable.ok()) return fail(executable.error().message());
   setting.executable = *executable;
+  setting.shared_memory = how.shared_memory == "on";
 
   const std::string folder = how.data.empty() ? default_data_folder(program.name()) : how.data;
   detail::folder_lock lock;
@@ -243,6 +244,7 @@ P2PDVM_DECL int run_peer(const peal::program& program, const command_line& how) 
   host::machine& machine = far ? far->machine : static_cast<host::machine&>(real_machine);
   native_driver::options threads;
   threads.threads = how.threads;
+  threads.polled = &real_machine.polled();
   native_driver driver(io, ranks, token, threads);
 
   std::optional<result<job_results>> outcome;

@@ -126,6 +126,13 @@ inline void add_place_options(CLI::App& app, command_line& out) {
       ->type_name("PROFILE")
       ->check(check_profile)
       ->group(group);
+  app.add_option("--shared-memory", out.shared_memory,
+                 "on: messages between peers of this computer and user go through memory; off: they are "
+                 "encrypted and sent as to any other")
+      ->check(CLI::IsMember({"on", "off"}))
+      ->type_name("WHEN")
+      ->capture_default_str()
+      ->group(group);
   app.add_option("--threads", out.threads, "threads that run ranks in this process")
       ->check(between(1, 256))
       ->type_name("N")

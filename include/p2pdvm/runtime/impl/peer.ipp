@@ -18,9 +18,10 @@ inline constexpr std::size_t directory_addresses_max = 2;  ///< of each
 inline constexpr auto directory_lifetime = std::chrono::hours(24);
 /// Members publish the directory in turn: each so often, and soon after every change.
 inline constexpr auto directory_interval = std::chrono::hours(1);
-/// Newcomers of so long are told of the beginning directly, as far as so many bytes reach.
+/// So long a newcomer's own connection is waited for; then it is dialled like any other member.
 inline constexpr auto newcomer_time = std::chrono::seconds(3);
-inline constexpr std::size_t newcomer_bytes_max = 16 * 1024 * 1024;
+
+inline constexpr std::size_t join_datagram_bytes = link::datagram_plain_bytes_max - 16;
 
 /// What the record keeps of a ticket, to count its uses.
 inline std::uint64_t word_of(const ticket& t) {
@@ -52,7 +53,8 @@ P2PDVM_DECL peer::peer(host::machine& machine, queue_context& ranks, driver_toke
       node_timer_(machine.clock()),
       linger_timer_(machine.clock()),
       publish_timer_(machine.clock()),
-      compact_timer_(machine.clock()) {}
+      compact_timer_(machine.clock()),
+      admit_timer_(machine.clock()) {}
 
 P2PDVM_DECL peer::~peer() {
   *alive_ = false;
@@ -186,6 +188,7 @@ P2PDVM_DECL result<> peer::make_job(job_request request) {
     if (!*alive) return;
     if (!synced.ok()) return finish(synced.error());
     begin(who, newest, acceptor);
+    first_record_ = newest;
     job_->begin();
     if (job_->spec().peers > 1) {
       event e;
@@ -203,6 +206,10 @@ P2PDVM_DECL void peer::begin(job_identity who, record_update newest,
   job_owner& owner = *this;
   job_ = std::make_unique<job>(owner, *context_, std::move(who), std::move(newest),
                                std::move(acceptor));
+  reception_.emplace();
+  for (const auto& [follower, wish] : std::exchange(early_followers_, {})) {
+    if (wish == job_->spec().id) job_->be_followed_by(follower);
+  }
   compact_later();
 }
 
@@ -296,7 +303,7 @@ P2PDVM_DECL void peer::look_for_members(const ticket& with) {
   arm_node();
 }
 
-P2PDVM_DECL void peer::ask_to_join(const node_id& whom, const std::optional<ticket>& with) {
+P2PDVM_DECL join_request peer::join_request_to(const node_id& whom, const std::optional<ticket>& with) {
   join_request request;
   request.job = with ? with->job : job_->spec().id;
   request.ticket = with;
@@ -306,8 +313,24 @@ P2PDVM_DECL void peer::ask_to_join(const node_id& whom, const std::optional<tick
   request.addresses = own_contact().addresses;
   request.storage_only = setting_.storage_only;
   request.is_ready = job_ != nullptr;
+  request.is_guided = guide_ && guide_ != whom;
   request.place = place();
-  send(whom, std::move(request));
+  return request;
+}
+
+P2PDVM_DECL void peer::ask_to_join(const node_id& whom, const std::optional<ticket>& with) {
+  send(whom, join_request_to(whom, with));
+}
+
+P2PDVM_DECL void peer::ask_by_datagram(const node_id& whom, const ticket& with) {
+  const messaging::contact* who = exchange_->find(whom);
+  if (who == nullptr || who->addresses.empty()) return;
+  join_datagram quick{join_request_to(whom, with), {}};
+  const std::size_t bytes = wire::encoded_bytes(quick);
+  if (bytes < detail::join_datagram_bytes) quick.padding.resize(detail::join_datagram_bytes - bytes);
+  byte_vector plain{datagram_kind::joining};
+  append(plain, wire::encode(quick));
+  exchange_->send_datagram(who->key, who->addresses.front(), plain);
 }
 
 /// The others took this peer for lost. What it knows of the job is good, its ranks run elsewhere.
@@ -355,14 +378,89 @@ P2PDVM_DECL std::string peer::why_not(const node_id& from, const join_request& r
 
 P2PDVM_DECL void peer::on_join_request(const node_id& from, const join_request& request) {
   if (!job_ || request.job != job_->spec().id)
-    return send(from, join_refusal{"this peer does not work on that job", true});
+    return send(from, join_refusal{"this peer does not work on that job", true, {}});
   if (std::string reason = why_not(from, request); !reason.empty())
-    return send(from, join_refusal{std::move(reason)});
+    return send(from, join_refusal{std::move(reason), false, {}});
   exchange_->trust(from);
+  const bool awaited = awaited_.contains(from);
+  if (awaited && job_->links().contains(from)) exchange_->keep(from);
   if (!request.is_ready) {
+    // Who was quicker by datagrams has had its welcome; its second step comes right behind.
+    if (awaited || admissions_.contains(from)) return;
     job_->allow_reader(from);
-    return send(from, welcome{job_->spec(), job_->secret(), job_->keeper().update()});
+    return send(from, welcome_for(from, request));
   }
+  if (awaited) {
+    awaited_.erase(from);
+    send(from, join_queued());
+    return be_followed_by(from, request);
+  }
+  const node_id admits = admitter();
+  if (admits != identity_->id()) return pass_on(from, request, admits);
+  if (!note_applicant(from, request))
+    return send(from, join_refusal{"too many others are joining; try again later", false, {}});
+  be_followed_by(from, request);
+  send(from, join_queued());
+  admit_waiting();
+}
+
+/// A good request that was quicker than its connection. What is wrong with another one is said on
+/// that, where a lie about the address costs nobody anything.
+P2PDVM_DECL void peer::on_join_datagram(const public_key& key, const address& where, byte_view bytes) {
+  auto decoded = wire::decode<join_datagram>(bytes);
+  if (!decoded.ok()) return;
+  const node_id from = crypto::node_id_of(key);
+  if (auto* answer = std::get_if<welcome>(&decoded->what)) return on_welcome(from, std::move(*answer));
+  const join_request& request = std::get<join_request>(decoded->what);
+  // Who has been in the job before must know of the newest record what it was.
+  if (!job_ || !first_record_ || request.job != job_->spec().id || !job_->is_member() ||
+      job_->record().state != checkpoint::job_state::forming ||
+      job_->record().find(from) != nullptr || !why_not(from, request).empty())
+    return;
+  if (request.is_ready) {
+    if (!note_applicant(from, request)) return;
+    awaited_.try_emplace(from, machine_.clock().now());
+    return admit_waiting();
+  }
+  join_datagram quick{welcome_for(from, request), {}};
+  byte_vector plain{datagram_kind::joining};
+  append(plain, wire::encode(quick));
+  if (plain.size() > bytes.size() + 1) return;
+  job_->allow_reader(from);
+  exchange_->send_datagram(key, where, plain);
+}
+
+P2PDVM_DECL welcome peer::welcome_for(const node_id& from, const join_request& request) {
+  welcome answer{job_->spec(), job_->secret(), {}, {}, {}};
+  const auto& record = job_->record();
+  if (!first_record_ || record.find(from) != nullptr ||
+      record.state != checkpoint::job_state::forming) {
+    answer.newest = job_->keeper().update();
+    return answer;
+  }
+  answer.newest = *first_record_;
+  messaging::contact newcomer{public_key(from.bytes()), request.addresses};
+  if (newcomer.addresses.size() > detail::directory_addresses_max)
+    newcomer.addresses.resize(detail::directory_addresses_max);
+  answer.guide = reception_->guide_of(newcomer, record, job_->spec().peers);
+  answer.others = reception_->others_than(newcomer.key);
+  return answer;
+}
+
+/// The same member by the records of nearly all: the first that can be reached from here.
+P2PDVM_DECL node_id peer::admitter() const {
+  const auto& record = job_->record();
+  if (record.state == checkpoint::job_state::forming) {
+    for (const auto& m : record.members) {
+      if (m.live() && (m.node == identity_->id() || exchange_->connected(m.node))) return m.node;
+    }
+  }
+  return identity_->id();
+}
+
+/// False when there are too many.
+P2PDVM_DECL bool peer::note_applicant(const node_id& from, const join_request& request) {
+  if (admissions_.size() >= limits::members_max && !admissions_.contains(from)) return false;
   checkpoint::member joiner;
   joiner.node = from;
   joiner.addresses = request.addresses;
@@ -372,22 +470,66 @@ P2PDVM_DECL void peer::on_join_request(const node_id& from, const join_request& 
   if (overlay::unpack(request.place).ok()) joiner.place = request.place;
   if (request.storage_only) joiner.flags = checkpoint::member::storage_only;
   if (request.ticket) joiner.ticket = detail::word_of(*request.ticket);
-  if (admissions_.size() >= limits::members_max)
-    return send(from, join_refusal{"too many others are joining; try again later"});
   admissions_[from] = std::move(joiner);
+  return true;
+}
+
+P2PDVM_DECL void peer::be_followed_by(const node_id& from, const join_request& request) {
+  if (request.is_guided) return;
+  if (job_->record().state == checkpoint::job_state::forming) return job_->be_followed_by(from);
+  if (job_->record().is_live(from)) send(from, job_->keeper().update());
+}
+
+P2PDVM_DECL void peer::pass_on(const node_id& from, join_request request, const node_id& admits) {
+  job_->be_followed_by(from);
+  send(from, join_queued());
+  send(admits, passed_join{from, std::move(request)});
+}
+
+P2PDVM_DECL void peer::on_passed_join(const node_id& from, const passed_join& message) {
+  if (!job_ || !job_->record().is_live(from) || !job_->is_member()) return;
+  std::string reason = why_not(message.joiner, message.request);
+  if (reason.empty() && !note_applicant(message.joiner, message.request))
+    reason = "too many others are joining; try again later";
+  if (!reason.empty()) return send(from, join_refusal{std::move(reason), false, message.joiner});
   admit_waiting();
 }
 
-/// One write admits all who asked until the keepers were ready for it; later ones wait for the next.
+/// Asks another member for what is new, when the one that told it is gone.
+P2PDVM_DECL void peer::follow(const node_id& whom) {
+  guide_ = whom;
+  if (whom != identity_->id()) send(whom, follow_request{job_->spec().id});
+}
+
+P2PDVM_DECL bool peer::is_awaited(const node_id& node) const {
+  const auto found = awaited_.find(node);
+  return found != awaited_.end() && !exchange_->connected(node) &&
+         machine_.clock().now() - found->second < detail::newcomer_time;
+}
+
+/// One write admits all who asked until the keepers were ready for it; later ones wait for the
+/// next, which in a large job comes after a pause, unless nobody is missing then.
 P2PDVM_DECL void peer::admit_waiting() {
-  if (!job_ || admissions_.empty() || std::exchange(admitting_, true)) return;
+  if (!job_ || admissions_.empty() || admitting_) return;
+  const bool forming = job_->record().state == checkpoint::job_state::forming;
+  const bool whole = job_->record().live_count() + admissions_.size() >= job_->spec().peers;
+  if (!forming || whole || reception_->next_write() <= machine_.clock().now()) return write_admissions();
+  admit_timer_.at(reception_->next_write(), [this] { admit_waiting(); });
+}
+
+P2PDVM_DECL void peer::write_admissions() {
+  admitting_ = true;
+  admit_timer_.cancel();
   auto batch = std::make_shared<std::vector<checkpoint::member>>();
   job_->keeper().propose(
       [this, alive = alive_, batch](const checkpoint::job_record& r) -> result<checkpoint::job_record> {
         if (!*alive) return error(errc::conflict, "this peer is gone");
         batch->clear();
         for (const auto& [node, joiner] : admissions_) batch->push_back(joiner);
-        return checkpoint::admit(r, *batch);
+        auto next = checkpoint::admit(r, *batch);
+        if (next.ok())
+          reception_->wrote(machine_.clock().now(), wire::encoded_bytes(*next), next->keepers.size());
+        return next;
       },
       [this, alive = alive_, batch](const result<>& written) {
         if (!*alive || !job_) return;
@@ -404,14 +546,14 @@ P2PDVM_DECL void peer::on_admitted(const std::vector<checkpoint::member>& batch,
   for (const checkpoint::member& joiner : batch) {
     admissions_.erase(joiner.node);
     if (!job_->record().is_live(joiner.node)) {
+      awaited_.erase(joiner.node);
       send(joiner.node, join_refusal{written.ok() ? "the job has as many members as it may have"
-                                                  : written.error().message()});
-    } else {
-      // The job tells small rosters to all; who was a member before may have missed that.
-      const bool told = job_->record().members.size() <= member_square::width;
-      if (!written.ok() || !told) send(joiner.node, job_->keeper().update());
-      if (job_->record().state == checkpoint::job_state::forming)
-        newcomers_[joiner.node] = machine_.clock().now();
+                                                  : written.error().message(), false, {}});
+    } else if (is_awaited(joiner.node)) {
+      // It is told when it comes.
+    } else if (!written.ok() || job_->record().state != checkpoint::job_state::forming) {
+      // Followers have been told; who was a member before may have missed that.
+      send(joiner.node, job_->keeper().update());
     }
   }
   admit_waiting();
@@ -440,6 +582,21 @@ P2PDVM_DECL void peer::on_welcome(const node_id& from, welcome message) {
   if (auto r = folder_->keep(identity_->id(), who, message.newest); !r.ok()) return join_failed(r.error());
   joining_->pause();
   exchange_->trust(from);
+  guide_ = from;
+  if (message.others.size() > reception::others_max) message.others.resize(reception::others_max);
+  for (const messaging::contact& c : message.others) {
+    const auto other = exchange_->learn(c);
+    if (other.ok() && *other != identity_->id()) joining_->add(*other);
+  }
+  if (message.guide) {
+    const auto guide = exchange_->learn(*message.guide);
+    if (guide.ok() && *guide != identity_->id()) {
+      joining_->add(*guide);
+      guide_ = *guide;
+      exchange_->trust(*guide);
+      send(*guide, follow_request{who.spec.id});
+    }
+  }
   begin(std::move(who), std::move(message.newest), std::nullopt);
   if (again) return job_->begin_resumed();  // its ranks died with the process before
   job_->begin();
@@ -492,13 +649,27 @@ P2PDVM_DECL void peer::on_message(const node_id& from, std::uint8_t channel, pay
   auto decoded = wire::decode<job_message>(message.view());
   if (!decoded.ok()) return;
   if (auto* request = std::get_if<join_request>(&*decoded)) return on_join_request(from, *request);
+  if (auto* passed = std::get_if<passed_join>(&*decoded)) return on_passed_join(from, *passed);
+  if (std::holds_alternative<join_queued>(*decoded)) {
+    if (joining_ && joining_->has_asked(from)) joining_->wait_in_queue();
+    return;
+  }
   if (auto* refusal = std::get_if<join_refusal>(&*decoded)) {
+    if (refusal->whom) {
+      if (job_ && job_->record().is_live(from) && !job_->record().is_live(*refusal->whom))
+        send(*refusal->whom, join_refusal{std::move(refusal->reason), false, {}});
+      return;
+    }
     if (!joining_ || !joining_->has_asked(from)) return;
     error why(errc::refused, "the job does not take this peer: " + refusal->reason);
     return refusal->elsewhere ? joining_->ask_another(why) : join_failed(why);
   }
   if (auto* w = std::get_if<welcome>(&*decoded)) return on_welcome(from, std::move(*w));
-  if (job_) job_->on_message(from, std::move(*decoded));
+  if (job_) return job_->on_message(from, std::move(*decoded));
+  // Who was told of this peer may be quicker than what this peer waits for itself.
+  const auto* wish = std::get_if<follow_request>(&*decoded);
+  if (wish != nullptr && joining_ && early_followers_.size() < limits::followers_max)
+    early_followers_[from] = wish->job;
 }
 
 P2PDVM_DECL void peer::on_peer_up(const node_id&) {}
@@ -509,7 +680,15 @@ P2PDVM_DECL void peer::on_peer_reset(const node_id& node) {
 
 P2PDVM_DECL void peer::on_connection_lost(const node_id& node, const error& why) {
   if (joining_) joining_->on_connection_lost(node, why);
-  if (job_) job_->on_connection_lost(node);
+  if (!job_) return;
+  if (guide_ == node && job_->record().state == checkpoint::job_state::forming) {
+    if (job_->is_member()) {
+      follow(admitter());
+    } else if (joining_ && joining_->asked() && joining_->asked() != node) {
+      follow(*joining_->asked());
+    }
+  }
+  job_->on_connection_lost(node);
 }
 
 P2PDVM_DECL void peer::on_datagram(const link::opened_datagram& datagram, const address& from) {
@@ -518,6 +697,8 @@ P2PDVM_DECL void peer::on_datagram(const link::opened_datagram& datagram, const 
   if (plain[0] == datagram_kind::detector) {
     // What a member's earlier process said is no sign that it lives.
     if (job_ && datagram.current) job_->on_detector_datagram(crypto::node_id_of(datagram.from), plain.subspan(1));
+  } else if (plain[0] == datagram_kind::joining) {
+    on_join_datagram(datagram.from, from, plain.subspan(1));
   } else if (plain[0] == datagram_kind::overlay) {
     node_->on_datagram(machine_.clock().now(), {datagram.from, from}, plain.subspan(1));
     arm_node();
@@ -544,6 +725,10 @@ P2PDVM_DECL void peer::send(const overlay::contact& to, byte_view datagram) {
 
 P2PDVM_DECL void peer::send(const node_id& to, job_message message) {
   if (!exchange_ || to == identity_->id()) return;
+  // Who is about to connect gets the newest record then; to dial it as well would only be in the way.
+  const bool news = std::holds_alternative<record_update>(message) ||
+                    std::holds_alternative<record_difference>(message);
+  if (news && is_awaited(to)) return;
   exchange_->send(to, channel::job, wire::encode(message), {}, messaging::priority::control);
 }
 
@@ -626,12 +811,14 @@ P2PDVM_DECL void peer::on_members(const checkpoint::job_record& previous,
   if (stop_at_ && now.committed.epoch > *stop_at_) on_left();
   if (!exchange_) return;
   bool changed = false;
-  for (const auto& m : now.members) {
+  for (std::uint32_t i = 0; i < now.members.size(); ++i) {
+    const checkpoint::member& m = now.members[i];
     if (m.node == identity_->id()) continue;
-    changed |= m.live() != previous.is_live(m.node);
+    const bool was_live = previous.is_live(m.node, i);
+    changed |= m.live() != was_live;
     // A keeper that was evicted is asked until the change of keepers has ended.
     const bool needed = m.live() || now.is_kept_by(m.node);
-    if (needed == (previous.is_live(m.node) || previous.is_kept_by(m.node))) continue;
+    if (needed == (was_live || previous.is_kept_by(m.node))) continue;
     if (!needed) {
       exchange_->forget(m.node);
       continue;
@@ -639,26 +826,13 @@ P2PDVM_DECL void peer::on_members(const checkpoint::job_record& previous,
     (void)exchange_->learn({m.key(), m.addresses});
     exchange_->trust(m.node);
   }
-  if (now.state != checkpoint::job_state::forming && !newcomers_.empty()) tell_newcomers();
   if (!changed && previous.is_live(identity_->id()) == now.is_live(identity_->id())) return;
-  for (const node_id& link : job_->links()) exchange_->keep(link);
+  for (const node_id& link : job_->links()) {
+    if (!is_awaited(link) || exchange_->connected(link)) exchange_->keep(link);
+  }
   remember_contacts();
   publish_later(std::chrono::seconds(1));
   maybe_start();
-}
-
-/// The job has begun. Who was let in a moment ago by this peer has no connection to others yet.
-P2PDVM_DECL void peer::tell_newcomers() {
-  std::vector<std::pair<time_point, node_id>> latest;
-  for (const auto& [node, since] : std::exchange(newcomers_, {})) {
-    if (machine_.clock().now() - since < detail::newcomer_time && job_->record().is_live(node))
-      latest.emplace_back(since, node);
-  }
-  std::sort(latest.rbegin(), latest.rend());
-  const record_update news = job_->keeper().update();
-  const std::size_t bytes = wire::encode(news).size();
-  latest.resize(std::min(latest.size(), detail::newcomer_bytes_max / bytes));
-  for (const auto& [since, node] : latest) send(node, news);
 }
 
 P2PDVM_DECL void peer::remember_contacts() {

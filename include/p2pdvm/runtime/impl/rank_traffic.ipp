@@ -3,8 +3,30 @@
 #include <p2pdvm/runtime/rank_traffic.hpp>
 
 #include <algorithm>
+#include <cstring>
 
 namespace p2pdvm::runtime {
+
+namespace detail {
+
+/// What goes in front of a rank message on a lane; copied as it is, since both ends are one computer.
+struct lane_message {
+  std::uint8_t kind;
+  std::uint8_t stream;
+  std::uint8_t gap, lift;  ///< of acknowledgements
+  std::uint32_t source, destination;
+  std::uint32_t reserved;
+  std::uint64_t incarnation;
+  std::uint64_t epoch;     ///< acknowledgements: messages read
+  std::uint64_t sequence;  ///< acknowledgements: how many have arrived
+  std::uint64_t space;     ///< acknowledgements: bytes read
+  std::int64_t tag;
+};
+inline constexpr std::uint8_t lane_data = 1;
+inline constexpr std::uint8_t lane_acknowledgement = 2;
+static_assert(sizeof(lane_message) <= host::lane_head_bytes_max);
+
+}  // namespace detail
 
 P2PDVM_DECL rank_traffic::rank_traffic(rank_traffic_owner& owner, messaging::exchange* exchange,
                                        host::clock& clock, const node_id& self,
@@ -22,6 +44,10 @@ P2PDVM_DECL void rank_traffic::on_record(const checkpoint::job_record& record) {
   for (std::uint32_t r = 0; r < places_.size(); ++r) {
     const checkpoint::member* host = record.host(rank_number(r));
     places_[r].host = host == nullptr ? node_id() : host->node;
+    const auto lane = lanes_.find(places_[r].host);
+    places_[r].lane_wanted = false;
+    places_[r].lane = lane == lanes_.end() ? nullptr : lane->second;
+    conclude(places_[r]);
   }
   for (place& p : places_) {
     if (p.endpoint != nullptr) p.endpoint->send_waiting();  // asks new hosts
@@ -33,16 +59,19 @@ P2PDVM_DECL void rank_traffic::add(messaging::endpoint& local) {
   P2PDVM_ASSERT(p.endpoint == nullptr);
   p.endpoint = &local;
   p.frozen = false;
+  conclude(p);
 }
 
 P2PDVM_DECL void rank_traffic::remove(rank_number rank) {
   place& p = places_[rank.value()];
   std::erase(due_, p.endpoint);
   p.endpoint = nullptr;
+  conclude(p);
 }
 
 P2PDVM_DECL void rank_traffic::freeze(rank_number rank, bool frozen) {
   places_[rank.value()].frozen = frozen;
+  conclude(places_[rank.value()]);
 }
 
 P2PDVM_DECL void rank_traffic::on_ready(const node_id& from, const ready_notice& notice) {
@@ -55,6 +84,7 @@ P2PDVM_DECL void rank_traffic::on_ready(const node_id& from, const ready_notice&
     const bool again = p.announced_by == from && p.incarnation == notice.incarnation;
     p.announced_by = from;
     p.incarnation = notice.incarnation;
+    conclude(p);
     if (again || !ready(rank)) continue;
     for (place& mine : places_) {
       if (mine.endpoint != nullptr) mine.endpoint->on_ready(rank);
@@ -62,9 +92,9 @@ P2PDVM_DECL void rank_traffic::on_ready(const node_id& from, const ready_notice&
   }
 }
 
-P2PDVM_DECL bool rank_traffic::ready(rank_number rank) const {
-  const place& p = places_[rank.value()];
-  return p.incarnation == incarnation_ && p.announced_by == p.host && !p.host.is_zero();
+P2PDVM_DECL void rank_traffic::conclude(place& p) const {
+  p.ready = p.incarnation == incarnation_ && p.announced_by == p.host && !p.host.is_zero();
+  p.local = p.frozen || p.host != self_ ? nullptr : p.endpoint;
 }
 
 P2PDVM_DECL void rank_traffic::awaits(rank_number rank) {
@@ -83,15 +113,25 @@ P2PDVM_DECL std::size_t rank_traffic::ready_count() const {
   return count;
 }
 
-P2PDVM_DECL messaging::endpoint* rank_traffic::local(rank_number rank) {
-  const place& p = places_[rank.value()];
-  return p.frozen || p.host != self_ ? nullptr : p.endpoint;
-}
-
 P2PDVM_DECL void rank_traffic::transmit(const messaging::rank_message& message,
                                         messaging::numbering stream, epoch_number epoch) {
-  const node_id& to = places_[message.destination.value()].host;
+  place& p = places_[message.destination.value()];
+  if (p.lane != nullptr) {
+    detail::lane_message head{};
+    head.kind = detail::lane_data;
+    head.stream = static_cast<std::uint8_t>(stream);
+    head.source = message.source.value();
+    head.destination = message.destination.value();
+    head.incarnation = incarnation_.value();
+    head.epoch = epoch.value();
+    head.sequence = message.sequence;
+    head.space = message.space;
+    head.tag = message.tag;
+    return p.lane->send(bytes_of(head), message.body);
+  }
+  const node_id& to = p.host;
   if (to == self_ || exchange_ == nullptr) return;  // a frozen rank: it will be sent again
+  if (!std::exchange(p.lane_wanted, true)) owner_.want_lane(to);
   messaging::rank_message_header header;
   header.incarnation = incarnation_;
   header.epoch = epoch;
@@ -122,6 +162,61 @@ P2PDVM_DECL void rank_traffic::on_message(const node_id& from, payload message) 
              header.stream, header.epoch);
 }
 
+P2PDVM_DECL void rank_traffic::use_lane(const node_id& host, host::lane* lane) {
+  if (lane != nullptr) {
+    lanes_[host] = lane;
+  } else {
+    lanes_.erase(host);
+  }
+  for (place& p : places_) {
+    if (p.host != host) continue;
+    p.lane = lane;
+    p.lane_wanted = false;
+  }
+  if (lane != nullptr) return;
+  for (std::uint32_t r = 0; r < places_.size(); ++r) {
+    if (places_[r].host != host) continue;
+    for (place& mine : places_) {
+      if (mine.endpoint != nullptr) mine.endpoint->send_again(rank_number(r));
+    }
+  }
+}
+
+P2PDVM_DECL void rank_traffic::on_lane_message(const node_id& from, byte_view bytes,
+                                               host::lane_body& body) {
+  detail::lane_message head;
+  if (bytes.size() != sizeof head) return;
+  std::memcpy(&head, bytes.data(), sizeof head);
+  if (head.source >= places_.size() || head.destination >= places_.size() ||
+      head.stream > static_cast<std::uint8_t>(messaging::numbering::prelude))
+    return;
+  const incarnation_number incarnation(head.incarnation);
+  const auto stream = static_cast<messaging::numbering>(head.stream);
+  const rank_number source(head.source), destination(head.destination);
+  if (incarnation > incarnation_) return owner_.record_is_old(from);
+  if (incarnation < incarnation_) return;
+  if (head.kind == detail::lane_acknowledgement) {
+    if (places_[head.destination].host != from) return;
+    messaging::rank_acknowledgement ack;
+    ack.incarnation = incarnation;
+    ack.source = source;
+    ack.destination = destination;
+    ack.stream = stream;
+    ack.received = head.sequence;
+    ack.consumed_messages = head.epoch;
+    ack.consumed_bytes = head.space;
+    ack.gap = head.gap != 0;
+    ack.lift = head.lift != 0;
+    if (messaging::endpoint* to = places_[head.source].endpoint) to->on_acknowledgement(ack);
+    return;
+  }
+  messaging::endpoint* const to = places_[head.destination].local;
+  if (head.kind != detail::lane_data || to == nullptr || places_[head.source].host != from) return;
+  ++delivered_;
+  const messaging::rank_message message{source, destination, head.sequence, head.space, head.tag, {}};
+  to->accept(message, body, stream, epoch_number(head.epoch));
+}
+
 P2PDVM_DECL void rank_traffic::tell_blocked(rank_number source, rank_number destination,
                                             messaging::numbering stream) {
   const node_id& to = places_[destination.value()].host;
@@ -137,13 +232,16 @@ P2PDVM_DECL void rank_traffic::on_blocked(const messaging::rank_blocked& blocked
     to->on_blocked(blocked.source, blocked.stream);
 }
 
-P2PDVM_DECL void rank_traffic::acknowledgements_due(messaging::endpoint& from) {
-  due_.push_back(&from);
-  if (!flush_timer_.armed()) flush_timer_.at(clock_.now(), [this] { flush(); });
+P2PDVM_DECL void rank_traffic::acknowledgements_due(messaging::endpoint& from, bool urgent) {
+  if (std::find(due_.begin(), due_.end(), &from) == due_.end()) due_.push_back(&from);
+  if (flush_timer_.armed() && (flush_now_ || !urgent)) return;
+  flush_now_ = urgent;
+  flush_timer_.at(clock_.now() + (urgent ? duration::zero() : acknowledgement_delay), [this] { flush(); });
 }
 
 P2PDVM_DECL void rank_traffic::flush() {
   std::map<node_id, acknowledgement_batch> batches;
+  flush_now_ = false;
   while (!due_.empty()) {
     messaging::endpoint* const from = due_.back();
     due_.pop_back();
@@ -151,6 +249,19 @@ P2PDVM_DECL void rank_traffic::flush() {
       ack.incarnation = incarnation_;
       if (messaging::endpoint* near = local(ack.source)) {
         near->on_acknowledgement(ack);
+      } else if (host::lane* const lane = places_[ack.source.value()].lane) {
+        detail::lane_message head{};
+        head.kind = detail::lane_acknowledgement;
+        head.stream = static_cast<std::uint8_t>(ack.stream);
+        head.gap = ack.gap ? 1 : 0;
+        head.lift = ack.lift ? 1 : 0;
+        head.source = ack.source.value();
+        head.destination = ack.destination.value();
+        head.incarnation = incarnation_.value();
+        head.epoch = ack.consumed_messages;
+        head.sequence = ack.received;
+        head.space = ack.consumed_bytes;
+        lane->send(bytes_of(head), payload());
       } else {
         batches[places_[ack.source.value()].host].acknowledgements.push_back(ack);
       }

@@ -93,6 +93,16 @@ P2PDVM_DECL result<bool> record_keeper::learn(const record_update& update) {
   return news;
 }
 
+P2PDVM_DECL result<bool> record_keeper::learn(record_difference difference) {
+  if (difference.proof.statement.ballot <= ballot()) return false;
+  auto record = checkpoint::apply(newest(), std::move(difference.change));
+  if (!record.ok()) return record.error();
+  // A lie and a base that is not known here look the same.
+  if (record->digest() != difference.proof.statement.digest)
+    return error(errc::not_found, "a change of the job record is to one that is not known here");
+  return learn(record_update{std::move(*record), std::move(difference.proof), std::move(difference.links)});
+}
+
 P2PDVM_DECL void record_keeper::pump() {
   if (std::exchange(pumping_, true)) {
     pump_again_ = true;

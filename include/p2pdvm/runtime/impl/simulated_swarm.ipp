@@ -59,7 +59,8 @@ P2PDVM_DECL void simulated_swarm::form(duration settling) {
   for (std::size_t i = 0; i < slots_.size(); ++i) end_session_later(i);
 }
 
-/// Through a few living peers at random, as a ticket would name them.
+/// Through a few living peers at random, as a ticket would name them. The first, who made it, tells
+/// no lies: who enters through liars alone knows liars alone, whatever it does.
 P2PDVM_DECL std::vector<overlay::contact> simulated_swarm::entrance(std::size_t except) {
   constexpr std::size_t contacts = 3;
   std::vector<overlay::contact> through;
@@ -68,7 +69,7 @@ P2PDVM_DECL std::vector<overlay::contact> simulated_swarm::entrance(std::size_t 
     for (std::size_t k = 0; k < slots_.size(); ++k) {
       const std::size_t i = (start + k) % slots_.size();
       const slot& s = slots_[i];
-      if (i == except || !s.process) continue;
+      if (i == except || !s.process || (c == 0 && hostile(i))) continue;
       through.push_back(contact_of(i));
       break;
     }

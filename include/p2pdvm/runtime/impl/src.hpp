@@ -7,10 +7,13 @@
 #include <p2pdvm/runtime/impl/job_folder.ipp>
 #include <p2pdvm/runtime/impl/job_spec.ipp>
 #include <p2pdvm/runtime/impl/joiner.ipp>
+#include <p2pdvm/runtime/impl/lanes.ipp>
 #include <p2pdvm/runtime/impl/member_square.ipp>
 #include <p2pdvm/runtime/impl/peer.ipp>
 #include <p2pdvm/runtime/impl/rank_runner.ipp>
 #include <p2pdvm/runtime/impl/rank_traffic.ipp>
+#include <p2pdvm/runtime/impl/reception.ipp>
+#include <p2pdvm/runtime/impl/record_followers.ipp>
 #include <p2pdvm/runtime/impl/record_keeper.ipp>
 #include <p2pdvm/runtime/impl/restorer.ipp>
 #include <p2pdvm/runtime/impl/scenario.ipp>

@@ -214,6 +214,7 @@ P2PDVM_DECL result<> segment_log::judge(loading& l) {
   }
   if (lost_here) l.suspect_below = std::numeric_limits<std::uint64_t>::max();
   damage_found_ = damage_found_ || l.suspect_below != 0;
+  cut_short_ = cut_short_ || cut;
   next_sequence_ += l.sequences_lost_max;
   durable_ = l.durable;
   return {};

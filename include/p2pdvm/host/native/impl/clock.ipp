@@ -2,16 +2,18 @@
 
 #include <p2pdvm/host/native/clock.hpp>
 
+#include <asio/post.hpp>
 #include <asio/steady_timer.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <utility>
 #include <vector>
 
 namespace p2pdvm::native {
 
-struct clock::state : std::enable_shared_from_this<clock::state> {
+struct clock::state final : pollable, std::enable_shared_from_this<clock::state> {
   struct node {
     time_point when;
     std::uint64_t order;
@@ -41,7 +43,9 @@ struct clock::state : std::enable_shared_from_this<clock::state> {
   static constexpr auto sleep_max = std::chrono::hours(1);
   static constexpr std::size_t stale_min = 64;
 
-  explicit state(asio::io_context& io) : timer(io) {}
+  state(asio::io_context& io, poll_group& polled) : context(io), group(polled), timer(io) {
+    group.add(*this);
+  }
 
   [[nodiscard]] bool stale(const node& n) const {
     return !slots[n.slot].used || slots[n.slot].generation != n.generation;
@@ -78,9 +82,14 @@ struct clock::state : std::enable_shared_from_this<clock::state> {
     slot& s = slots[index];
     s.used = true;
     s.action = std::move(action);
-    heap.push_back({when, next_order++, index, s.generation});
-    std::push_heap(heap.begin(), heap.end(), later());
-    if (!firing) arm();
+    if (when <= seen.load(std::memory_order_relaxed)) {
+      due.push_back({when, 0, index, s.generation});
+      if (!group.driven()) post_due();
+    } else {
+      heap.push_back({when, next_order++, index, s.generation});
+      std::push_heap(heap.begin(), heap.end(), later());
+      if (!firing) arm();
+    }
     return (host::timer_id{s.generation} << 32) | (host::timer_id{index} + 1);
   }
 
@@ -91,6 +100,7 @@ struct clock::state : std::enable_shared_from_this<clock::state> {
       return;
     // The action is destroyed last: its captures may call back into this clock.
     const std::function<void()> action = release(index);
+    if (std::any_of(due.begin(), due.end(), [&](const node& n) { return n.slot == index; })) return;
     if (++stale_count > stale_min && stale_count > heap.size() / 2) {
       std::erase_if(heap, [this](const node& n) { return stale(n); });
       std::make_heap(heap.begin(), heap.end(), later());
@@ -98,9 +108,32 @@ struct clock::state : std::enable_shared_from_this<clock::state> {
     }
   }
 
+  /// Runs what is due; what becomes due meanwhile waits for the next turn.
+  bool poll() override {
+    if (due.empty()) return false;
+    std::swap(due, running);
+    for (const node& n : running) {
+      if (stale(n)) continue;
+      const std::function<void()> action = release(n.slot);
+      if (action) action();
+    }
+    running.clear();
+    return true;
+  }
+  bool doze() override { return due.empty(); }
+  void post_due() {
+    if (std::exchange(posted, true)) return;
+    asio::post(context, [self = shared_from_this()] {
+      self->posted = false;
+      (void)self->poll();
+    });
+  }
+
   /// Forgets everything; captures of the actions may call back while they are destroyed.
   void clear() {
     closed = true;
+    group.remove(*this);
+    due.clear();
     heap.clear();
     free_slots.clear();
     stale_count = 0;
@@ -141,7 +174,12 @@ struct clock::state : std::enable_shared_from_this<clock::state> {
     }
   }
 
+  asio::io_context& context;
+  poll_group& group;
   asio::steady_timer timer;
+  std::atomic<time_point> seen{time_point()};  ///< the clock was read and showed this
+  std::vector<node> due, running;
+  bool posted = false;
   std::vector<node> heap;
   std::vector<slot> slots;
   std::vector<std::uint32_t> free_slots;
@@ -153,12 +191,15 @@ struct clock::state : std::enable_shared_from_this<clock::state> {
   bool closed = false;
 };
 
-P2PDVM_DECL clock::clock(asio::io_context& io) : state_(std::make_shared<state>(io)) {}
+P2PDVM_DECL clock::clock(asio::io_context& io, poll_group& polled)
+    : state_(std::make_shared<state>(io, polled)) {}
 
 P2PDVM_DECL clock::~clock() { state_->clear(); }
 
 P2PDVM_DECL time_point clock::now() const {
-  return time_point(std::chrono::steady_clock::now().time_since_epoch());
+  const time_point now(std::chrono::steady_clock::now().time_since_epoch());
+  state_->seen.store(now, std::memory_order_relaxed);
+  return now;
 }
 
 P2PDVM_DECL unix_seconds clock::wall() const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <p2pdvm/host/native/descriptor.hpp>
 #include <p2pdvm/host/native/disk.hpp>
 
 #include <asio/executor_work_guard.hpp>
@@ -41,21 +42,6 @@ inline error read_error(const std::string& path, int cause) {
   const error why = disk_error("reading", path, cause);
   return cause == EIO ? error(errc::corrupted, why.message()) : why;
 }
-
-class descriptor {
- public:
-  explicit descriptor(int fd) noexcept : fd_(fd) {}
-  descriptor(const descriptor&) = delete;
-  descriptor& operator=(const descriptor&) = delete;
-  ~descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  [[nodiscard]] int get() const noexcept { return fd_; }
-  [[nodiscard]] bool ok() const noexcept { return fd_ >= 0; }
-
- private:
-  int fd_;
-};
 
 inline std::string parent_of(const std::string& path) {
   const std::size_t slash = path.rfind('/');

@@ -11,7 +11,10 @@
 namespace p2pdvm::native {
 
 P2PDVM_DECL machine::machine(asio::io_context& io, const options& how)
-    : clock_(io), network_(io), disk_(io, how.data_folder) {}
+    : clock_(io, polled_),
+      network_(io, polled_),
+      disk_(io, how.data_folder),
+      neighbours_(io, polled_) {}
 
 P2PDVM_DECL machine::~machine() = default;
 

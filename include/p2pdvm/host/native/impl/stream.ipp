@@ -107,8 +107,33 @@ P2PDVM_DECL void connection::begin() {
   if (!ended_ && !paused_) await_readable();
 }
 
+P2PDVM_DECL void connection::heat() {
+  idle_turns_ = 0;
+  if (hot_ || !context_->polled.driven() || context_->connections_polled >= connections_polled_max)
+    return;
+  hot_ = true;
+  ++context_->connections_polled;
+  context_->polled.add(*this);
+}
+
+P2PDVM_DECL void connection::cool() {
+  if (!std::exchange(hot_, false)) return;
+  --context_->connections_polled;
+  context_->polled.remove(*this);
+}
+
+P2PDVM_DECL bool connection::poll() {
+  if (ended_ || failure_ || paused_ || !begun_ || !connected_) return false;
+  const auto self = shared_from_this();
+  active_ = false;
+  if (!read_some(1)) return true;
+  if (!active_ && ++idle_turns_ > idle_turns_max) cool();
+  return active_;
+}
+
 P2PDVM_DECL void connection::write(byte_vector bytes) {
   if (ended_ || failure_ || bytes.empty()) return;
+  heat();
   unsent_ += bytes.size();
   queue_.push_back(std::move(bytes));
   if (connected_ && (open_told_ || !outgoing_) && !awaiting_writable_) flush();
@@ -205,6 +230,8 @@ P2PDVM_DECL bool connection::read_some(int reads_max) {
       fail_now(explain(ec));
       return false;
     }
+    active_ = true;
+    heat();
     handler_->on_data(byte_view(buffer).first(count));
     if (ended_ || failure_ || paused_) return false;
     if (count < buffer.size()) break;  // drained; the reactor reports what comes later
@@ -233,6 +260,7 @@ P2PDVM_DECL void connection::tell_write_failure() {
 }
 
 P2PDVM_DECL void connection::fail_now(error why) {
+  cool();
   asio::error_code ignored;
   socket_.close(ignored);
   queue_.clear();
@@ -247,6 +275,7 @@ P2PDVM_DECL void connection::fail_now(error why) {
 }
 
 P2PDVM_DECL void connection::end() {
+  cool();
   ended_ = true;
   handler_ = nullptr;
   queue_.clear();

@@ -73,11 +73,11 @@ P2PDVM_DECL task<> group::broadcast(call c, target data) {
   const collective in(*this, data.describe(c));
   const int root = c.head.root;
   payload whole;
-  if (self_ == root) whole = data.message(data, in.mine);
+  if (self_ == root) whole = data.message(in.mine);
   co_await broadcast_from(in, root, whole);
   if (self_ == root) co_return;
   const peal::message m(job_rank(root), in.tag, std::move(whole));
-  data.place(data, in.mine, opened(in.mine, m), true);
+  data.place(in.mine, opened(in.mine, m), true);
 }
 
 P2PDVM_DECL void group::merge(const collective& in, accumulator& value, const peal::message& m,

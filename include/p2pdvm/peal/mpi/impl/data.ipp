@@ -12,14 +12,6 @@ P2PDVM_DECL std::string rank_text(int rank, int job_rank) {
 
 P2PDVM_DECL std::string incoming::from() const { return rank_text(source, job_source); }
 
-P2PDVM_DECL payload message_of(const message_head& head, byte_view data) {
-  byte_vector out;
-  out.reserve(head_bytes + data.size());
-  append(out, bytes_of(head));
-  append(out, data);
-  return payload(std::move(out));
-}
-
 P2PDVM_DECL void check_format(const call& mine, const incoming& got) {
   if (got.head.form == mine.head.form && got.head.element_bytes == mine.head.element_bytes) return;
   const std::string wanted = mine.head.form == format::serialised

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <p2pdvm/peal/mpi/context.hpp>
+#include <p2pdvm/peal/waiting.hpp>
 
 #include <algorithm>
 
@@ -18,12 +19,7 @@ P2PDVM_DECL group::group(std::shared_ptr<context> owner, std::uint32_t id,
 
 P2PDVM_DECL group::~group() { owner_->groups_.erase(id_); }
 
-P2PDVM_DECL int group::job_rank(int member) const {
-  return members_.empty() ? member : members_[static_cast<std::size_t>(member)];
-}
-
-P2PDVM_DECL int group::member_of(int job_rank) const {
-  if (members_.empty()) return job_rank;
+P2PDVM_DECL int group::place_of(int job_rank) const {
   const auto found = std::find(members_.begin(), members_.end(), job_rank);
   P2PDVM_ASSERT(found != members_.end());
   return static_cast<int>(found - members_.begin());
@@ -64,14 +60,17 @@ P2PDVM_DECL void group::check_root(const call& c) const {
          plain.text() + ", but " + text_of_all());
 }
 
-P2PDVM_DECL task<> group::send(int destination, int tag, payload whole) {
-  if (destination == no_rank) co_return;
-  co_await owner_->port().send(job_rank(destination), tag, std::move(whole), id_ * 2);
-}
-
 P2PDVM_DECL void group::post_send(int destination, int tag, payload whole) {
   if (destination != no_rank)
     owner_->port().post_send(job_rank(destination), tag, std::move(whole), id_ * 2);
+}
+
+/// Whether so many bytes are elements as they are wanted: the common case.
+inline bool fits(const message_head& head, const target_type& type, std::size_t bytes,
+                 std::size_t capacity) {
+  return head.op == operation::message && head.form == type.form &&
+         head.element_bytes == type.element_bytes &&
+         (bytes == capacity || (!type.exact && bytes % type.element_bytes == 0));
 }
 
 inline std::int64_t pattern_tag(int tag) { return tag == any_tag ? peal::any_tag : tag; }
@@ -82,28 +81,53 @@ P2PDVM_DECL std::unique_ptr<peal::operation> group::post_receive(int source, int
       new peal::operation(owner_->port().post_receive(from, pattern_tag(tag), id_ * 2)));
 }
 
-P2PDVM_DECL task<status> group::receive(call c, target into, int source, int tag) {
+P2PDVM_DECL task<status> group::receive(void* object, std::size_t capacity,
+                                        const target_type* type, int source, int tag,
+                                        std::source_location where) {
   if (source == no_rank) co_return status{no_rank, any_tag, 0};
   const int from = source == any_source ? peal::any_source : job_rank(source);
-  const peal::message m = co_await owner_->port().receive(from, pattern_tag(tag), id_ * 2);
-  co_return deliver(c, into, m);
+  peal::port& port = owner_->port();
+  // Waits here, and not in a coroutine of the port: a frame less.
+  peal::detail::receive_wait wait(port.rank(), port.pattern_of(from, pattern_tag(tag), id_ * 2));
+  message_head head;
+  const byte_span memory(static_cast<std::byte*>(object), capacity * type->element_bytes);
+  if (type->flat) {
+    wait.place.head = std::as_writable_bytes(std::span(&head, 1));
+    wait.place.body = memory;
+  }
+  if (!wait.run()) co_await wait.suspend();
+  wait.resumed();
+  const auto job_source = static_cast<int>(wait.message.source.value());
+  const auto got_tag = static_cast<int>(wait.message.tag);
+  if (wait.place.done && fits(head, *type, wait.place.bytes, memory.size()))
+    co_return status{member_of(job_source), got_tag, wait.place.bytes};
+  const payload& body = wait.message.body;
+  const call c = call(operation::message, where).with_data(type->form, type->element_bytes);
+  incoming got;
+  if (wait.place.done) {
+    got = {head, memory.first(wait.place.bytes), member_of(job_source), job_source};
+  } else {
+    got = opened(c, job_source, body.view());
+  }
+  target{object, capacity, type}.place(c, got, false);
+  co_return status{got.source, got_tag, got.data.size()};
 }
 
-P2PDVM_DECL incoming group::opened(const call& c, const peal::message& m) const {
+P2PDVM_DECL incoming group::opened(const call& c, int job_source, byte_view body) const {
   incoming got;
-  got.job_source = m.source();
-  got.source = member_of(m.source());
-  if (m.body().size() < head_bytes)
+  got.job_source = job_source;
+  got.source = member_of(job_source);
+  if (body.size() < head_bytes)
     refuse(c.text() + " got from " + got.from() + " something that is no MPI message");
-  std::memcpy(&got.head, m.body().data(), head_bytes);
-  got.data = m.body().view().subspan(head_bytes);
+  std::memcpy(&got.head, body.data(), head_bytes);
+  got.data = body.subspan(head_bytes);
   return got;
 }
 
 P2PDVM_DECL status group::deliver(const call& c, const target& into,
                                   const peal::message& m) const {
   const incoming got = opened(c, m);
-  into.place(into, into.describe(c), got, false);
+  into.place(into.describe(c), got, false);
   return status_of(m.head());
 }
 

@@ -1,0 +1,60 @@
+/// A first-in-first-out queue in one growing ring: a queue that is filled and emptied again
+/// allocates nothing once it has reached its size.
+#pragma once
+
+#include <p2pdvm/base/assert.hpp>
+
+#include <cstddef>
+#include <utility>
+#include <vector>
+
+namespace p2pdvm {
+
+/// `T` is default-constructible and movable; a place that was popped holds a moved-from `T`.
+template <class T>
+class ring_queue {
+ public:
+  [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  /// The n-th from the front.
+  [[nodiscard]] T& operator[](std::size_t n) noexcept { return places_[index(n)]; }
+  [[nodiscard]] const T& operator[](std::size_t n) const noexcept { return places_[index(n)]; }
+  [[nodiscard]] T& front() noexcept { return (*this)[0]; }
+  [[nodiscard]] T& back() noexcept { return (*this)[size_ - 1]; }
+
+  void push_back(T value) {
+    if (size_ == places_.size()) grow();
+    places_[index(size_)] = std::move(value);
+    ++size_;
+  }
+  T pop_front() {
+    P2PDVM_ASSERT(size_ > 0);
+    T value = std::exchange(places_[first_], T());
+    first_ = (first_ + 1) & (places_.size() - 1);
+    --size_;
+    return value;
+  }
+  void clear() noexcept {
+    places_.clear();
+    first_ = size_ = 0;
+  }
+
+ private:
+  static constexpr std::size_t places_min = 4;  // and always a power of two
+
+  [[nodiscard]] std::size_t index(std::size_t n) const noexcept {
+    return (first_ + n) & (places_.size() - 1);
+  }
+  void grow() {
+    std::vector<T> larger(places_.empty() ? places_min : places_.size() * 2);
+    for (std::size_t i = 0; i < size_; ++i) larger[i] = std::move((*this)[i]);
+    places_ = std::move(larger);
+    first_ = 0;
+  }
+
+  std::vector<T> places_;
+  std::size_t first_ = 0;
+  std::size_t size_ = 0;
+};
+
+}  // namespace p2pdvm

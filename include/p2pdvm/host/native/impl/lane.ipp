@@ -1,0 +1,601 @@
+#pragma once
+
+#include <p2pdvm/host/native/descriptor.hpp>
+#include <p2pdvm/host/native/lane.hpp>
+#include <p2pdvm/host/native/ring.hpp>
+
+#include <asio/buffer.hpp>
+#include <asio/error.hpp>
+#include <asio/local/stream_protocol.hpp>
+#include <asio/posix/stream_descriptor.hpp>
+#include <asio/post.hpp>
+#include <asio/steady_timer.hpp>
+
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <deque>
+#include <string>
+#include <utility>
+
+namespace p2pdvm::native {
+
+namespace detail {
+
+/// How long the two sides may take to find each other.
+inline constexpr auto lane_setup_max = std::chrono::seconds(5);
+/// Bodies up to this go through the ring, larger ones are read where they are.
+inline constexpr std::size_t ring_body_bytes_max = 8 * 1024;
+/// Pieces of a large body where the system does not let a process read another's memory.
+inline constexpr std::size_t ring_slice_bytes = 16 * 1024;
+/// Records handled in one turn before others get theirs.
+inline constexpr int records_per_turn_max = 64;
+/// What a whole message may have in the end.
+inline constexpr std::size_t lane_body_bytes_max = std::size_t{4} << 30;
+
+/// What the two processes share.
+struct lane_memory {
+  struct side {
+    alignas(ring_unit) std::atomic<std::uint32_t> asleep;
+    std::atomic<std::uint64_t> probe;  ///< where a number stands that the other side tries to read,
+    std::atomic<std::uint64_t> number;
+    std::atomic<std::int64_t> process;
+  };
+  side sides[2];
+  ring_memory rings[2];  ///< the n-th is written by side n
+};
+
+/// The descriptors of a lane: its memory, and for each side what wakes it.
+struct lane_descriptors {
+  descriptor memory, bells[2];
+};
+
+inline error system_error_of(const char* what) {
+  return error(errc::io, std::string(what) + ": " + std::strerror(errno));
+}
+
+inline result<lane_descriptors> make_lane() {
+  lane_descriptors made;
+  made.memory = descriptor(::memfd_create("p2pdvm lane", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!made.memory.ok() || ::ftruncate(made.memory.get(), sizeof(lane_memory)) != 0)
+    return system_error_of("cannot make memory to share");
+  // Who shrinks a file that another has mapped kills it.
+  if (::fcntl(made.memory.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
+    return system_error_of("cannot seal memory to share");
+  for (descriptor& bell : made.bells) {
+    bell = descriptor(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!bell.ok()) return system_error_of("cannot make an event");
+  }
+  return made;
+}
+
+/// A process of this very user?
+inline bool same_user(int socket) {
+  ucred other{};
+  socklen_t size = sizeof other;
+  return ::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &other, &size) == 0 && other.uid == ::geteuid();
+}
+
+inline bool send_descriptors(int socket, const lane_descriptors& lane) {
+  const int fds[3] = {lane.memory.get(), lane.bells[0].get(), lane.bells[1].get()};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof fds)] = {};
+  char byte = 1;
+  iovec data{&byte, 1};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  cmsghdr* const head = CMSG_FIRSTHDR(&message);
+  head->cmsg_level = SOL_SOCKET;
+  head->cmsg_type = SCM_RIGHTS;
+  head->cmsg_len = CMSG_LEN(sizeof fds);
+  std::memcpy(CMSG_DATA(head), fds, sizeof fds);
+  return ::sendmsg(socket, &message, MSG_NOSIGNAL) == 1;
+}
+
+inline result<lane_descriptors> receive_descriptors(int socket) {
+  int fds[3] = {-1, -1, -1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof fds)] = {};
+  char byte = 0;
+  iovec data{&byte, 1};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  if (::recvmsg(socket, &message, MSG_CMSG_CLOEXEC) != 1)
+    return error(errc::closed, "the other process closed the lane before it was made");
+  const cmsghdr* const head = CMSG_FIRSTHDR(&message);
+  if (head == nullptr || head->cmsg_type != SCM_RIGHTS || head->cmsg_len != CMSG_LEN(sizeof fds))
+    return error(errc::malformed, "the other process sent no memory for the lane");
+  std::memcpy(fds, CMSG_DATA(head), sizeof fds);
+  lane_descriptors got;
+  got.memory = descriptor(fds[0]);
+  got.bells[0] = descriptor(fds[1]);
+  got.bells[1] = descriptor(fds[2]);
+  // The other side has the same right to this memory, but shall not be able to take it away.
+  const int seals = ::fcntl(got.memory.get(), F_GET_SEALS);
+  if (seals < 0 || (seals & F_SEAL_SHRINK) == 0 ||
+      ::lseek(got.memory.get(), 0, SEEK_END) < static_cast<off_t>(sizeof(lane_memory)))
+    return error(errc::malformed, "the other process sent memory that is no lane");
+  return got;
+}
+
+class mapped_lane {
+ public:
+  explicit mapped_lane(const descriptor& memory) {
+    void* const at = ::mmap(nullptr, sizeof(lane_memory), PROT_READ | PROT_WRITE, MAP_SHARED,
+                            memory.get(), 0);
+    if (at != MAP_FAILED) memory_ = static_cast<lane_memory*>(at);
+  }
+  mapped_lane(const mapped_lane&) = delete;
+  mapped_lane& operator=(const mapped_lane&) = delete;
+  ~mapped_lane() {
+    if (memory_ != nullptr) ::munmap(static_cast<void*>(memory_), sizeof(lane_memory));
+  }
+  [[nodiscard]] lane_memory* get() const noexcept { return memory_; }
+
+ private:
+  lane_memory* memory_ = nullptr;
+};
+
+using unix_socket = asio::local::stream_protocol::socket;
+
+/// Kinds of records.
+enum lane_record : std::uint32_t { record_whole = 1, record_lent = 2, record_slice = 3, record_last = 4 };
+
+/// In front of every record's bytes but those of later slices.
+struct record_head {
+  std::uint32_t head_bytes;
+  std::uint32_t reserved;
+  std::uint64_t body_bytes;
+};
+/// Instead of a body that stays where it is.
+struct lent_body {
+  std::uint64_t address;
+};
+
+/// A body in the ring.
+class near_body final : public host::lane_body {
+ public:
+  explicit near_body(byte_view bytes) : bytes_(bytes) {}
+  [[nodiscard]] std::size_t size() const noexcept override { return bytes_.size(); }
+  [[nodiscard]] bool copy(byte_span first, byte_span second) override {
+    if (!first.empty()) std::memcpy(first.data(), bytes_.data(), first.size());
+    if (!second.empty()) std::memcpy(second.data(), bytes_.data() + first.size(), second.size());
+    return true;
+  }
+
+ private:
+  byte_view bytes_;
+};
+
+/// A body in the memory of the process that sent it.
+class far_body final : public host::lane_body {
+ public:
+  far_body(pid_t process, std::uint64_t at, std::size_t bytes)
+      : process_(process), address_(at), bytes_(bytes) {}
+  [[nodiscard]] std::size_t size() const noexcept override { return bytes_; }
+  [[nodiscard]] bool copy(byte_span first, byte_span second) override {
+    return read(first, 0) && read(second, first.size());
+  }
+
+ private:
+  bool read(byte_span into, std::size_t offset) const {
+    while (!into.empty()) {
+      const iovec here{into.data(), into.size()};
+      const iovec there{reinterpret_cast<void*>(address_ + offset), into.size()};  // NOLINT
+      const ssize_t got = ::process_vm_readv(process_, &here, 1, &there, 1, 0);
+      if (got <= 0) return false;
+      into = into.subspan(static_cast<std::size_t>(got));
+      offset += static_cast<std::size_t>(got);
+    }
+    return true;
+  }
+  pid_t process_;
+  std::uint64_t address_;
+  std::size_t bytes_;
+};
+
+class shared_lane final : public host::lane, public pollable {
+ public:
+  /// `side`: which of the two this process is. `socket` shows that the other lives.
+  shared_lane(asio::io_context& io, poll_group& polled, std::size_t side, lane_descriptors made,
+              std::unique_ptr<mapped_lane> mapped, unix_socket socket)
+      : polled_(polled),
+        mapped_(std::move(mapped)),
+        mine_(mapped_->get()->sides[side]),
+        theirs_(mapped_->get()->sides[1 - side]),
+        out_(mapped_->get()->rings[side]),
+        in_(mapped_->get()->rings[1 - side]),
+        their_bell_(std::move(made.bells[1 - side])),
+        bell_(std::make_shared<waker>(io, std::move(made.bells[side]), std::move(socket), *this)) {
+    mine_.number.store(number_, std::memory_order_relaxed);
+    mine_.process.store(::getpid(), std::memory_order_relaxed);
+    mine_.probe.store(reinterpret_cast<std::uint64_t>(&number_), std::memory_order_release);  // NOLINT
+  }
+  ~shared_lane() override {
+    polled_.remove(*this);
+    bell_->end();
+  }
+
+  void start(host::lane_handler& handler) override {
+    handler_ = &handler;
+    polled_.add(*this);
+    bell_->start();
+  }
+
+  void send(byte_view head, const payload& body) override {
+    P2PDVM_ASSERT(head.size() <= host::lane_head_bytes_max);
+    if (ended_) return;
+    if (!waiting_.empty() || !put(head, body, 0)) {
+      waiting_.push_back({to_vector(head), body, 0});
+      push_waiting();
+    }
+    ring_bell();
+  }
+
+  bool poll() override {
+    if (ended_) return false;
+    bool found = false;
+    if (!waiting_.empty()) found = push_waiting();
+    for (int n = 0; n < records_per_turn_max && !ended_; ++n) {
+      const auto record = in_.peek();
+      if (!record) break;
+      found = true;
+      if (!handle(*record)) return end(), true;
+      if (in_.pop()) ring_bell();  // the other side may wait for room
+    }
+    if (in_.broken()) end();
+    return found;
+  }
+
+  bool doze() override {
+    if (ended_) return true;
+    mine_.asleep.store(1, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    return in_.empty() && (waiting_.empty() || !push_waiting());
+  }
+  void wake() override {
+    if (mine_.asleep.load(std::memory_order_relaxed) != 0)
+      mine_.asleep.store(0, std::memory_order_relaxed);
+  }
+
+ private:
+  /// Belongs to the handlers of Asio, which may come after the lane.
+  class waker : public std::enable_shared_from_this<waker> {
+   public:
+    waker(asio::io_context& io, descriptor bell, unix_socket socket, shared_lane& of)
+        : bell_(io, bell.release()), socket_(std::move(socket)), lane_(&of) {}
+    void start() {
+      asio::post(bell_.get_executor(), [self = shared_from_this()] { self->look(); });
+      wait_for_bell();
+      socket_.async_read_some(asio::buffer(&byte_, 1),
+                              [self = shared_from_this()](const asio::error_code&, std::size_t) {
+                                if (self->lane_ != nullptr) self->lane_->end();
+                              });
+    }
+    void end() {
+      lane_ = nullptr;
+      asio::error_code ignored;
+      bell_.close(ignored);
+      socket_.close(ignored);
+    }
+
+   private:
+    /// A driver looks at the ring as soon as it is awake; without one it must be done here.
+    void look() {
+      while (lane_ != nullptr && !lane_->polled_.driven()) {
+        lane_->wake();
+        if (!lane_->poll() && lane_ != nullptr && lane_->doze()) return;
+      }
+    }
+    void wait_for_bell() {
+      bell_.async_wait(asio::posix::stream_descriptor::wait_read,
+                       [self = shared_from_this()](const asio::error_code& ec) {
+                         if (ec || self->lane_ == nullptr) return;
+                         std::uint64_t count = 0;
+                         static_cast<void>(::read(self->bell_.native_handle(), &count, sizeof count) < 0);
+                         self->look();
+                         if (self->lane_ != nullptr) self->wait_for_bell();
+                       });
+    }
+    asio::posix::stream_descriptor bell_;
+    unix_socket socket_;
+    shared_lane* lane_;
+    char byte_ = 0;
+  };
+
+  struct outgoing {
+    byte_vector head;
+    payload body;
+    std::size_t sent;
+  };
+
+  /// Whether this process may read the other's memory: found out once, on a number of its own.
+  [[nodiscard]] bool may_read_theirs() {
+    if (reads_ != unknown) return reads_ == yes;
+    const std::uint64_t at = theirs_.probe.load(std::memory_order_acquire);
+    if (at == 0) return false;
+    their_process_ = static_cast<pid_t>(theirs_.process.load(std::memory_order_relaxed));
+    std::uint64_t number = 0;
+    far_body there(their_process_, at, sizeof number);
+    const bool read = there.copy(std::as_writable_bytes(std::span(&number, 1)), {});
+    reads_ = read && number == theirs_.number.load(std::memory_order_relaxed) ? yes : no;
+    return reads_ == yes;
+  }
+
+  /// Writes a record when there is room; of a body that must be sliced, the slice from `sent` on, and true
+  /// when it was the last.
+  bool put(byte_view head, const payload& body, std::size_t sent) {
+    if (body.size() <= ring_body_bytes_max) return put_record(record_whole, head, body.size(), body.view());
+    // If this side may read there, that side may read here: it is the same user and the same machine.
+    if (sent == 0 && may_read_theirs()) {
+      const lent_body where{reinterpret_cast<std::uint64_t>(body.data())};  // NOLINT
+      return put_record(record_lent, head, body.size(), bytes_of(where));
+    }
+    return false;
+  }
+  bool put_record(lane_record kind, byte_view head, std::size_t body_bytes, byte_view bytes) {
+    const record_head front{static_cast<std::uint32_t>(head.size()), 0, body_bytes};
+    const std::size_t size = sizeof front + head.size() + bytes.size();
+    std::byte* at = out_.reserve(size);
+    if (at == nullptr) return false;
+    std::memcpy(at, &front, sizeof front);
+    std::memcpy(at + sizeof front, head.data(), head.size());
+    if (!bytes.empty()) std::memcpy(at + sizeof front + head.size(), bytes.data(), bytes.size());
+    out_.publish(size, kind);
+    return true;
+  }
+  /// The next slice of a body that cannot be lent.
+  bool put_slice(outgoing& o) {
+    const std::size_t bytes = std::min(ring_slice_bytes, o.body.size() - o.sent);
+    const byte_view part = o.body.view().subspan(o.sent, bytes);
+    const bool last = o.sent + bytes == o.body.size();
+    const bool put = o.sent == 0 ? put_record(record_slice, o.head, o.body.size(), part)
+                                 : put_bare(last ? record_last : record_slice, part);
+    if (put) o.sent += bytes;
+    return put;
+  }
+  bool put_bare(lane_record kind, byte_view bytes) {
+    std::byte* const at = out_.reserve(bytes.size());
+    if (at == nullptr) return false;
+    std::memcpy(at, bytes.data(), bytes.size());
+    out_.publish(bytes.size(), kind);
+    return true;
+  }
+
+  bool push_waiting() {
+    bool pushed = false;
+    while (!waiting_.empty()) {
+      outgoing& o = waiting_.front();
+      const bool whole = o.body.size() <= ring_body_bytes_max || (o.sent == 0 && may_read_theirs());
+      if (whole ? !put(o.head, o.body, 0) : !put_slice(o)) break;
+      pushed = true;
+      if (whole || o.sent == o.body.size()) waiting_.pop_front();
+    }
+    if (pushed) ring_bell();
+    return pushed;
+  }
+
+  void ring_bell() {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (theirs_.asleep.load(std::memory_order_relaxed) == 0 || theirs_.asleep.exchange(0) == 0) return;
+    const std::uint64_t one = 1;
+    static_cast<void>(::write(their_bell_.get(), &one, sizeof one) < 0);
+  }
+
+  /// False when the record is nonsense.
+  bool handle(const ring_consumer::record& r) {
+    if (slicing_) return handle_slice(r);
+    record_head front;
+    if (r.bytes.size() < sizeof front) return false;
+    std::memcpy(&front, r.bytes.data(), sizeof front);
+    const byte_view rest = r.bytes.subspan(sizeof front);
+    if (front.head_bytes > std::min(rest.size(), host::lane_head_bytes_max) ||
+        front.body_bytes > lane_body_bytes_max)
+      return false;
+    // A copy: the other process could change it while it is read.
+    std::memcpy(head_, rest.data(), front.head_bytes);
+    const byte_view head(head_, front.head_bytes);
+    const byte_view bytes = rest.subspan(front.head_bytes);
+    const auto size = static_cast<std::size_t>(front.body_bytes);
+    if (r.kind == record_whole) {
+      near_body body(bytes);
+      return size == bytes.size() && tell(head, body);
+    }
+    if (r.kind == record_lent) {
+      lent_body where{};
+      if (bytes.size() != sizeof where || !may_read_theirs()) return false;
+      std::memcpy(&where, bytes.data(), sizeof where);
+      far_body body(their_process_, where.address, size);
+      return tell(head, body);
+    }
+    if (r.kind != record_slice || size <= bytes.size()) return false;
+    slicing_ = true;
+    head_bytes_ = front.head_bytes;
+    sliced_.clear();
+    sliced_.reserve(std::min(size, std::size_t{1} << 20));
+    slices_ = size;
+    append(sliced_, bytes);
+    return true;
+  }
+  bool handle_slice(const ring_consumer::record& r) {
+    if (r.bytes.size() > slices_ - sliced_.size()) return false;
+    append(sliced_, r.bytes);
+    const bool last = sliced_.size() == slices_;
+    if ((r.kind == record_last) != last || (!last && r.kind != record_slice)) return false;
+    if (!last) return true;
+    slicing_ = false;
+    near_body body(sliced_);
+    return tell(byte_view(head_, head_bytes_), body);
+  }
+  bool tell(byte_view head, host::lane_body& body) {
+    handler_->on_lane_message(head, body);
+    return true;
+  }
+
+  void end() {
+    if (std::exchange(ended_, true)) return;
+    waiting_.clear();
+    handler_->on_lane_ended();
+  }
+
+  poll_group& polled_;
+  std::unique_ptr<mapped_lane> mapped_;
+  lane_memory::side& mine_;
+  lane_memory::side& theirs_;
+  ring_producer out_;
+  ring_consumer in_;
+  descriptor their_bell_;
+  std::shared_ptr<waker> bell_;
+  host::lane_handler* handler_ = nullptr;
+  std::deque<outgoing> waiting_;
+  std::byte head_[host::lane_head_bytes_max];
+  std::size_t head_bytes_ = 0;
+  byte_vector sliced_;
+  std::size_t slices_ = 0;
+  bool slicing_ = false;
+  bool ended_ = false;
+  enum { unknown, yes, no } reads_ = unknown;
+  pid_t their_process_ = 0;
+  std::uint64_t number_ = 0x70327064766d0001;
+};
+
+/// One side on its way to a lane.
+class lane_attempt : public std::enable_shared_from_this<lane_attempt> {
+ public:
+  lane_attempt(asio::io_context& io, poll_group& polled, host::neighbourhood::done call)
+      : io_(io), polled_(polled), acceptor_(io), socket_(io), deadline_(io), call_(std::move(call)) {}
+
+  result<> offer(const host::lane_name& name) {
+    asio::error_code ec;
+    acceptor_.open(asio::local::stream_protocol(), ec);
+    if (!ec) acceptor_.bind(endpoint_of(name), ec);
+    if (!ec) acceptor_.listen(1, ec);
+    if (ec) return error(errc::io, "cannot wait for a lane: " + ec.message());
+    ::fcntl(acceptor_.native_handle(), F_SETFD, FD_CLOEXEC);
+    acceptor_.async_accept(socket_, [self = shared_from_this()](const asio::error_code& failed) {
+      if (failed) return self->fail(error(errc::io, "no lane: " + failed.message()));
+      self->accepted();
+    });
+    begin_deadline();
+    return {};
+  }
+
+  void join(const host::lane_name& name) {
+    asio::error_code ec;
+    socket_.open(asio::local::stream_protocol(), ec);
+    if (!ec) socket_.connect(endpoint_of(name), ec);  // a socket of this machine answers at once
+    const bool trusted = !ec && same_user(socket_.native_handle());
+    if (!trusted) {
+      asio::post(io_, [self = shared_from_this()] {
+        self->fail(error(errc::unreachable, "the other process is not one of this machine and user"));
+      });
+      return;
+    }
+    ::fcntl(socket_.native_handle(), F_SETFD, FD_CLOEXEC);
+    socket_.async_wait(unix_socket::wait_read, [self = shared_from_this()](const asio::error_code& failed) {
+      if (failed) return self->fail(error(errc::io, "no lane: " + failed.message()));
+      auto got = receive_descriptors(self->socket_.native_handle());
+      self->finish(1, std::move(got));
+    });
+    begin_deadline();
+  }
+
+  void end() {
+    call_ = nullptr;
+    close();
+  }
+
+ private:
+  /// In the abstract space of names: nothing is left in a folder.
+  static asio::local::stream_protocol::endpoint endpoint_of(const host::lane_name& name) {
+    return asio::local::stream_protocol::endpoint(std::string(1, '\0') + "p2pdvm-" + to_hex(name));
+  }
+  void begin_deadline() {
+    deadline_.expires_after(lane_setup_max);
+    deadline_.async_wait([self = shared_from_this()](const asio::error_code& ec) {
+      if (!ec) self->fail(error(errc::timed_out, "the other process did not come to the lane"));
+    });
+  }
+  void accepted() {
+    asio::error_code ignored;
+    acceptor_.close(ignored);
+    if (!same_user(socket_.native_handle()))
+      return fail(error(errc::unreachable, "another user came to the lane"));
+    auto made = make_lane();
+    if (made.ok() && !send_descriptors(socket_.native_handle(), *made))
+      made = error(errc::closed, "the other process left the lane before it was made");
+    finish(0, std::move(made));
+  }
+  void finish(std::size_t side, result<lane_descriptors> made) {
+    if (!call_) return;
+    if (!made.ok()) return fail(made.error());
+    auto mapped = std::make_unique<mapped_lane>(made->memory);
+    if (mapped->get() == nullptr) return fail(error(errc::io, "cannot map the memory of a lane"));
+    deadline_.cancel();
+    auto lane = std::make_unique<shared_lane>(io_, polled_, side, std::move(*made), std::move(mapped),
+                                              std::move(socket_));
+    std::exchange(call_, nullptr)(std::unique_ptr<host::lane>(std::move(lane)));
+  }
+  void fail(const error& why) {
+    close();
+    if (const auto call = std::exchange(call_, nullptr)) call(why);
+  }
+  void close() {
+    asio::error_code ignored;
+    acceptor_.close(ignored);
+    socket_.close(ignored);
+    deadline_.cancel();
+  }
+
+  asio::io_context& io_;
+  poll_group& polled_;
+  asio::local::stream_protocol::acceptor acceptor_;
+  unix_socket socket_;
+  asio::steady_timer deadline_;
+  host::neighbourhood::done call_;
+};
+
+}  // namespace detail
+
+P2PDVM_DECL neighbourhood::neighbourhood(asio::io_context& io, poll_group& polled)
+    : io_(io), polled_(polled) {}
+
+P2PDVM_DECL neighbourhood::~neighbourhood() {
+  for (const auto& attempt : attempts_) {
+    if (const auto a = attempt.lock()) a->end();
+  }
+}
+
+P2PDVM_DECL std::shared_ptr<detail::lane_attempt> neighbourhood::begin(done call) {
+  std::erase_if(attempts_, [](const auto& a) { return a.expired(); });
+  auto attempt = std::make_shared<detail::lane_attempt>(io_, polled_, std::move(call));
+  attempts_.push_back(attempt);
+  return attempt;
+}
+
+P2PDVM_DECL result<host::lane_name> neighbourhood::offer(done call) {
+  host::lane_name name;
+  if (::getrandom(name.data(), name.size(), 0) != static_cast<ssize_t>(name.size()))
+    return detail::system_error_of("cannot draw a name for a lane");
+  const auto offered = begin(std::move(call))->offer(name);
+  if (!offered.ok()) return offered.error();
+  return name;
+}
+
+P2PDVM_DECL void neighbourhood::join(const host::lane_name& name, done call) {
+  begin(std::move(call))->join(name);
+}
+
+}  // namespace p2pdvm::native

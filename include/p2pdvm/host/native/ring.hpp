@@ -1,0 +1,137 @@
+/// One direction of a lane: records from one process to another in memory that both have mapped.
+///
+/// A record begins at a multiple of 64 with a word that says how long it is and of which kind; zero says
+/// that there is none yet. The producer writes the record first and its word last (release), so that a
+/// process which dies anywhere leaves a whole record or none. The consumer clears the words that
+/// it has read and gives the room back in large pieces. Nothing that comes out of the memory is believed: the
+/// other process could have written anything.
+#pragma once
+
+#include <p2pdvm/base/assert.hpp>
+#include <p2pdvm/base/bytes.hpp>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+namespace p2pdvm::native::detail {
+
+inline constexpr std::size_t ring_bytes = 256 * 1024;
+inline constexpr std::size_t ring_unit = 64;
+/// Of one record.
+inline constexpr std::size_t ring_record_bytes_max = ring_bytes / 8;
+static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
+
+/// Both processes see it; `consumed` is the only thing in it that goes against the direction.
+struct ring_memory {
+  alignas(ring_unit) std::atomic<std::uint64_t> consumed;  ///< bytes, ever growing
+  alignas(ring_unit) std::byte bytes[ring_bytes];
+};
+
+/// The word: length of the record without it in the lower half, kind (not 0) above.
+struct ring_word {
+  static constexpr std::uint32_t wrap = 0xff;  ///< the next record is at the beginning
+  std::uint32_t bytes;
+  std::uint32_t kind;
+  [[nodiscard]] std::uint64_t packed() const noexcept { return std::uint64_t{kind} << 32 | bytes; }
+  [[nodiscard]] static ring_word of(std::uint64_t packed) noexcept {
+    return {static_cast<std::uint32_t>(packed), static_cast<std::uint32_t>(packed >> 32)};
+  }
+  /// In the ring, with the word.
+  [[nodiscard]] std::size_t room() const noexcept {
+    return (sizeof(std::uint64_t) + bytes + ring_unit - 1) / ring_unit * ring_unit;
+  }
+};
+
+class ring_producer {
+ public:
+  explicit ring_producer(ring_memory& memory) : memory_(&memory) {}
+  /// Where to write a record of so many bytes; null when there is no room now.
+  [[nodiscard]] std::byte* reserve(std::size_t bytes) noexcept {
+    P2PDVM_ASSERT(bytes <= ring_record_bytes_max);
+    const std::size_t room = ring_word{static_cast<std::uint32_t>(bytes), 1}.room();
+    const std::size_t at = produced_ % ring_bytes;
+    const std::size_t skipped = at + room > ring_bytes ? ring_bytes - at : 0;
+    if (produced_ + skipped + room - consumed_ > ring_bytes) {
+      consumed_ = memory_->consumed.load(std::memory_order_acquire);
+      if (produced_ + skipped + room - consumed_ > ring_bytes) return nullptr;
+    }
+    if (skipped > 0) {
+      word_at(at).store(ring_word{0, ring_word::wrap}.packed(), std::memory_order_release);
+      produced_ += skipped;
+    }
+    return memory_->bytes + produced_ % ring_bytes + sizeof(std::uint64_t);
+  }
+  /// What was written where `reserve` said is a record from now on.
+  void publish(std::size_t bytes, std::uint32_t kind) noexcept {
+    const ring_word word{static_cast<std::uint32_t>(bytes), kind};
+    word_at(produced_ % ring_bytes).store(word.packed(), std::memory_order_release);
+    produced_ += word.room();
+  }
+
+ private:
+  [[nodiscard]] std::atomic<std::uint64_t>& word_at(std::size_t at) noexcept {
+    return *reinterpret_cast<std::atomic<std::uint64_t>*>(memory_->bytes + at);
+  }
+  ring_memory* memory_;
+  std::uint64_t produced_ = 0;
+  std::uint64_t consumed_ = 0;  ///< as last seen
+};
+
+class ring_consumer {
+ public:
+  struct record {
+    std::uint32_t kind;
+    byte_view bytes;
+  };
+  explicit ring_consumer(ring_memory& memory) : memory_(&memory) {}
+
+  [[nodiscard]] bool empty() const noexcept {
+    return word_at(position_ % ring_bytes).load(std::memory_order_acquire) == 0;
+  }
+  /// The next record, which stays until `pop`; nothing when there is none, or when `broken`.
+  [[nodiscard]] std::optional<record> peek() noexcept {
+    for (int skips = 0; skips < 2; ++skips) {
+      const std::size_t at = position_ % ring_bytes;
+      const std::uint64_t packed = word_at(at).load(std::memory_order_acquire);
+      if (packed == 0) return std::nullopt;
+      const ring_word word = ring_word::of(packed);
+      if (word.kind == ring_word::wrap) {
+        word_at(at).store(0, std::memory_order_relaxed);
+        position_ += ring_bytes - at;
+        continue;
+      }
+      current_ = word;
+      if (word.bytes > ring_record_bytes_max || at + word.room() > ring_bytes) break;
+      return record{word.kind, byte_view(memory_->bytes + at + sizeof packed, word.bytes)};
+    }
+    broken_ = true;
+    return std::nullopt;
+  }
+  /// True when it gave room back to the producer.
+  bool pop() noexcept {
+    const std::size_t begin = position_ % ring_bytes;
+    for (std::size_t at = begin; at < begin + current_.room(); at += ring_unit)
+      word_at(at).store(0, std::memory_order_relaxed);
+    position_ += current_.room();
+    if (position_ - given_back_ < ring_bytes / 4) return false;
+    given_back_ = position_;
+    memory_->consumed.store(position_, std::memory_order_release);
+    return true;
+  }
+  /// What the other side wrote makes no sense.
+  [[nodiscard]] bool broken() const noexcept { return broken_; }
+
+ private:
+  [[nodiscard]] std::atomic<std::uint64_t>& word_at(std::size_t at) const noexcept {
+    return *reinterpret_cast<std::atomic<std::uint64_t>*>(memory_->bytes + at);
+  }
+  ring_memory* memory_;
+  std::uint64_t position_ = 0;
+  std::uint64_t given_back_ = 0;
+  ring_word current_{};
+  bool broken_ = false;
+};
+
+}  // namespace p2pdvm::native::detail
