@@ -39,6 +39,11 @@ namespace {
       text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
 }
 
+/// Shares may be far below a thousandth.
+[[nodiscard]] std::string text_of(double value, std::string_view unit) {
+  return unit == fraction_unit ? fmt::format("{:.2g}", value) : human(value, unit);
+}
+
 using table = std::vector<std::vector<std::string>>;
 
 void print_plain(const table& lines) {
@@ -171,7 +176,7 @@ void comparison::print_table(bool markdown) const {
       line.push_back(label_of(r.head) + (r.head.profile == "native" ? "" : ", " + r.head.profile));
       for (const std::string& system : systems) {
         const auto value = r.of(system);
-        std::string cell = value ? human(*value, r.head.unit) : std::string(markdown ? "–" : "-");
+        std::string cell = value ? text_of(*value, r.head.unit) : std::string(markdown ? "–" : "-");
         if (value && mine && system != ours) cell += fmt::format(" ({:.2f})", *mine / *value);
         line.push_back(cell);
       }
