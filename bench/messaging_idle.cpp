@@ -122,7 +122,7 @@ double idle_share(std::size_t sessions, std::chrono::duration<double> span) {
   driver_token token;
   const temporary_folder folder;
   native::machine machine(io, {folder.path()});
-  runtime::native_driver driver(io, ranks, token, {});
+  runtime::native_driver driver(io, ranks, token, {.polled = &machine.polled()});
   std::optional<end> centre;
   {
     const std::lock_guard held(token);
