@@ -1,6 +1,7 @@
 /// p2pdvm-bench: measures this machine; docs/performance.md says what the figures mean.
 ///
 ///     p2pdvm-bench messaging --json
+#include "messaging.hpp"
 #include "suites.hpp"
 
 #include <p2pdvm/runtime/main.hpp>
@@ -9,6 +10,7 @@
 
 #include <exception>
 #include <string>
+#include <string_view>
 
 namespace {
 
@@ -29,11 +31,12 @@ constexpr suite suites[] = {{"messaging", run_messaging},
 
 int main(int argc, char** argv) {
   // Suites start this program again as peers of a job, under the name of the job's program.
+  if (std::string_view(argv[0]) == connections_program) return hold_connections(argc, argv);
   for (const auto& program : {messaging_program(), replacement_program(), conformance_program()}) {
     if (program.name() == argv[0]) return p2pdvm::main(argc, argv, program);
   }
   CLI::App app("Measures p2pdvm on this machine.\n"
-               "  messaging   latency, bandwidth and rate between two ranks\n"
+               "  messaging   messages and collectives, also beside MPI libraries; idle connections\n"
                "  checkpoint  what a checkpoint costs, and how soon a lost rank runs again\n"
                "  store       chunks to disk, and their names\n"
                "  simulator   events per second, for swarms and whole jobs\n"
@@ -51,10 +54,23 @@ int main(int argc, char** argv) {
   app.add_flag("--json", json, "one JSON object a line: benchmark, system, profile, parameters, "
                                "metric, unit, value");
   app.add_option("--latency-matrix", how.latency_matrix,
-                 "simulator, overlay: also with round trips from this square matrix "
+                 "messaging, simulator, overlay: also with round trips from this square matrix "
                  "(milliseconds)");
   app.add_flag("--matrix-in-seconds", how.matrix_in_seconds, "its numbers are seconds");
-  app.add_option("--part", how.part, "overlay: only this part, such as mild-churn; a wrong one names all");
+  app.add_option("--part", how.part,
+                 "overlay, messaging: only this part, such as mild-churn or shm; a wrong one names all");
+  app.add_option("--against", how.against,
+                 "messaging: MPI libraries to measure in the same run: openmpi, mpich, or both with a "
+                 "comma; scripts/bench builds what they need")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"openmpi", "mpich"}));
+  app.add_option("--rounds", how.rounds, "messaging: how often everything is repeated on real processes")
+      ->check(CLI::Range(1, 1000));
+  app.add_option("--draws", how.draws, "messaging: how many times 64 places are drawn for the simulator")
+      ->check(CLI::Range(1, 1000));
+  app.add_flag("--markdown", how.markdown, "messaging: the table as docs/performance.md has it");
+  app.add_option("--from", how.from,
+                 "messaging: measure nothing, print the table of what --json printed into these files");
   app.add_flag("--quick", how.quick, "tiny counts: shows that it works, measures nothing");
   CLI11_PARSE(app, argc, argv);
   report out(json);

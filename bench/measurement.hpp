@@ -73,6 +73,7 @@ template <class Work>
 [[nodiscard]] inline std::string human(double value, std::string_view unit) {
   if (unit == fraction_unit) return fmt::format("{:.3f}", value);
   if (unit == count_unit) return fmt::format("{:.0f}", value);
+  if (unit == "bytes") return fmt::format("{:.0f} B", value);
   struct step {
     double scale;
     const char* prefix;
@@ -91,6 +92,7 @@ template <class Work>
 class report {
  public:
   explicit report(bool json) : json_(json) {}
+  [[nodiscard]] bool json() const noexcept { return json_; }
 
   void add(const measurement& m) {
     if (json_) {

@@ -83,17 +83,27 @@ void embedded_run::wish() {
 }
 
 process::process(const std::string& argv0, const std::vector<std::string>& arguments) {
+  std::vector<std::string> words = {argv0};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  start("/proc/self/exe", words);
+}
+
+process::process(const std::vector<std::string>& words) : gentle_(true) {
+  start(words.at(0).c_str(), words);
+}
+
+void process::start(const char* executable, const std::vector<std::string>& words) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0)
     throw std::system_error(errno, std::generic_category(), "pipe");
-  std::vector<char*> argv = {const_cast<char*>(argv0.c_str())};
-  for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
+  std::vector<char*> argv;
+  for (const std::string& w : words) argv.push_back(const_cast<char*>(w.c_str()));
   argv.push_back(nullptr);
   pid_ = ::fork();
   if (pid_ < 0) throw std::system_error(errno, std::generic_category(), "fork");
   if (pid_ == 0) {
     ::dup2(ends[1], STDOUT_FILENO);
-    ::execv("/proc/self/exe", argv.data());
+    ::execvp(executable, argv.data());
     ::_exit(127);
   }
   ::close(ends[1]);
@@ -101,11 +111,17 @@ process::process(const std::string& argv0, const std::vector<std::string>& argum
 }
 
 process::~process() {
-  if (pid_ > 0) {
-    ::kill(pid_, SIGKILL);  // its peers have asked to die with it
-    ::waitpid(pid_, nullptr, 0);
-  }
   if (output_ >= 0) ::close(output_);
+  if (pid_ <= 0) return;
+  if (gentle_) {
+    ::kill(pid_, SIGTERM);
+    for (int i = 0; i < 200; ++i) {
+      if (::waitpid(pid_, nullptr, WNOHANG) == pid_) return;
+      ::poll(nullptr, 0, 10);
+    }
+  }
+  ::kill(pid_, SIGKILL);  // its peers have asked to die with it
+  ::waitpid(pid_, nullptr, 0);
 }
 
 std::optional<int> process::wait(std::chrono::seconds limit,

@@ -66,12 +66,15 @@ class embedded_run {
   double seconds_ = 0;
 };
 
-/// This program again, with other arguments, as a process of its own. When it has not ended by
-/// itself it is killed, and the peers that it started with it.
+/// This program again with other arguments, or another one, as a process of its own. When it has not
+/// ended by itself it is killed, and the peers that it started with it.
 class process {
  public:
   /// `argv0` chooses the program among those that main.cpp knows.
   process(const std::string& argv0, const std::vector<std::string>& arguments);
+  /// Another program, looked for in the path; `words[0]` is its name. It is asked to end before it
+  /// is killed, so that it can end what it started.
+  explicit process(const std::vector<std::string>& words);
   ~process();
   process(const process&) = delete;
   process& operator=(const process&) = delete;
@@ -81,8 +84,12 @@ class process {
   std::optional<int> wait(std::chrono::seconds limit,
                           const std::function<void(std::string_view)>& line,
                           const std::function<void()>& tick);
+  [[nodiscard]] int pid() const noexcept { return pid_; }
 
  private:
+  void start(const char* executable, const std::vector<std::string>& words);
+
+  bool gentle_ = false;
   int pid_ = -1;
   int output_ = -1;
 };

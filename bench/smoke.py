@@ -7,7 +7,9 @@ import sys
 KEYS = ["benchmark", "system", "profile", "parameters", "metric", "unit", "value"]
 UNITS = {"seconds", "bytes", "per second", "bytes per second", "fraction", "count"}
 METRICS = {
-    "messaging": {"half_rtt", "message_rate", "bandwidth"},
+    "messaging": {"half_rtt", "half_rtt_ratio", "message_rate", "bandwidth", "barrier_time",
+                  "barrier_time_ratio", "allreduce_time", "allreduce_time_ratio", "connection_bytes",
+                  "idle_cpu"},
     "checkpoint": {"pause", "pause_ratio", "commit_latency", "run_time", "checkpoint_overhead",
                    "detection_time", "rank_replacement_time"},
     "store": {"chunk_id_rate", "chunk_id_ratio", "seal_rate", "ingest", "ingest_ratio"},
@@ -37,7 +39,7 @@ def main():
     seen.add(m["metric"])
     paths.add(m["parameters"].get("path"))
   assert seen == METRICS[suite], "metrics %s" % sorted(seen ^ METRICS[suite])
-  assert suite != "messaging" or paths == {"process", "tcp"}, paths
+  assert suite != "messaging" or paths == {"process", "shm", "tcp", "sim"}, paths
 
 
 if __name__ == "__main__":

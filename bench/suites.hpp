@@ -6,6 +6,7 @@
 #include <p2pdvm/peal/program.hpp>
 
 #include <string>
+#include <vector>
 
 namespace p2pdvm::bench {
 
@@ -14,8 +15,18 @@ struct settings {
   bool matrix_in_seconds = false;
   /// Counts so small that the figures mean nothing: shows that everything works.
   bool quick = false;
-  /// overlay: one of its parts alone; empty: all.
+  /// overlay, messaging: one of its parts alone; empty: all.
   std::string part;
+  /// messaging: the MPI libraries to measure in the same run, openmpi and mpich.
+  std::vector<std::string> against;
+  /// messaging: how often everything is measured on real processes; 0: as the suite thinks fit.
+  int rounds = 0;
+  /// messaging: how many draws of places are simulated; 0: as the suite thinks fit.
+  int draws = 0;
+  /// messaging: a table for documents.
+  bool markdown = false;
+  /// messaging: measures nothing, prints the table of what `--json` printed into these files.
+  std::vector<std::string> from;
 };
 
 /// Each throws `std::runtime_error` with a sentence when something could not be measured.

@@ -1,42 +1,39 @@
-"""Draws the part churn of `scripts/bench overlay --json`; see scripts/plot."""
+"""Draws what scripts/bench printed as JSON; see scripts/plot. Here: the part churn of overlay."""
 import collections
 import json
 import os
 import sys
 
-import matplotlib
+import plot_messaging
+from plot_style import BLUE, GREY, ORANGE, plt, ticker
 
-matplotlib.use("svg")
-import matplotlib.pyplot as plt  # noqa: E402
-from matplotlib import ticker  # noqa: E402
-
-# Okabe and Ito: told apart by the colour-blind, too.
-BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#555555"
 GOAL = {"color": "#a0407a", "linewidth": 1.2, "linestyle": (0, (5, 3)), "zorder": 1}
 SESSIONS = {60: "1 min", 300: "5 min", 1200: "20 min", 3600: "1 h", 10440: "2.9 h"}
 
-plt.rcParams.update({
-    "svg.hashsalt": "p2pdvm", "svg.fonttype": "path", "font.family": "DejaVu Sans", "font.size": 10,
-    "axes.titlesize": 11, "axes.titleweight": "bold", "axes.titlelocation": "left",
-    "axes.labelcolor": "#333333", "axes.edgecolor": "#888888", "axes.spines.top": False,
-    "axes.spines.right": False, "axes.grid": True, "grid.color": "#e4e4e4", "grid.linewidth": 0.8,
-    "axes.axisbelow": True, "xtick.color": "#444444", "ytick.color": "#444444",
-    "lines.linewidth": 2, "lines.markersize": 6, "legend.frameon": False, "legend.fontsize": 9,
-    "figure.facecolor": "white", "savefig.facecolor": "white"})
+
+def measurements_in(path):
+  measurements = []
+  try:
+    with open(path, encoding="utf-8") as lines:
+      for number, line in enumerate(lines, 1):
+        try:
+          m = json.loads(line)
+          [m[key] for key in ("benchmark", "system", "profile", "metric", "value")], m["parameters"].get("path")
+          measurements.append(m)
+        except (ValueError, KeyError, TypeError, AttributeError):
+          sys.exit("%s, line %d: no measurement of scripts/bench --json" % (path, number))
+  except OSError as e:
+    sys.exit("cannot read %s: %s" % (path, e.strerror))
+  return measurements
 
 
-def read(path):
-  """Measurements by what they belong to."""
+def grouped(measurements):
+  """Measurements of sweeps by what they belong to."""
   groups = collections.defaultdict(list)
-  with open(path, encoding="utf-8") as lines:
-    for number, line in enumerate(lines, 1):
-      try:
-        m = json.loads(line)
-        sweep = m["parameters"].get("sweep")
-        if m["system"] == "p2pdvm" and sweep:
-          groups[sweep, m["metric"], m["profile"], m["parameters"].get("of")].append(m)
-      except (ValueError, KeyError, TypeError, AttributeError):
-        sys.exit("%s, line %d: no measurement of scripts/bench --json" % (path, number))
+  for m in measurements:
+    sweep = m["parameters"].get("sweep")
+    if m["system"] == "p2pdvm" and sweep:
+      groups[sweep, m["metric"], m["profile"], m["parameters"].get("of")].append(m)
   return groups
 
 
@@ -172,16 +169,20 @@ def draw_crashes(groups):
 
 
 def main():
-  source, folder = sys.argv[1:]
-  try:
-    groups = read(source)
-  except OSError as e:
-    sys.exit("cannot read %s: %s" % (source, e.strerror))
+  folder, *sources = sys.argv[1:]
+  pictures = {"overlay": (("overlay-churn", lambda all: draw_swarm(grouped(all))),
+                          ("crash-agreement", lambda all: draw_crashes(grouped(all)))),
+              "messaging": (("messaging", plot_messaging.draw),)}
   os.makedirs(folder, exist_ok=True)
-  for name, draw in (("overlay-churn", draw_swarm), ("crash-agreement", draw_crashes)):
-    path = os.path.join(folder, name + ".svg")
-    draw(groups).savefig(path, metadata={"Date": None, "Creator": None})
-    print(path)
+  for source in sources:
+    measurements = measurements_in(source)
+    suite = measurements[0]["benchmark"] if measurements else "nothing"
+    if suite not in pictures:
+      sys.exit("%s holds %s, of which there is no picture" % (source, suite))
+    for name, draw in pictures[suite]:
+      path = os.path.join(folder, name + ".svg")
+      draw(measurements).savefig(path, metadata={"Date": None, "Creator": None})
+      print(path)
 
 
 if __name__ == "__main__":

@@ -96,6 +96,35 @@ TEST_CASE("access links of the residential profile are as fast as fitted, within
   }
 }
 
+TEST_CASE("access links may be those of another profile, also with a matrix") {
+  const auto matrix = sim::latency_matrix::parse("0 10\n10 0\n", sim::latency_unit::milliseconds, "m");
+  REQUIRE(matrix.ok());
+  sim::latency_map free(*matrix, 1);
+  CHECK(free.draw_access().up == 0);
+  sim::latency_map homes(*matrix, 1), campus(sim::latency_profile::planetlab, 1);
+  homes.access_of(sim::latency_profile::residential);
+  campus.access_of(sim::latency_profile::residential);
+  for (sim::latency_map* map : {&homes, &campus}) {
+    bool differs = false;
+    const auto first = map->draw_access();
+    for (int i = 0; i < 100; ++i) {
+      const auto access = map->draw_access();
+      CHECK(access.up >= 4'000'000);
+      CHECK(access.up < access.down);
+      differs |= access.up != first.up;
+    }
+    CHECK(differs);
+  }
+
+  sim::options o;
+  o.profile = sim::latency_profile::planetlab;
+  o.matrix = *matrix;
+  o.access = sim::latency_profile::residential;
+  sim::simulation limited(o);
+  CHECK(limited.add_machine().index() == 0);
+  CHECK(limited.round_trip(limited.at(0), limited.at(0)) == sim::latency_map::same_machine);
+}
+
 TEST_CASE("a matrix is read with its unit, made symmetric, and missing entries get the median") {
   auto m = sim::latency_matrix::parse("0 10\t0\r\n20 0 0\n\n0 40 0\n",
                                       sim::latency_unit::milliseconds, "m");

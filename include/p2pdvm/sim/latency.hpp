@@ -85,6 +85,8 @@ class latency_map {
   void add_machine(std::optional<std::uint32_t> neighbour = {});
   [[nodiscard]] duration round_trip(std::uint32_t a, std::uint32_t b) const;
 
+  /// Access links are from now on drawn as this profile says, also with a matrix.
+  void access_of(latency_profile profile) { access_profile_ = profile; }
   /// What the profile says about access links [bit/s], 0 for no limit.
   struct access {
     std::uint64_t up;
@@ -102,6 +104,7 @@ class latency_map {
   [[nodiscard]] place draw_place(std::uint64_t index);
 
   latency_profile profile_ = latency_profile::planetlab;
+  std::optional<latency_profile> access_profile_;
   std::optional<latency_matrix> matrix_;
   std::vector<std::uint32_t> rows_;
   std::uint64_t seed_;

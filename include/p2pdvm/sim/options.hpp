@@ -48,6 +48,8 @@ struct options {
   latency_profile profile = latency_profile::lan;
   /// Takes the place of the profile's latencies; access links are then without limit.
   std::optional<latency_matrix> matrix;
+  /// Access links as this profile has them, also with a matrix.
+  std::optional<latency_profile> access;
   /// None: those of the profile.
   std::optional<network_conditions> conditions;
   /// What `clock::wall` gives when the simulation starts.

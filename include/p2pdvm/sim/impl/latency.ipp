@@ -258,8 +258,8 @@ P2PDVM_DECL latency_map::place latency_map::draw_place(std::uint64_t index) {
 }
 
 P2PDVM_DECL latency_map::access latency_map::draw_access() {
-  if (matrix_) return {0, 0};
-  const detail::latency_model& model = detail::model_of(profile_);
+  if (matrix_ && !access_profile_) return {0, 0};
+  const detail::latency_model& model = detail::model_of(access_profile_.value_or(profile_));
   if (model.up.empty()) return {0, 0};
   const double quantile = random_.unit();  // who has a fast downlink has a fast uplink
   const double up = detail::interpolate(model.up, quantile);

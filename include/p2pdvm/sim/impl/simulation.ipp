@@ -16,8 +16,9 @@ namespace detail {
 
 inline latency_map map_for(options& how) {
   const std::uint64_t seed = places_seed(how.seed);
-  if (how.matrix) return latency_map(std::move(*how.matrix), seed);
-  return latency_map(how.profile, seed);
+  latency_map map = how.matrix ? latency_map(std::move(*how.matrix), seed) : latency_map(how.profile, seed);
+  if (how.access) map.access_of(*how.access);
+  return map;
 }
 
 }  // namespace detail
