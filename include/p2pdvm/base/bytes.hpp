@@ -63,7 +63,7 @@ struct kept_vector : shared_bytes {
 /// Bytes in a block that the thread keeps for its next small payload when it is given back.
 inline constexpr std::size_t small_bytes_max = 112;
 /// Blocks that a thread keeps.
-inline constexpr std::uint32_t small_blocks_max = 256;
+inline constexpr std::uint32_t small_blocks_max = 4096;
 
 /// The thread's spare blocks, linked through their first word.
 struct spare_blocks {

@@ -6,14 +6,15 @@
 
 #include <asio/post.hpp>
 
+#include <optional>
 #include <utility>
 
 namespace p2pdvm::runtime {
 
 /// The reactor is asked once in so many turns.
-inline constexpr unsigned reactor_turns = 8;
+inline constexpr unsigned reactor_turns = 64;
 /// While nothing comes, the core is offered to others once in so many turns.
-inline constexpr unsigned turns_between_yields = 16;
+inline constexpr unsigned turns_between_yields = 128;
 /// A yield that takes longer has let somebody else run.
 inline constexpr auto lonely_yield_max = std::chrono::microseconds(3);
 
@@ -132,16 +133,17 @@ P2PDVM_DECL void native_driver::sleep(duration at_most) {
 /// and goes to sleep sooner: what it waits for may need the core most.
 P2PDVM_DECL bool native_driver::drive_spinning() {
   using steady = std::chrono::steady_clock;
-  const auto begin = steady::now();
-  auto now = begin;
+  std::optional<steady::time_point> begin;
   const auto patience = crowded_ ? options_.spin / 10 : options_.spin;
-  for (unsigned i = 1; now - begin < patience; ++i) {
+  for (unsigned i = 1;; ++i) {
     if (turn() || !ranks_.queue().empty() || token_.wanted() || stopped_) return true;
     if (!crowded_ && i % turns_between_yields != 0) continue;
     const auto before = steady::now();
+    if (!begin) begin = before;
     std::this_thread::yield();
-    now = steady::now();
+    const auto now = steady::now();
     crowded_ = now - before > lonely_yield_max;
+    if (now - *begin >= patience) break;
   }
   return false;
 }

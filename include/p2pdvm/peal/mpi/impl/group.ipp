@@ -102,6 +102,14 @@ P2PDVM_DECL task<status> group::receive(void* object, std::size_t capacity,
   if (wait.place.done && fits(head, *type, wait.place.bytes, memory.size()))
     co_return status{member_of(job_source), got_tag, wait.place.bytes};
   const payload& body = wait.message.body;
+  if (type->flat && body.size() >= head_bytes) {
+    const std::size_t bytes = body.size() - head_bytes;
+    std::memcpy(&head, body.data(), head_bytes);
+    if (bytes <= memory.size() && fits(head, *type, bytes, memory.size())) {
+      if (bytes > 0) std::memcpy(object, body.data() + head_bytes, bytes);
+      co_return status{member_of(job_source), got_tag, bytes};
+    }
+  }
   const call c = call(operation::message, where).with_data(type->form, type->element_bytes);
   incoming got;
   if (wait.place.done) {
