@@ -5,7 +5,11 @@
 #include <p2pdvm/async/queue_executor.hpp>
 #include <p2pdvm/async/suspension.hpp>
 
+#include <algorithm>
+#include <atomic>
+#include <mutex>
 #include <stdexcept>
+#include <thread>
 #include <vector>
 
 using namespace p2pdvm;
@@ -90,4 +94,104 @@ TEST_CASE("a nursery waits for its children and passes on the first failure") {
   spawn(context, run_failing(&context, &what));
   drain(context);
   CHECK(what == "child failed");
+}
+
+TEST_CASE("a token keeps its home thread and all others apart") {
+  for (const bool settled : {true, false}) {
+    driver_token token;
+    if (settled) token.settle();
+    std::atomic<int> interrupts{0};
+    token.on_wanted([&] { interrupts.fetch_add(1, std::memory_order_relaxed); });
+    constexpr int rounds = 20000, others = 2;
+    std::uint64_t count = 0;  // unprotected but for the token
+    std::atomic<int> running{others};
+    std::vector<std::thread> threads;
+    for (int t = 0; t < others; ++t) {
+      threads.emplace_back([&, t] {
+        for (int i = 0; i < rounds / 10; ++i) {
+          if (t == 0) {
+            token.lock();
+          } else {
+            while (!token.try_lock()) std::this_thread::yield();
+          }
+          ++count;
+          token.unlock();
+        }
+        --running;
+      });
+    }
+    int at_home = 0;
+    for (; at_home < rounds || running > 0; ++at_home) {
+      const std::lock_guard lock(token);
+      ++count;
+    }
+    for (std::thread& t : threads) t.join();
+    CHECK(count == static_cast<std::uint64_t>(at_home) + others * (rounds / 10));
+    CHECK_FALSE(token.wanted());
+    token.leave();
+    CHECK(token.try_lock());
+    token.unlock();
+  }
+}
+
+TEST_CASE("whoever wants the token calls off a driver that holds it at home") {
+  driver_token token;
+  std::atomic<bool> called_off{false}, taken{false};
+  token.on_wanted([&] { called_off = true; });
+  token.settle();
+  token.lock();
+  std::thread other([&] {
+    token.lock();
+    taken = true;
+    token.unlock();
+  });
+  while (!called_off) std::this_thread::yield();
+  CHECK(token.wanted());
+  CHECK_FALSE(taken);
+  token.unlock();
+  other.join();
+  CHECK(taken);
+  token.lock();  // the home thread gets it again
+  token.unlock();
+  token.leave();
+}
+
+TEST_CASE("what other threads push comes out of a queue at home, each thread's in its order") {
+  struct item final : ready_queue::item {
+    void resume() override { out->push_back(number); }
+    std::vector<int>* out = nullptr;
+    int number = 0;
+  };
+  for (const bool settled : {true, false}) {
+    constexpr int count = 2000;
+    std::vector<int> out;
+    std::vector<item> mine(count), theirs(count);
+    for (int i = 0; i < count; ++i) {
+      const auto n = static_cast<std::size_t>(i);
+      mine[n].out = theirs[n].out = &out;
+      mine[n].number = i;
+      theirs[n].number = count + i;
+    }
+    ready_queue queue;
+    std::atomic<int> woken{0};
+    queue.on_ready([&] { ++woken; });
+    if (settled) queue.settle();
+    std::thread other([&] {
+      for (item& i : theirs) queue.push(i);
+    });
+    for (item& i : mine) {
+      queue.push(i);
+      (void)queue.drain(1);
+    }
+    other.join();
+    if (settled) queue.leave();
+    while (queue.drain(100) > 0) {
+    }
+    REQUIRE(out.size() == 2 * count);
+    std::vector<int> first, second;
+    for (const int n : out) (n < count ? first : second).push_back(n);
+    CHECK(std::is_sorted(first.begin(), first.end()));
+    CHECK(std::is_sorted(second.begin(), second.end()));
+    CHECK(woken > 0);
+  }
 }

@@ -2,7 +2,14 @@
 
 #include <p2pdvm/base/address.hpp>
 #include <p2pdvm/base/bytes.hpp>
+#include <p2pdvm/base/intrusive_list.hpp>
 #include <p2pdvm/base/random.hpp>
+#include <p2pdvm/base/ring_queue.hpp>
+
+#include <deque>
+#include <memory>
+#include <thread>
+#include <vector>
 
 using namespace p2pdvm;
 
@@ -38,4 +45,96 @@ TEST_CASE("the generator is the same everywhere and below() is in range") {
   random_generator random(42);
   CHECK(random() == 1546998764402558742ull);
   for (int i = 0; i < 1000; ++i) CHECK(random.below(7) < 7);
+}
+
+TEST_CASE("payloads of every size hold what was copied, share it and cut it") {
+  random_generator random(5);
+  for (const std::size_t size : {0, 1, 24, 111, 112, 113, 5000}) {
+    byte_vector bytes(size);
+    for (auto& b : bytes) b = static_cast<std::byte>(random());
+    const std::size_t half = size / 2;
+    payload copied = payload::copy_of(byte_view(bytes).first(half), byte_view(bytes).subspan(half));
+    const payload moved_in{byte_vector(bytes)};
+    CHECK(equal(copied.view(), bytes));
+    CHECK(equal(moved_in.view(), bytes));
+    const payload part = copied.slice(half, size - half);
+    const payload second = copied;
+    CHECK(second.data() == copied.data());
+    const payload taken = std::move(copied);
+    CHECK(copied.empty());  // NOLINT: a moved-from payload is an empty one
+    CHECK(equal(taken.view(), bytes));
+    CHECK(equal(part.view(), byte_view(bytes).subspan(half)));
+    copied = part;
+    CHECK(equal(copied.view(), part.view()));
+  }
+}
+
+TEST_CASE("small payloads may be dropped by other threads than those that made them") {
+  std::vector<payload> made;
+  for (std::uint64_t i = 0; i < 10000; ++i) made.push_back(payload::copy_of(bytes_of(i)));
+  const std::vector<payload> kept(made.begin(), made.begin() + 10);
+  std::thread other([gone = std::move(made)]() mutable {
+    gone.clear();
+    for (std::uint64_t i = 0; i < 100; ++i) {
+      const payload again = payload::copy_of(bytes_of(i));
+      std::uint64_t got = 0;
+      std::memcpy(&got, again.data(), sizeof got);
+      if (got != i) throw std::logic_error("a block has two owners");
+    }
+  });
+  other.join();
+  for (std::uint64_t i = 0; i < kept.size(); ++i) CHECK(equal(kept[i].view(), bytes_of(i)));
+}
+
+TEST_CASE("a ring queue is first in first out while it grows and goes round") {
+  ring_queue<std::unique_ptr<int>> ring;
+  std::deque<int> expected;
+  random_generator random(7);
+  for (int i = 0; i < 5000; ++i) {
+    if (random.chance(0.52) || expected.empty()) {
+      ring.push_back(std::make_unique<int>(i));
+      expected.push_back(i);
+    } else {
+      REQUIRE(*ring.pop_front() == expected.front());
+      expected.pop_front();
+    }
+    REQUIRE(ring.size() == expected.size());
+    if (expected.empty()) continue;
+    REQUIRE(*ring.front() == expected.front());
+    REQUIRE(*ring.back() == expected.back());
+    REQUIRE(*ring[ring.size() / 2] == expected[expected.size() / 2]);
+  }
+  ring.clear();
+  CHECK(ring.empty());
+}
+
+TEST_CASE("an object leaves an intrusive list from anywhere, also while the list is walked") {
+  struct item : list_link<item> {
+    explicit item(int n) : number(n) {}
+    int number;
+  };
+  std::deque<item> items;
+  for (int i = 0; i < 6; ++i) items.emplace_back(i);
+  intrusive_list<item> list;
+  const auto numbers = [&list] {
+    std::vector<int> all;
+    for (const item& i : list) all.push_back(i.number);
+    return all;
+  };
+  for (item& i : items) list.push_back(i);
+  CHECK(numbers() == std::vector<int>{0, 1, 2, 3, 4, 5});
+  for (auto it = list.begin(); it != list.end();) {
+    item& i = *it;
+    ++it;
+    if (i.number % 2 == 1) list.erase(i);
+  }
+  CHECK(numbers() == std::vector<int>{0, 2, 4});
+  CHECK_FALSE(items[1].linked());
+  list.erase(items[1]);  // is in no list
+  list.push_back(items[1]);
+  list.erase(items[0]);
+  CHECK(numbers() == std::vector<int>{2, 4, 1});
+  CHECK(list.front().number == 2);
+  while (!list.empty()) list.erase(list.front());
+  CHECK(numbers().empty());
 }

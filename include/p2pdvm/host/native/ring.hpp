@@ -17,7 +17,7 @@
 
 namespace p2pdvm::native::detail {
 
-inline constexpr std::size_t ring_bytes = 256 * 1024;
+inline constexpr std::size_t ring_bytes = 512 * 1024;
 inline constexpr std::size_t ring_unit = 64;
 /// Of one record.
 inline constexpr std::size_t ring_record_bytes_max = ring_bytes / 8;

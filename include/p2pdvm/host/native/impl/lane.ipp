@@ -33,7 +33,7 @@ namespace detail {
 /// How long the two sides may take to find each other.
 inline constexpr auto lane_setup_max = std::chrono::seconds(5);
 /// Bodies up to this go through the ring, larger ones are read where they are.
-inline constexpr std::size_t ring_body_bytes_max = 8 * 1024;
+inline constexpr std::size_t ring_body_bytes_max = 32 * 1024;
 /// Pieces of a large body where the system does not let a process read another's memory.
 inline constexpr std::size_t ring_slice_bytes = 16 * 1024;
 /// Records handled in one turn before others get theirs.

@@ -6,6 +6,7 @@
 #include <asio/post.hpp>
 
 #include <fcntl.h>
+#include <poll.h>
 
 #include <algorithm>
 #include <utility>
@@ -124,11 +125,15 @@ P2PDVM_DECL void connection::cool() {
 
 P2PDVM_DECL bool connection::poll() {
   if (ended_ || failure_ || paused_ || !begun_ || !connected_) return false;
+  // Whoever reads holds the socket's lock, for which the sender of the same machine would have to wait.
+  pollfd look{socket_.native_handle(), POLLIN, 0};
+  if (::poll(&look, 1, 0) <= 0) {
+    if (++idle_turns_ > idle_turns_max) cool();
+    return false;
+  }
   const auto self = shared_from_this();
   active_ = false;
-  if (!read_some(1)) return true;
-  if (!active_ && ++idle_turns_ > idle_turns_max) cool();
-  return active_;
+  return !read_some(1) || active_;
 }
 
 P2PDVM_DECL void connection::write(byte_vector bytes) {
