@@ -159,6 +159,33 @@ TEST_CASE("on a LAN and on one machine small data keep the classic rounds") {
     CHECK(best_way(drawn(32, sim::latency_profile::lan, seed), {kind::allreduce, 8}) == way::rounds);
 }
 
+TEST_CASE("slices cover all elements once, and are longer where the uplink is faster") {
+  for (const int members : {3, 5, 64, 256}) {
+    network_view n = uniform(members, 100ms);
+    for (const bool known : {false, true}) {
+      if (known) {
+        std::vector<std::uint32_t> rates;
+        for (int i = 0; i < members; ++i) rates.push_back(i % 5 == 0 ? 1'000'000 : 4'000'000'000);
+        n.set_uplinks(rates);
+      }
+      for (const std::size_t count : {std::size_t{0}, std::size_t{1}, std::size_t{100}, std::size_t{131072}, std::size_t{1} << 36}) {
+        std::size_t next = 0;
+        for (int i = 0; i < members; ++i) {
+          const auto [first, end] = n.slice(count, i);
+          CHECK(first == next);
+          CHECK(end >= first);
+          next = end;
+        }
+        CHECK(next == count);
+      }
+      const auto [a, b] = n.slice(1 << 20, 0);
+      const auto [c, d] = n.slice(1 << 20, 1);
+      if (known) CHECK((b - a) * 1000 < d - c);
+      if (!known) CHECK(d - c <= b - a + 1);
+    }
+  }
+}
+
 TEST_CASE("a view among some members has their round trips") {
   const network_view n = drawn(10, sim::latency_profile::planetlab, 3);
   const std::vector<int> some{7, 2, 5};

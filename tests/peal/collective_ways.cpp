@@ -118,7 +118,7 @@ TEST_CASE("every way of every collective gives the same bytes, at every number o
 }
 
 TEST_CASE("large reductions give the same bytes in slices") {
-  for (const std::uint32_t ranks : {3u, 5u, 8u, 16u, 17u}) {
+  for (const std::uint32_t ranks : {5u, 8u, 16u, 17u}) {
     INFO(ranks << " ranks");
     std::vector<std::string> told;
     const std::string classic = seen(ranks, {}, nullptr, "large");

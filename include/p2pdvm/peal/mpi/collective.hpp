@@ -3,6 +3,9 @@
 
 #include <p2pdvm/peal/mpi/context.hpp>
 
+#include <string>
+#include <utility>
+
 namespace p2pdvm::mpi::detail {
 
 /// Its number, and that no safe point may be here; when it is done it tells, the first time, how long it took.
@@ -23,6 +26,12 @@ class group::collective {
   void done() {
     if (explanation_.empty()) return;
     owner_.rank().explain(explanation_ + ", took " + time_text(owner_.rank().now() - began_));
+  }
+
+  /// What follows has a tag of its own, so that it is not taken for what went before. The tag before.
+  std::int64_t next_phase() noexcept {
+    constexpr std::int64_t apart = std::int64_t{1} << 60;
+    return std::exchange(tag, tag >= 0 ? -1 - tag : tag - apart);
   }
 
   std::int64_t tag;

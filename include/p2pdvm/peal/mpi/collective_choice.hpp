@@ -45,9 +45,16 @@ class network_view {
   [[nodiscard]] duration one_way(int from, int to) const noexcept {
     return duration(std::int64_t{round_trips_[index(from, to)]} * (unit_nanoseconds / 2));
   }
-  /// The time that so many bytes take to pass, once the first has arrived. Nobody measures that yet; it is
+  /// The time that so many bytes take to pass, once the first has arrived. While uplinks are unknown it is
   /// guessed from the distance: far apart are access links of 20 Mbit/s.
   [[nodiscard]] duration passing(int from, int to, std::size_t bytes) const noexcept;
+  /// Bytes per second that each member can send, none of them 0; see mpi/uplink_agreement.hpp.
+  void set_uplinks(std::vector<std::uint32_t> rates);
+  [[nodiscard]] bool knows_uplinks() const noexcept { return !uplinks_.empty(); }
+  /// Of `count` elements, what member `member` combines: more of them the faster it can send them on.
+  [[nodiscard]] std::pair<std::size_t, std::size_t> slice(std::size_t count, int member) const;  // first, end
+  /// Whether some are so far apart that access links may be between them.
+  [[nodiscard]] bool wide() const noexcept;
   /// What a choice among some of the members goes by.
   [[nodiscard]] network_view among(std::span<const int> members) const;
 
@@ -57,6 +64,7 @@ class network_view {
   }
   int members_;
   std::vector<std::uint32_t> round_trips_;
+  std::vector<std::uint32_t> uplinks_;  ///< empty: unknown
 };
 
 /// Who sends what to whom in an exchange: in one step everybody's own part to all that it reaches in time, and in a

@@ -98,6 +98,7 @@ class bracket {
 class known_network {
  public:
   explicit known_network(network_view view) : view_(std::move(view)), plan_(view_) {}
+  void set_uplinks(std::vector<std::uint32_t> rates) { view_.set_uplinks(std::move(rates)); }
   [[nodiscard]] const network_view& view() const noexcept { return view_; }
   [[nodiscard]] const exchange_plan& plan() const noexcept { return plan_; }
 
@@ -207,6 +208,10 @@ class group final {
   task<> know_network(collective& in);
   [[nodiscard]] bool all_here() const;
   task<> agree(const collective& in, std::int64_t tag);
+  /// Whether an allreduce of so many bytes may go in slices through access links of unknown speed.
+  [[nodiscard]] bool wants_uplinks(std::size_t bytes) const;
+  task<> know_uplinks(collective& in);
+  void let_others_go_on();
   [[nodiscard]] way choose(collective& in, collective_task::kind what, std::size_t bytes);
   /// What others have in front of them; refuses when they are in something else.
   [[nodiscard]] incoming opened_alike(const collective& in, const peal::message& m) const;
@@ -239,7 +244,7 @@ class group final {
 
   enum class knowledge : std::uint8_t { none, coming, there };
   knowledge knowledge_ = knowledge::none;
-  std::shared_ptr<const known_network> network_;  ///< null: rounds always
+  std::unique_ptr<known_network> network_;  ///< null: rounds always
   std::map<std::pair<int, int>, way> choices_;  ///< by task and size class
   std::vector<std::int64_t> waiting_;                  ///< tags of messages to self that they wait for
 };

@@ -14,6 +14,11 @@ P2PDVM_DECL std::string_view name_of(way w) noexcept {
   return names[static_cast<std::size_t>(w)];
 }
 
+namespace detail {
+/// One way to somewhere else.
+inline constexpr duration wide_way = std::chrono::microseconds(2500);
+}  // namespace detail
+
 P2PDVM_DECL network_view::network_view(int members, std::vector<std::uint32_t> round_trips)
     : members_(members), round_trips_(std::move(round_trips)) {
   P2PDVM_ASSERT(members > 0 && members <= network_members_max);
@@ -24,8 +29,10 @@ P2PDVM_DECL duration network_view::passing(int from, int to, std::size_t bytes) 
   const duration there = one_way(from, to);
   std::int64_t picoseconds_per_byte = 500;  // 2 GB/s: one machine
   if (there >= std::chrono::microseconds(50)) picoseconds_per_byte = 8'000;  // 1 Gbit/s
-  if (there >= std::chrono::microseconds(2500)) picoseconds_per_byte = 400'000;
-  constexpr std::size_t most = std::size_t{1} << 40;
+  if (there >= detail::wide_way) {
+    picoseconds_per_byte = knows_uplinks() ? 1'000'000'000'000 / uplinks_[static_cast<std::size_t>(from)] : 400'000;
+  }
+  constexpr std::size_t most = std::size_t{1} << 32;
   return duration(static_cast<std::int64_t>(std::min(bytes, most)) * picoseconds_per_byte / 1000);
 }
 
@@ -35,7 +42,43 @@ P2PDVM_DECL network_view network_view::among(std::span<const int> members) const
   for (const int a : members) {
     for (const int b : members) some.push_back(round_trips_[index(a, b)]);
   }
-  return network_view(static_cast<int>(members.size()), std::move(some));
+  network_view view(static_cast<int>(members.size()), std::move(some));
+  if (knows_uplinks()) {
+    for (const int m : members) view.uplinks_.push_back(uplinks_[static_cast<std::size_t>(m)]);
+  }
+  return view;
+}
+
+P2PDVM_DECL void network_view::set_uplinks(std::vector<std::uint32_t> rates) {
+  P2PDVM_ASSERT(rates.size() == static_cast<std::size_t>(members_));
+  P2PDVM_ASSERT(std::find(rates.begin(), rates.end(), 0u) == rates.end());
+  uplinks_ = std::move(rates);
+}
+
+P2PDVM_DECL std::pair<std::size_t, std::size_t> network_view::slice(std::size_t count, int member) const {
+  // Kilobytes per second: the sum over all members fits beside any count.
+  std::uint64_t below = 0;
+  std::uint64_t own = 0;
+  std::uint64_t all = 0;
+  for (int m = 0; m < members_; ++m) {
+    const std::uint64_t weight = knows_uplinks() ? uplinks_[static_cast<std::size_t>(m)] / 1000 + 1 : 1;
+    all += weight;
+    if (m < member) below += weight;
+    if (m == member) own = weight;
+  }
+  const auto share = [&](std::uint64_t part) {
+    return static_cast<std::size_t>(count / all * part + count % all * part / all);
+  };
+  return {share(below), share(below + own)};
+}
+
+P2PDVM_DECL bool network_view::wide() const noexcept {
+  for (int a = 0; a < members_; ++a) {
+    for (int b = 0; b < a; ++b) {
+      if (one_way(a, b) >= detail::wide_way) return true;
+    }
+  }
+  return false;
 }
 
 // --- exchange ---
@@ -157,13 +200,15 @@ class schedule {
     }
     at_ = std::move(next);
   }
-  /// Everybody to everybody, `bytes` each, one after the other through everybody's link.
-  void flood(std::size_t bytes) {
+  /// Everybody to everybody, `bytes_of(sender)` altogether, one after the other through everybody's link.
+  template <class BytesOf>
+  void flood(BytesOf bytes_of) {
     std::vector<duration> next(at_);
-    for (int i = 0; i < size_; ++i) {
-      for (int j = 0; j < size_; ++j) {
+    for (int j = 0; j < size_; ++j) {
+      const std::size_t bytes = bytes_of(j);
+      for (int i = 0; i < size_; ++i) {
         if (i == j) continue;
-        const duration last = at(j) + network_.one_way(j, i) + (size_ - 1) * (message_cost + network_.passing(j, i, bytes));
+        const duration last = at(j) + network_.one_way(j, i) + (size_ - 1) * message_cost + network_.passing(j, i, bytes);
         next[place(i)] = std::max(next[place(i)], last);
       }
     }
@@ -251,8 +296,11 @@ P2PDVM_DECL std::vector<prediction> predictions(const network_view& network, con
   if (detail::doubles(network.members()))
     all.push_back({way::halving, detail::time_of_halving(network, task.bytes)});
   detail::schedule s(network);
-  s.flood(task.bytes / n);
-  s.flood(task.bytes / n);
+  s.flood([&](int) { return task.bytes / n * (n - 1); });
+  s.flood([&](int member) {
+    const auto [first, end] = network.slice(task.bytes, member);
+    return (end - first) * (n - 1);
+  });
   all.push_back({way::slices, s.end()});
   return all;
 }

@@ -124,6 +124,7 @@ P2PDVM_DECL task<> group::allreduce(call c, accumulator& value) {
     co_await allreduce_in_rounds(in, value);
     co_return;
   }
+  if (wants_uplinks(elements->size())) co_await know_uplinks(in);
   const way how = choose(in, collective_task::kind::allreduce, elements->size());
   if (how == way::rounds) {
     co_await allreduce_in_rounds(in, value);
@@ -167,12 +168,9 @@ inline byte_view bytes_of_part(const accumulator& value, const call& c, const el
   return value.elements()->subspan(part.first * each, part.count * each);
 }
 
-/// The slice of one of `size` ranks.
-inline element_part slice_of(std::size_t count, int rank, int size) {
-  const auto n = static_cast<std::size_t>(size);
-  const auto i = static_cast<std::size_t>(rank);
-  const std::size_t first = count / n * i + count % n * i / n;
-  return {first, count / n * (i + 1) + count % n * (i + 1) / n - first};
+inline element_part slice_of(const known_network& network, std::size_t count, int member) {
+  const auto [first, end] = network.view().slice(count, member);
+  return {first, end - first};
 }
 
 /// After the round with distance k a rank has, of a part that gets shorter, what its block of 2k ranks
@@ -206,9 +204,9 @@ P2PDVM_DECL task<> group::allreduce_in_slices(const collective& in, accumulator&
   const std::size_t count = value.elements()->size() / in.mine.head.element_bytes;
   for (int k = 1; k < size_; ++k) {
     const int to = wrapped(self_ + k);
-    put(in, to, bytes_of_part(value, in.mine, slice_of(count, to, size_)));
+    put(in, to, bytes_of_part(value, in.mine, slice_of(*network_, count, to)));
   }
-  const element_part mine = slice_of(count, self_, size_);
+  const element_part mine = slice_of(*network_, count, self_);
   std::vector<payload> parts(static_cast<std::size_t>(size_));
   parts[static_cast<std::size_t>(self_)] = payload::copy_of(bytes_of_part(value, in.mine, mine));
   for (int k = 1; k < size_; ++k) {
@@ -223,7 +221,7 @@ P2PDVM_DECL task<> group::allreduce_in_slices(const collective& in, accumulator&
   for (int k = 1; k < size_; ++k) {
     const int from = wrapped(self_ + k);
     const peal::message m = co_await take(in, from);
-    const element_part theirs = slice_of(count, from, size_);
+    const element_part theirs = slice_of(*network_, count, from);
     value.replace_part(in.mine, opened(in.mine, m), theirs.first, theirs.count);
   }
 }
@@ -450,7 +448,7 @@ P2PDVM_DECL task<std::shared_ptr<group>> group::split(call c, int colour, int ke
   }
   auto made = std::make_shared<group>(owner_, id, std::move(members), self);
   made->knowledge_ = knowledge_;
-  if (network_) made->network_ = std::make_shared<known_network>(network_->view().among(places));
+  if (network_) made->network_ = std::make_unique<known_network>(network_->view().among(places));
   co_return made;
 }
 

@@ -2,6 +2,7 @@
 
 #include <p2pdvm/peal/mpi/collective.hpp>
 #include <p2pdvm/peal/mpi/network_agreement.hpp>
+#include <p2pdvm/peal/mpi/uplink_agreement.hpp>
 
 #include <fmt/core.h>
 
@@ -9,6 +10,12 @@
 #include <bit>
 
 namespace p2pdvm::mpi::detail {
+
+/// Sizes of one class have as many binary digits, and one choice.
+inline int size_class(std::size_t bytes) noexcept { return static_cast<int>(std::bit_width(bytes)); }
+inline std::size_t greatest_of_class(int digits) noexcept {
+  return digits == 0 ? 0 : (std::size_t{2} << (digits - 1)) - 1;
+}
 
 P2PDVM_DECL bool group::all_here() const {
   for (int member = 0; member < size_; ++member) {
@@ -18,26 +25,28 @@ P2PDVM_DECL bool group::all_here() const {
 }
 
 P2PDVM_DECL task<> group::know_network(collective& in) {
-  if (knowledge_ == knowledge::there || size_ < 3 || size_ > network_members_max) co_return;
-  peal::port& port = owner_->port();
-  const int self = job_rank(self_);
-  if (knowledge_ == knowledge::coming) {  // another collective of this rank is at it
+  if (size_ < 3 || size_ > network_members_max) co_return;
+  while (knowledge_ == knowledge::coming) {  // another collective of this rank is at it
     const std::int64_t wake = peal::any_tag + 1 + in.tag;
     waiting_.push_back(wake);
-    (void)co_await port.receive(self, wake, id_ * 2 + 1);
-    co_return;
+    (void)co_await owner_->port().receive(job_rank(self_), wake, id_ * 2 + 1);
   }
+  if (knowledge_ == knowledge::there) co_return;
   if (all_here()) {  // and so it is for each of them
     knowledge_ = knowledge::there;
     co_return;
   }
   knowledge_ = knowledge::coming;
   // What comes with the tag of this collective is about the network; its data get another one.
-  const std::int64_t tag = std::exchange(in.tag, -1 - in.tag);
+  const std::int64_t tag = in.next_phase();
   co_await agree(in, tag);
+  let_others_go_on();
+}
+
+P2PDVM_DECL void group::let_others_go_on() {
   knowledge_ = knowledge::there;
   for (const std::int64_t wake : std::exchange(waiting_, {}))
-    port.post_send(self, wake, payload(), id_ * 2 + 1);
+    owner_->port().post_send(job_rank(self_), wake, payload(), id_ * 2 + 1);
 }
 
 P2PDVM_DECL task<> group::agree(const collective& in, std::int64_t tag) {
@@ -55,13 +64,34 @@ P2PDVM_DECL task<> group::agree(const collective& in, std::int64_t tag) {
     if (const auto taken = agreement.on_message(rank.now(), got.source, got.data); !taken.ok())
       refuse(taken.error().message());
   }
-  network_ = std::make_shared<known_network>(agreement.take());
+  network_ = std::make_unique<known_network>(agreement.take());
 }
 
-/// Sizes of one class have as many binary digits, and one choice.
-inline int size_class(std::size_t bytes) noexcept { return static_cast<int>(std::bit_width(bytes)); }
-inline std::size_t greatest_of_class(int digits) noexcept {
-  return digits == 0 ? 0 : (std::size_t{2} << (digits - 1)) - 1;
+P2PDVM_DECL bool group::wants_uplinks(std::size_t bytes) const {
+  if (network_ == nullptr || network_->view().knows_uplinks() || bytes <= exchanged_bytes_max) return false;
+  constexpr auto kind = collective_task::kind::allreduce;
+  const int digits = size_class(bytes);
+  if (choices_.contains({static_cast<int>(kind), digits}) || !network_->view().wide()) return false;
+  return chosen(predictions(network_->view(), network_->plan(), {kind, greatest_of_class(digits)})).which == way::slices;
+}
+
+P2PDVM_DECL task<> group::know_uplinks(collective& in) {
+  knowledge_ = knowledge::coming;
+  const std::int64_t tag = in.next_phase();
+  uplink_agreement agreement(network_->view(), self_);
+  agreement.begin();
+  for (;;) {
+    for (const network_agreement::output& out : agreement.take_output())
+      owner_->port().post_send(job_rank(out.to), tag, message_of(in.mine.head, out.data), id_ * 2 + 1);
+    if (agreement.done()) break;
+    const peal::message m = co_await owner_->port().receive(peal::any_source, tag, id_ * 2 + 1);
+    const incoming got = opened_alike(in, m);
+    if (const auto taken = agreement.on_message(owner_->rank().now(), got.source, got.data); !taken.ok())
+      refuse(taken.error().message());
+  }
+  network_->set_uplinks(agreement.rates());
+  choices_.clear();
+  let_others_go_on();
 }
 
 P2PDVM_DECL std::string time_text(double seconds) {

@@ -8,3 +8,4 @@
 #include <p2pdvm/peal/mpi/impl/group.ipp>
 #include <p2pdvm/peal/mpi/impl/group_network.ipp>
 #include <p2pdvm/peal/mpi/impl/network_agreement.ipp>
+#include <p2pdvm/peal/mpi/impl/uplink_agreement.ipp>
