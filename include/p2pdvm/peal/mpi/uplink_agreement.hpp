@@ -1,7 +1,8 @@
 /// How the members of a communicator come to know how fast each of them can send.
 ///
-/// Each sends a burst to some others, when they have shown that they are there, and tells everybody the rate. It is that of
-/// the slowest of these transfers, and rather too low than too high when a receiver was slow.
+/// Each sends a burst to some others, when they have shown that they are there, and tells everybody the rate, as
+/// the transfer that was least held up at its receiver shows it. Whether the uplink serves them one after another or all
+/// together, no transfer shows more than there is.
 #pragma once
 
 #include <p2pdvm/base/bytes.hpp>
@@ -46,7 +47,7 @@ class uplink_agreement {
   std::size_t pongs_ = 0;
   std::size_t gots_ = 0;
   double burst_at_ = 0;
-  double longest_ = 0;  ///< [s] without the way there and back
+  std::uint32_t best_ = 0;
   int rates_known_ = 0;
   std::vector<std::uint32_t> rates_;  ///< 0: not yet
   std::vector<output> output_;

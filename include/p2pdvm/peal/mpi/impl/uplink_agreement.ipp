@@ -42,10 +42,12 @@ P2PDVM_DECL void uplink_agreement::on_pong(double now) {
 }
 
 P2PDVM_DECL void uplink_agreement::on_got(double now, int from) {
-  longest_ = std::max(longest_, now - burst_at_ - 2 * to_seconds(network_.one_way(self_, from)));
+  // When the k-th target has its part, k parts at least have left.
+  const auto place = std::find(targets_.begin(), targets_.end(), from) - targets_.begin() + 1;
+  const double took = now - burst_at_ - 2 * to_seconds(network_.one_way(self_, from));
+  best_ = std::max(best_, detail::rate_of(static_cast<double>(place) * static_cast<double>(burst_bytes), took));
   if (++gots_ < targets_.size()) return;
-  const auto sent = static_cast<double>(targets_.size() * burst_bytes);
-  const std::uint32_t rate = detail::rate_of(sent, longest_);
+  const std::uint32_t rate = best_;
   rates_[static_cast<std::size_t>(self_)] = rate;
   ++rates_known_;
   for (int k = 1; k < network_.members(); ++k) tell((self_ + k) % network_.members(), kind::rate, bytes_of(rate));
