@@ -85,7 +85,7 @@ TEST_CASE("members agree on how fast each of them can send, however late each co
     for (int i = 0; i < members; ++i) {
       const double measured = world.agreements.front()->rates()[static_cast<std::size_t>(i)];
       CHECK(measured <= world.rate(i) * 1.1);
-      CHECK(measured >= world.rate(i) * 0.75);
+      CHECK(measured >= world.rate(i) * 0.5);  // a slow receiver may answer late
     }
   }
 }
