@@ -1,6 +1,6 @@
 #pragma once
 
-#include <p2pdvm/peal/mpi/collective.hpp>
+#include <p2pdvm/peal/mpi/impl/collective.ipp>
 
 #include <algorithm>
 #include <bit>

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <p2pdvm/peal/mpi/impl/call.ipp>
+#include <p2pdvm/peal/mpi/impl/collective.ipp>
 #include <p2pdvm/peal/mpi/impl/collective_choice.ipp>
 #include <p2pdvm/peal/mpi/impl/collectives.ipp>
 #include <p2pdvm/peal/mpi/impl/context.ipp>

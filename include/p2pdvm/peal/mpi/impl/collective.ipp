@@ -1,4 +1,3 @@
-/// A collective of this rank while it runs.
 #pragma once
 
 #include <p2pdvm/peal/mpi/context.hpp>
@@ -8,7 +7,7 @@
 
 namespace p2pdvm::mpi::detail {
 
-/// Its number, and that no safe point may be here; when it is done it tells, the first time, how long it took.
+/// A collective of this rank while it runs: its number, and that no safe point may be here; when it is done it tells, the first time, how long it took.
 class group::collective {
  public:
   collective(group& g, const call& what) : tag(g.sequence_++), mine(what), owner_(*g.owner_) {
