@@ -120,6 +120,39 @@ TEST_CASE("collectives far apart, measured", "[.measure]") {
   }
 }
 
+/// Sums that round differently in every bracketing.
+task<> large_sum(peal::rank& rank) {
+  mpi::communicator world(rank);
+  co_await rank.restore();
+  std::vector<double> values(100'003);
+  for (std::size_t i = 0; i < values.size(); ++i)
+    values[i] = 1.0 / static_cast<double>(3 + rank.id() * 7 + static_cast<int>(i % 1000));
+  co_await world.allreduce(std::span(values));
+  if (rank.id() == rank.size() - 1) rank.result("sum", payload::copy_of(std::as_bytes(std::span(values))));
+}
+
+TEST_CASE("slices of different lengths give the bytes of one process") {
+  const peal::program program("sum", large_sum);
+  std::set<std::string> endings;
+  std::vector<std::string> told;
+  for (const std::uint32_t peers : {1u, 7u}) {
+    auto how = cluster_of(peers, 7, 1);
+    how.job.options.clear();
+    how.network.profile = sim::latency_profile::residential;
+    how.checkpoint_interval = duration::zero();
+    observed_cluster world(program, how);
+    REQUIRE(world->run(3600s));
+    endings.merge(world.endings());
+    for (const auto& seen : world.events()) {
+      if (seen.what.kind == event_kind::explained) told.push_back(seen.what.text);
+    }
+  }
+  CHECK(endings.size() == 1);
+  REQUIRE(told.size() == 2);
+  CHECK_THAT(told.front(), Catch::Matchers::Contains("all ranks are on one peer"));
+  CHECK_THAT(told.back(), Catch::Matchers::Contains("slices, predicted"));
+}
+
 TEST_CASE("on a LAN a small allreduce keeps its rounds") {
   const outcome o = run(16, 1, 1, 1, sim::latency_profile::lan);
   REQUIRE_FALSE(o.told.empty());
