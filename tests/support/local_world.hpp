@@ -14,7 +14,9 @@
 
 #include <asio/co_spawn.hpp>
 
+#include <algorithm>
 #include <exception>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -55,6 +57,14 @@ class local_world final : public messaging::endpoint_host {
     cut_at_ = safe_point;
     return *this;
   }
+
+  /// What ranks are told of the network; without it all are on one peer.
+  using round_trips = std::function<std::optional<duration>(int from, int to)>;
+  local_world& network(round_trips between) {
+    round_trip_ = std::move(between);
+    return *this;
+  }
+  [[nodiscard]] const std::vector<std::string>& explained() const noexcept { return explained_; }
 
   /// Runs until every rank returned. False when they wait for one another for ever.
   [[nodiscard]] bool run() {
@@ -175,6 +185,10 @@ class local_world final : public messaging::endpoint_host {
       std::erase_if(world.timers_, [&](const auto& t) { return t.second == &gate; });
     }
     std::size_t peers() const override { return 1; }
+    std::optional<duration> round_trip(rank_number to) const override {
+      return world.round_trip_ ? world.round_trip_(rank.id(), static_cast<int>(to.value())) : duration::zero();
+    }
+    void explain(std::string sentence) override { world.explained_.push_back(std::move(sentence)); }
 
     local_world& world;
     const peal::snapshot* start_from;
@@ -219,6 +233,8 @@ class local_world final : public messaging::endpoint_host {
   std::multimap<time_point, suspension*> timers_;
   std::vector<messaging::endpoint*> due_;
   std::optional<std::string> abandoned_;
+  round_trips round_trip_;
+  std::vector<std::string> explained_;
   std::vector<std::unique_ptr<member>> members_;
 };
 

@@ -138,6 +138,11 @@ class rank {
   [[nodiscard]] random_generator& random() noexcept { return random_; }
   /// How many peers take part at the moment.
   [[nodiscard]] std::size_t peers() const;
+  /// To another rank and back [s] as its peer was last measured; nothing when it was not, 0 exactly when that is
+  /// this peer. Differs between ranks, attempts and moments: keep it out of results.
+  [[nodiscard]] std::optional<double> round_trip(int other) const;
+  /// A sentence about a choice that an adapter made, for `--explain`.
+  void explain(std::string sentence);
 
   // --- for the runtime ---
 

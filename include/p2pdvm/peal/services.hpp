@@ -11,6 +11,7 @@
 #include <p2pdvm/peal/snapshot.hpp>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -54,6 +55,10 @@ class rank_services {
   virtual void release_after(duration delay, suspension& gate) = 0;
   virtual void forget_release(suspension& gate) = 0;
   [[nodiscard]] virtual std::size_t peers() const = 0;
+  /// To the peer that runs a rank, as far as it was measured; zero exactly when that is this peer.
+  [[nodiscard]] virtual std::optional<duration> round_trip(rank_number to) const = 0;
+  /// A sentence for whoever asks why things are done as they are.
+  virtual void explain(std::string sentence) = 0;
 
  protected:
   ~rank_services() = default;

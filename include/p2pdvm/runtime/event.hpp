@@ -44,6 +44,7 @@ enum class event_kind : std::uint8_t {
   progress,        ///< count: safe points of the slowest rank here; for the live line only
   done,            ///< text: the digest, when results were offered
   failed,          ///< text: the sentence
+  explained,       ///< rank, text: why it does something as it does, for `--explain`
   warning,         ///< text
 };
 
@@ -53,7 +54,8 @@ enum class event_kind : std::uint8_t {
       "cut",       "drained",    "sealed",  "committed",     "abandoned",     "suspected",
       "refuted",   "lost",       "evicted", "recovering",    "fetched",       "rank_started",
       "rank_returned", "recovered", "moved", "leaving",      "left",          "no_majority",
-      "majority_again", "damaged", "healed", "progress", "done", "failed", "warning"};
+      "majority_again", "damaged", "healed", "progress", "done", "failed", "explained",
+      "warning"};
   return names[static_cast<std::size_t>(kind)];
 }
 

@@ -150,6 +150,8 @@ class job final : private record_owner,
   result<payload> job_input(std::string_view name) override;
   result<std::string> job_option(std::string_view name) const override;
   std::size_t live_peers() const override { return record().live_count(); }
+  std::optional<duration> round_trip_to(rank_number rank) const override;
+  void rank_explains(rank_runner& r, std::string sentence) override;
   // snapshot_store_owner, restorer_owner
   void send_store(const node_id& to, const store::store_message& message) override;
   void drained(rank_number rank, epoch_number epoch, const drain_outcome& outcome) override;

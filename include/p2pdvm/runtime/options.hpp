@@ -33,6 +33,7 @@ struct command_line {
   unsigned threads = 1;
   std::string shared_memory = "on";  ///< or off: between peers of this computer
   bool resume = false, quiet = false, json = false;
+  bool explain = false;      ///< print which way collectives take
   std::string trace;
   std::string timeline;      ///< simulated: file for a picture of the run
   int local_index = -1;      ///< set by `--local`'s parent: which child this is

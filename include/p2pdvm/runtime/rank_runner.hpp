@@ -34,6 +34,8 @@ class rank_runner_owner {
   [[nodiscard]] virtual result<payload> job_input(std::string_view name) = 0;
   [[nodiscard]] virtual result<std::string> job_option(std::string_view name) const = 0;
   [[nodiscard]] virtual std::size_t live_peers() const = 0;
+  [[nodiscard]] virtual std::optional<duration> round_trip_to(rank_number rank) const = 0;
+  virtual void rank_explains(rank_runner& r, std::string sentence) = 0;
 
  protected:
   ~rank_runner_owner() = default;
@@ -88,6 +90,8 @@ class rank_runner final : public peal::rank_services {
   void release_after(duration delay, suspension& gate) override;
   void forget_release(suspension& gate) override;
   std::size_t peers() const override { return owner_.live_peers(); }
+  std::optional<duration> round_trip(rank_number to) const override { return owner_.round_trip_to(to); }
+  void explain(std::string sentence) override { owner_.rank_explains(*this, std::move(sentence)); }
 
  private:
   rank_runner_owner& owner_;

@@ -25,6 +25,8 @@ class reporter {
     std::string trace;  ///< file for every event; empty: none
     /// Names to call peers by; others are called by the beginning of their node id.
     bool number_peers = false;
+    /// Also print what is of interest to those only who ask why.
+    bool explain = false;
   };
   explicit reporter(options how);
   ~reporter();

@@ -279,4 +279,17 @@ P2PDVM_DECL std::size_t rank::peers() const {
   return services_.peers();
 }
 
+P2PDVM_DECL std::optional<double> rank::round_trip(int other) const {
+  P2PDVM_ASSERT(other >= 0 && other < size());
+  const std::lock_guard lock(token_);
+  const auto measured = services_.round_trip(rank_number(static_cast<std::uint32_t>(other)));
+  if (!measured) return std::nullopt;
+  return to_seconds(*measured);
+}
+
+P2PDVM_DECL void rank::explain(std::string sentence) {
+  const std::lock_guard lock(token_);
+  services_.explain(std::move(sentence));
+}
+
 }  // namespace p2pdvm::peal

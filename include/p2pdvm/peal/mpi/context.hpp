@@ -2,10 +2,12 @@
 #pragma once
 
 #include <p2pdvm/peal/adapter.hpp>
+#include <p2pdvm/peal/mpi/collective_choice.hpp>
 #include <p2pdvm/peal/mpi/data.hpp>
 #include <p2pdvm/peal/port.hpp>
 #include <p2pdvm/peal/rank.hpp>
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -47,16 +49,62 @@ class context final : public peal::adapter {
   operation last_ = operation::message;
 };
 
-/// What a reduction combines; the engine moves it as bytes.
+/// What a reduction combines; the engine moves it as bytes. A range of elements can be taken apart.
 class accumulator {
  public:
   virtual void append_to(byte_vector& out) const = 0;
+  /// The elements as they are now; nothing where there are none to take apart, and then the functions
+  /// that name a `first` element are not called.
+  [[nodiscard]] virtual std::optional<byte_view> elements() const = 0;
   /// Combines with the value of the ranks just above (`on_the_right`) or just below.
   virtual void merge(const call& mine, const incoming& theirs, bool on_the_right) = 0;
   virtual void replace(const call& mine, const incoming& theirs) = 0;
+  /// As `merge` and `replace`, of `count` elements from `first` on.
+  virtual void merge_part(const call& mine, const incoming& theirs, bool on_the_right, std::size_t first,
+                          std::size_t count) = 0;
+  virtual void replace_part(const call& mine, const incoming& theirs, std::size_t first, std::size_t count) = 0;
+  /// Those elements become what the parts of all ranks, in rank order, give in the bracketing of `group::reduce`.
+  virtual void fold(const call& mine, const std::vector<incoming>& all, std::size_t first, std::size_t count) = 0;
 
  protected:
   ~accumulator() = default;
+};
+
+/// Combines values, given from left to right, as the tree of `group::reduce` would.
+template <class T, class Op>
+class bracket {
+ public:
+  explicit bracket(Op op) : op_(op) {}
+  void push(T value) {
+    for (std::uint32_t n = count_++; (n & 1) != 0; n >>= 1) value = op_(stack_[--depth_], value);
+    stack_[depth_++] = std::move(value);
+  }
+  /// Precondition: something was pushed.
+  [[nodiscard]] T take() {
+    T value = std::move(stack_[--depth_]);
+    while (depth_ > 0) value = op_(stack_[--depth_], value);
+    count_ = 0;
+    return value;
+  }
+
+ private:
+  [[no_unique_address]] Op op_;
+  std::array<T, 32> stack_{};  ///< of 2^k values each, k falling
+  std::size_t depth_ = 0;
+  std::uint32_t count_ = 0;
+};
+
+/// What the members of a communicator know of the network, and by what they choose.
+class known_network {
+ public:
+  explicit known_network(network_view view) : view_(std::move(view)), plan_(view_) {}
+  void set_uplinks(std::vector<std::uint32_t> rates) { view_.set_uplinks(std::move(rates)); }
+  [[nodiscard]] const network_view& view() const noexcept { return view_; }
+  [[nodiscard]] const exchange_plan& plan() const noexcept { return plan_; }
+
+ private:
+  network_view view_;
+  exchange_plan plan_;
 };
 
 /// One communicator of this rank: who is in it, and the collectives as movements of bytes.
@@ -106,6 +154,10 @@ class group final {
   // --- collectives ---
 
   void check_root(const call& c) const;
+  // Those for which everybody waits for everybody (barrier, allreduce, allgather, split) take the way that
+  // mpi/collective_choice.hpp finds best; what is said here of them is their rounds. At a cut all ranks have done
+  // as many of them, so whatever ranks agree on in one of them can be agreed on again after a rollback.
+
   /// Dissemination: log2(size) rounds.
   task<> barrier(call c);
   /// Binomial tree; the root's message is passed on as it is.
@@ -149,6 +201,32 @@ class group final {
     return opened(c, m.source(), m.body().view());
   }
   [[nodiscard]] int wrapped(int member) const noexcept { return member % size_; }
+
+  // What ranks choose by (impl/group_network.ipp).
+
+  /// The first time, and once for all, the members agree on the round trips between them.
+  task<> know_network(collective& in);
+  [[nodiscard]] bool all_here() const;
+  task<> agree(const collective& in, std::int64_t tag);
+  /// Whether an allreduce of so many bytes may go in slices through access links of unknown speed.
+  [[nodiscard]] bool wants_uplinks(std::size_t bytes) const;
+  task<> know_uplinks(collective& in);
+  void let_others_go_on();
+  [[nodiscard]] way choose(collective& in, collective_task::kind what, std::size_t bytes);
+  /// What others have in front of them; refuses when they are in something else.
+  [[nodiscard]] incoming opened_alike(const collective& in, const peal::message& m) const;
+
+  // The ways.
+
+  task<> barrier_in_rounds(const collective& in);
+  task<> allreduce_in_rounds(const collective& in, accumulator& value);
+  task<> allreduce_in_halves(const collective& in, accumulator& value);
+  task<> allreduce_in_slices(const collective& in, accumulator& value);
+  task<std::vector<payload>> allgather_in_rounds(const collective& in, payload mine);
+  /// Of all members, in order, as they were given.
+  task<std::vector<payload>> exchange(const collective& in, payload mine);
+  [[nodiscard]] std::vector<incoming> all_incoming(const call& c, const std::vector<payload>& parts) const;
+  void pass_on(const collective& in, const exchange_plan::bundle& what, const std::vector<payload>& parts);
   void put(const collective& in, int to, byte_view data);
   void put_value(const collective& in, int to, const accumulator& value);
   task<peal::message> take(const collective& in, int from);
@@ -163,8 +241,16 @@ class group final {
   int self_;
   int size_;
   std::int64_t sequence_ = 0;
+
+  enum class knowledge : std::uint8_t { none, coming, there };
+  knowledge knowledge_ = knowledge::none;
+  std::unique_ptr<known_network> network_;  ///< null: rounds always
+  std::map<std::pair<int, int>, way> choices_;  ///< by task and size class
+  std::vector<std::int64_t> waiting_;                  ///< tags of messages to self that they wait for
 };
 
+/// "209 ms"
+[[nodiscard]] std::string time_text(double seconds);
 /// Parts after one another, each with its length in front.
 void append_parts(byte_vector& out, const std::vector<payload>& parts, std::size_t first);
 /// Slices of `whole` from `offset` on.
@@ -176,4 +262,5 @@ void append_parts(byte_vector& out, const std::vector<payload>& parts, std::size
 #include <p2pdvm/peal/mpi/impl/collectives.ipp>
 #include <p2pdvm/peal/mpi/impl/context.ipp>
 #include <p2pdvm/peal/mpi/impl/group.ipp>
+#include <p2pdvm/peal/mpi/impl/group_network.ipp>
 #endif

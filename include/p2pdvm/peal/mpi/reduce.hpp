@@ -34,6 +34,29 @@ class range_accumulator final : public accumulator {
     if (!values_.empty()) std::memcpy(values_.data(), theirs.data.data(), theirs.data.size());
   }
 
+  std::optional<byte_view> elements() const override { return std::as_bytes(values_); }
+  void merge_part(const call& mine, const incoming& theirs, bool on_the_right, std::size_t first,
+                  std::size_t count) override {
+    range_accumulator(values_.subspan(first, count), op_).merge(mine, theirs, on_the_right);
+  }
+  void replace_part(const call& mine, const incoming& theirs, std::size_t first,
+                    std::size_t count) override {
+    range_accumulator(values_.subspan(first, count), op_).replace(mine, theirs);
+  }
+  void fold(const call& mine, const std::vector<incoming>& all, std::size_t first,
+            std::size_t count) override {
+    for (const incoming& part : all) check_elements(mine, part, count, true);
+    bracket<T, Op> tree(op_);
+    for (std::size_t i = 0; i < count; ++i) {
+      for (const incoming& part : all) {
+        T value{};
+        std::memcpy(&value, part.data.data() + i * sizeof(T), sizeof(T));
+        tree.push(std::move(value));
+      }
+      values_[first + i] = tree.take();
+    }
+  }
+
  private:
   std::span<T> values_;
   [[no_unique_address]] Op op_;
@@ -55,8 +78,13 @@ class object_accumulator final : public accumulator {
   void replace(const call& mine, const incoming& theirs) override {
     load_object(mine, theirs, value_);
   }
+  std::optional<byte_view> elements() const override { return std::nullopt; }
+  void merge_part(const call&, const incoming&, bool, std::size_t, std::size_t) override { undivided(); }
+  void replace_part(const call&, const incoming&, std::size_t, std::size_t) override { undivided(); }
+  void fold(const call&, const std::vector<incoming>&, std::size_t, std::size_t) override { undivided(); }
 
  private:
+  static void undivided() { P2PDVM_ASSERT(!"an object has no elements"); }
   T& value_;
   [[no_unique_address]] Op op_;
 };

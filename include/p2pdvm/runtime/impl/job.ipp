@@ -819,6 +819,23 @@ P2PDVM_DECL checkpoint::member_distances job::distances(const checkpoint::job_re
   return known;
 }
 
+P2PDVM_DECL std::optional<duration> job::round_trip_to(rank_number rank) const {
+  const checkpoint::job_record& r = record();
+  if (rank.value() >= r.host_of_rank.size()) return std::nullopt;
+  const node_id& host = r.members[r.host_of_rank[rank.value()]].node;
+  if (host == self()) return duration::zero();
+  const auto measured = detector_.round_trip_to(host);
+  if (!measured) return std::nullopt;
+  return std::max(*measured, duration(1));  // zero says that it is here
+}
+
+P2PDVM_DECL void job::rank_explains(rank_runner& r, std::string sentence) {
+  event e;
+  e.rank = r.number();
+  e.text = std::move(sentence);
+  tell(event_kind::explained, std::move(e));
+}
+
 P2PDVM_DECL void job::hold_still() {
   patient_until_ = time_point_never;
   eviction_timer_.cancel();

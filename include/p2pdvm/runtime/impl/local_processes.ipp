@@ -29,7 +29,7 @@ namespace detail {
 class local_parent {
  public:
   local_parent(const peal::program& program, const command_line& how)
-      : program_(program), how_(how), report_({how.quiet, how.json, how.trace, true}) {
+      : program_(program), how_(how), report_({how.quiet, how.json, how.trace, true, how.explain}) {
     folder_ = how.data.empty() ? default_data_folder(program.name()) + "/local" : how.data;
   }
 

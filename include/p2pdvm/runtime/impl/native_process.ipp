@@ -211,7 +211,7 @@ P2PDVM_DECL result<> write_outputs(const std::map<std::string, std::string>& fil
 P2PDVM_DECL int run_peer(const peal::program& program, const command_line& how) {
   if (how.local_index >= 0) ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   const bool child = how.event_fd >= 0;
-  reporter report({how.quiet || child, how.json && !child, child ? std::string() : how.trace, false});
+  reporter report({how.quiet || child, how.json && !child, child ? std::string() : how.trace, false, how.explain});
   const auto fail = [&](const std::string& sentence) {
     report.finish();
     if (!child) fmt::print(stderr, "{}: {}\n", program.name(), sentence);

@@ -204,6 +204,9 @@ inline void add_output_options(CLI::App& app, command_line& out) {
   constexpr const char* group = "Output";
   app.add_flag("--quiet", out.quiet, "print results and errors only")->group(group);
   app.add_flag("--json", out.json, "print one JSON object a line instead of sentences")->group(group);
+  app.add_flag("--explain", out.explain,
+               "print which way each collective takes, how long that was predicted to take and how long it took")
+      ->group(group);
   app.add_option("--trace", out.trace, "append every event to this file, one JSON object a line")
       ->type_name("FILE")
       ->group(group);

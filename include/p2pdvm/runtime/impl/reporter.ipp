@@ -90,7 +90,7 @@ P2PDVM_DECL void reporter::on_event(const event& e, int peer) {
   const auto key = std::make_tuple(e.kind, e.incarnation, e.epoch,
                                    e.rank ? std::int64_t{e.rank->value()} : e.kind == event_kind::waiting_peers ? static_cast<std::int64_t>(e.count) : -1,
                                    e.node.value_or(node_id()),
-                                   e.kind == event_kind::warning ? e.text : std::string());
+                                   e.kind == event_kind::warning || e.kind == event_kind::explained ? e.text : std::string());
   auto text = sentence(e, peer);
   if (!text || !told_.insert(key).second) return;
   say(*text);
@@ -137,6 +137,7 @@ P2PDVM_DECL std::optional<std::string> reporter::sentence(const event& e, int pe
     case event_kind::left: return fmt::format("{} has left", name(e.node));
     case event_kind::no_majority: return e.text;
     case event_kind::majority_again: return std::string("a majority of keepers answers again");
+    case event_kind::explained: return options_.explain ? std::optional(e.text) : std::nullopt;
     case event_kind::damaged: [[fallthrough]];
     case event_kind::warning: return "warning: " + e.text;
     default: return std::nullopt;

@@ -72,7 +72,7 @@ P2PDVM_DECL int run_simulated(const peal::program& program, const command_line& 
   if (!inputs.ok()) return fail(inputs.error().message());
   o.job.inputs = std::move(*inputs);
 
-  reporter report({how.quiet, how.json, how.trace, true});
+  reporter report({how.quiet, how.json, how.trace, true, how.explain});
   report.say(fmt::format("simulating {} peers, seed {}", o.peers, how.seed));
   timeline picture;
   simulated_cluster cluster(program, std::move(o), [&](std::size_t peer, const event& e) {

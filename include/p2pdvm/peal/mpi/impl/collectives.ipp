@@ -1,28 +1,11 @@
 #pragma once
 
-#include <p2pdvm/peal/mpi/context.hpp>
+#include <p2pdvm/peal/mpi/impl/collective.ipp>
 
 #include <algorithm>
 #include <bit>
 
 namespace p2pdvm::mpi::detail {
-
-/// A collective of this rank while it runs: its number, and that no safe point may be here.
-class group::collective {
- public:
-  collective(group& g, const call& what) : tag(g.sequence_++), mine(what), owner_(*g.owner_) {
-    ++owner_.running_;
-    owner_.last_ = what.head.op;
-  }
-  collective(const collective&) = delete;
-  collective& operator=(const collective&) = delete;
-  ~collective() { --owner_.running_; }
-  const std::int64_t tag;
-  const call mine;
-
- private:
-  context& owner_;
-};
 
 P2PDVM_DECL void group::put(const collective& in, int to, byte_view data) {
   owner_->port().post_send(job_rank(to), in.tag, message_of(in.mine.head, data), id_ * 2 + 1);
@@ -36,6 +19,11 @@ P2PDVM_DECL void group::put_value(const collective& in, int to, const accumulato
 
 P2PDVM_DECL task<peal::message> group::take(const collective& in, int from) {
   peal::message m = co_await owner_->port().receive(job_rank(from), in.tag, id_ * 2 + 1);
+  (void)opened_alike(in, m);
+  co_return m;
+}
+
+P2PDVM_DECL incoming group::opened_alike(const collective& in, const peal::message& m) const {
   const incoming got = opened(in.mine, m);
   const message_head& a = in.mine.head;
   const message_head& b = got.head;
@@ -43,11 +31,22 @@ P2PDVM_DECL task<peal::message> group::take(const collective& in, int from) {
     refuse("collectives do not match: " + text_of_self() + " is in " + in.mine.text() + ", but " +
            got.from() + " is in " + text_of(b));
   check_format(in.mine, got);
-  co_return m;
+  return got;
 }
 
 P2PDVM_DECL task<> group::barrier(call c) {
-  const collective in(*this, c);
+  collective in(*this, c);
+  co_await know_network(in);
+  const way how = choose(in, collective_task::kind::barrier, 0);
+  if (how == way::exchange) {
+    (void)co_await exchange(in, payload());
+  } else {
+    co_await barrier_in_rounds(in);
+  }
+  in.done();
+}
+
+P2PDVM_DECL task<> group::barrier_in_rounds(const collective& in) {
   for (int k = 1; k < size_; k *= 2) {
     put(in, wrapped(self_ + k), {});
     (void)co_await take(in, wrapped(self_ - k + size_));
@@ -118,7 +117,29 @@ P2PDVM_DECL task<> group::double_distances(const collective& in, accumulator& va
 }
 
 P2PDVM_DECL task<> group::allreduce(call c, accumulator& value) {
-  const collective in(*this, c);
+  collective in(*this, c);
+  co_await know_network(in);
+  const std::optional<byte_view> elements = value.elements();
+  if (!elements) {  // others' sizes are not known
+    co_await allreduce_in_rounds(in, value);
+    co_return;
+  }
+  if (wants_uplinks(elements->size())) co_await know_uplinks(in);
+  const way how = choose(in, collective_task::kind::allreduce, elements->size());
+  if (how == way::rounds) {
+    co_await allreduce_in_rounds(in, value);
+  } else if (how == way::halving) {
+    co_await allreduce_in_halves(in, value);
+  } else if (how == way::slices) {
+    co_await allreduce_in_slices(in, value);
+  } else {
+    const std::vector<payload> parts = co_await exchange(in, payload::copy_of(*elements));
+    value.fold(in.mine, all_incoming(in.mine, parts), 0, elements->size() / c.head.element_bytes);
+  }
+  in.done();
+}
+
+P2PDVM_DECL task<> group::allreduce_in_rounds(const collective& in, accumulator& value) {
   if (std::has_single_bit(static_cast<unsigned>(size_))) {
     co_await double_distances(in, value);
     co_return;
@@ -134,6 +155,125 @@ P2PDVM_DECL task<> group::allreduce(call c, accumulator& value) {
   if (self_ == 0) co_return;
   const peal::message m(job_rank(0), in.tag, std::move(whole));
   value.replace(in.mine, opened(in.mine, m));
+}
+
+/// Elements `first` … `first + count` of a range.
+struct element_part {
+  std::size_t first;
+  std::size_t count;
+};
+
+inline byte_view bytes_of_part(const accumulator& value, const call& c, const element_part& part) {
+  const std::size_t each = c.head.element_bytes;
+  return value.elements()->subspan(part.first * each, part.count * each);
+}
+
+inline element_part slice_of(const known_network& network, std::size_t count, int member) {
+  const auto [first, end] = network.view().slice(count, member);
+  return {first, end - first};
+}
+
+/// After the round with distance k a rank has, of a part that gets shorter, what its block of 2k ranks
+/// combine to: the block that the tree of `reduce` has at that level.
+P2PDVM_DECL task<> group::allreduce_in_halves(const collective& in, accumulator& value) {
+  P2PDVM_ASSERT(std::has_single_bit(static_cast<unsigned>(size_)));
+  element_part mine{0, value.elements()->size() / in.mine.head.element_bytes};
+  std::vector<std::pair<element_part, element_part>> halves;  // kept, given
+  for (int k = 1; k < size_; k *= 2) {
+    const int partner = self_ ^ k;
+    const element_part low{mine.first, mine.count / 2};
+    const element_part high{mine.first + low.count, mine.count - low.count};
+    const bool keeps_high = (self_ & k) != 0;
+    mine = keeps_high ? high : low;
+    halves.emplace_back(mine, keeps_high ? low : high);
+    put(in, partner, bytes_of_part(value, in.mine, halves.back().second));
+    const peal::message m = co_await take(in, partner);
+    value.merge_part(in.mine, opened(in.mine, m), partner > self_, mine.first, mine.count);
+  }
+  for (int k = size_ / 2; k > 0; k /= 2) {
+    const int partner = self_ ^ k;
+    const auto [kept, given] = halves.back();
+    halves.pop_back();
+    put(in, partner, bytes_of_part(value, in.mine, kept));
+    const peal::message m = co_await take(in, partner);
+    value.replace_part(in.mine, opened(in.mine, m), given.first, given.count);
+  }
+}
+
+P2PDVM_DECL task<> group::allreduce_in_slices(const collective& in, accumulator& value) {
+  const std::size_t count = value.elements()->size() / in.mine.head.element_bytes;
+  for (int k = 1; k < size_; ++k) {
+    const int to = wrapped(self_ + k);
+    put(in, to, bytes_of_part(value, in.mine, slice_of(*network_, count, to)));
+  }
+  const element_part mine = slice_of(*network_, count, self_);
+  std::vector<payload> parts(static_cast<std::size_t>(size_));
+  parts[static_cast<std::size_t>(self_)] = payload::copy_of(bytes_of_part(value, in.mine, mine));
+  for (int k = 1; k < size_; ++k) {
+    const int from = wrapped(self_ + k);
+    const peal::message m = co_await take(in, from);
+    parts[static_cast<std::size_t>(from)] = m.body().slice(head_bytes, m.body().size() - head_bytes);
+  }
+  value.fold(in.mine, all_incoming(in.mine, parts), mine.first, mine.count);
+  const payload done = message_of(in.mine.head, bytes_of_part(value, in.mine, mine));
+  for (int k = 1; k < size_; ++k)
+    owner_->port().post_send(job_rank(wrapped(self_ + k)), in.tag, done, id_ * 2 + 1);
+  for (int k = 1; k < size_; ++k) {
+    const int from = wrapped(self_ + k);
+    const peal::message m = co_await take(in, from);
+    const element_part theirs = slice_of(*network_, count, from);
+    value.replace_part(in.mine, opened(in.mine, m), theirs.first, theirs.count);
+  }
+}
+
+P2PDVM_DECL std::vector<incoming> group::all_incoming(const call& c, const std::vector<payload>& parts) const {
+  std::vector<incoming> all;
+  all.reserve(parts.size());
+  for (int member = 0; member < size_; ++member)
+    all.push_back({c.head, parts[static_cast<std::size_t>(member)].view(), member, job_rank(member)});
+  return all;
+}
+
+/// What a relay passes on: its head, and the sources' parts, each with its length in front.
+P2PDVM_DECL void group::pass_on(const collective& in, const exchange_plan::bundle& what,
+                                const std::vector<payload>& parts) {
+  std::vector<payload> some;
+  for (const int source : what.sources) some.push_back(parts[static_cast<std::size_t>(source)]);
+  byte_vector bundle;
+  append_parts(bundle, some, 0);
+  put(in, what.target, bundle);
+}
+
+P2PDVM_DECL task<std::vector<payload>> group::exchange(const collective& in, payload mine) {
+  const exchange_plan& plan = network_->plan();
+  const payload whole = message_of(in.mine.head, mine.view());
+  for (const int to : plan.targets(self_))
+    owner_->port().post_send(job_rank(to), in.tag, whole, id_ * 2 + 1);
+  std::vector<payload> parts(static_cast<std::size_t>(size_));
+  std::vector<bool> heard(static_cast<std::size_t>(size_));
+  parts[static_cast<std::size_t>(self_)] = std::move(mine);
+  std::vector<std::pair<const exchange_plan::bundle*, std::size_t>> to_pass_on;  // parts it lacks
+  for (const auto* b : plan.bundles_of(self_)) to_pass_on.emplace_back(b, b->sources.size());
+  for (std::size_t left = plan.messages_to(self_); left > 0; --left) {
+    const peal::message m = co_await owner_->port().receive(peal::any_source, in.tag, id_ * 2 + 1);
+    const incoming got = opened_alike(in, m);
+    const auto from = static_cast<std::size_t>(got.source);
+    if (heard[from]) {
+      const exchange_plan::bundle* const b = plan.find(got.source, self_);
+      std::vector<payload> passed = parts_of(m.body(), head_bytes);
+      if (b == nullptr || passed.size() != b->sources.size()) refuse("an exchanged message is damaged");
+      for (std::size_t i = 0; i < passed.size(); ++i)
+        parts[static_cast<std::size_t>(b->sources[i])] = std::move(passed[i]);
+      continue;
+    }
+    heard[from] = true;
+    parts[from] = m.body().slice(head_bytes, m.body().size() - head_bytes);
+    for (auto& [b, lacks] : to_pass_on) {
+      if (!std::binary_search(b->sources.begin(), b->sources.end(), got.source)) continue;
+      if (--lacks == 0) pass_on(in, *b, parts);
+    }
+  }
+  co_return parts;
 }
 
 P2PDVM_DECL task<> group::scan(call c, accumulator& value) {
@@ -207,7 +347,21 @@ P2PDVM_DECL task<std::vector<payload>> group::gather(call c, payload mine) {
 }
 
 P2PDVM_DECL task<std::vector<payload>> group::allgather(call c, payload mine) {
-  const collective in(*this, c);
+  collective in(*this, c);
+  co_await know_network(in);
+  // Sizes may differ; the exchange moves no more bytes than the rounds do.
+  const way how = choose(in, collective_task::kind::allgather, 0);
+  std::vector<payload> parts;
+  if (how == way::exchange) {
+    parts = co_await exchange(in, std::move(mine));
+  } else {
+    parts = co_await allgather_in_rounds(in, std::move(mine));
+  }
+  in.done();
+  co_return parts;
+}
+
+P2PDVM_DECL task<std::vector<payload>> group::allgather_in_rounds(const collective& in, payload mine) {
   std::vector<payload> parts(1, std::move(mine));  // of self, self + 1, …
   for (int k = 1; k < size_; k *= 2) {
     const int more = std::min(k, size_ - k);
@@ -285,12 +439,17 @@ P2PDVM_DECL task<std::shared_ptr<group>> group::split(call c, int colour, int ke
   if (colour < 0) co_return nullptr;
   std::sort(chosen.begin(), chosen.end());
   std::vector<int> members;
+  std::vector<int> places;
   int self = 0;
   for (std::size_t i = 0; i < chosen.size(); ++i) {
     if (chosen[i].second == self_) self = static_cast<int>(i);
+    places.push_back(chosen[i].second);
     members.push_back(job_rank(chosen[i].second));
   }
-  co_return std::make_shared<group>(owner_, id, std::move(members), self);
+  auto made = std::make_shared<group>(owner_, id, std::move(members), self);
+  made->knowledge_ = knowledge_;
+  if (network_) made->network_ = std::make_unique<known_network>(network_->view().among(places));
+  co_return made;
 }
 
 }  // namespace p2pdvm::mpi::detail

@@ -1,0 +1,144 @@
+/// Which way a collective takes, chosen from the round trips between the members, the size of the data and the
+/// number of members.
+///
+/// Everything is in whole nanoseconds, so that members that know the same numbers choose the same.
+/// No choice changes how a reduction is bracketed, only how its data travel.
+#pragma once
+
+#include <p2pdvm/base/time.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace p2pdvm::mpi {
+
+/// Larger communicators use rounds: with an exchange everybody sends to everybody.
+inline constexpr int network_members_max = 256;
+/// Contributions are exchanged whole up to this length.
+inline constexpr std::size_t exchanged_bytes_max = 16 * 1024;
+/// What a message costs its sender and its receiver together beside its way.
+inline constexpr duration message_cost = std::chrono::microseconds(4);
+/// The rounds stay unless another way promises so much less, and a tenth.
+inline constexpr duration gain_min = std::chrono::milliseconds(3);
+
+/// What moves data among all members.
+enum class way : std::uint8_t {
+  rounds,    ///< with distances 1, 2, 4, …: dissemination, recursive doubling or trees, Bruck
+  halving,   ///< Rabenseifner: halves of the data with distances 1, 2, 4, …, and back
+  exchange,  ///< everybody's own to everybody, over at most one other member
+  slices,    ///< everybody combines one slice of all data and gives it to everybody
+};
+[[nodiscard]] std::string_view name_of(way w) noexcept;
+
+/// The paths between the members of a communicator, the same on every member.
+class network_view {
+ public:
+  /// `round_trips`: members × members, symmetric, in units of 100 ns.
+  network_view(int members, std::vector<std::uint32_t> round_trips);
+
+  static constexpr std::int64_t unit_nanoseconds = 100;
+  [[nodiscard]] int members() const noexcept { return members_; }
+  [[nodiscard]] duration one_way(int from, int to) const noexcept {
+    return duration(std::int64_t{round_trips_[index(from, to)]} * (unit_nanoseconds / 2));
+  }
+  /// The time that so many bytes take to pass, once the first has arrived. While uplinks are unknown it is
+  /// guessed from the distance: far apart are access links of 20 Mbit/s.
+  [[nodiscard]] duration passing(int from, int to, std::size_t bytes) const noexcept;
+  /// Bytes per second that each member can send, none of them 0; see mpi/uplink_agreement.hpp.
+  void set_uplinks(std::vector<std::uint32_t> rates);
+  [[nodiscard]] bool knows_uplinks() const noexcept { return !uplinks_.empty(); }
+  /// Of `count` elements, what member `member` combines: more of them the faster it can send them on.
+  [[nodiscard]] std::pair<std::size_t, std::size_t> slice(std::size_t count, int member) const;  // first, end
+  /// Whether some are so far apart that access links may be between them.
+  [[nodiscard]] bool wide() const noexcept;
+  /// What a choice among some of the members goes by.
+  [[nodiscard]] network_view among(std::span<const int> members) const;
+
+ private:
+  [[nodiscard]] std::size_t index(int from, int to) const noexcept {
+    return static_cast<std::size_t>(from) * static_cast<std::size_t>(members_) + static_cast<std::size_t>(to);
+  }
+  int members_;
+  std::vector<std::uint32_t> round_trips_;
+  std::vector<std::uint32_t> uplinks_;  ///< empty: unknown
+};
+
+/// Who sends what to whom in an exchange: in one step everybody's own part to all that it reaches in time, and in a
+/// second one what those parts are passed on for.
+///
+/// In time: within the relay bound, the greatest over all pairs of the best path over at most one other member.
+/// Only pairs that are farther apart need a relay. A relay gives a target one message for all the sources it
+/// passes on, and none waits beyond the bound for that. Relays are those with the least to pass on.
+class exchange_plan {
+ public:
+  /// What `relay` passes on to `target`.
+  struct bundle {
+    int relay;
+    int target;
+    std::vector<int> sources;  ///< ascending
+  };
+  explicit exchange_plan(const network_view& network);
+
+  [[nodiscard]] duration bound() const noexcept { return bound_; }
+  [[nodiscard]] bool direct(int from, int to) const noexcept { return bundle_of(from, to) < 0; }
+  /// Whom a member sends its own part, the farthest first.
+  [[nodiscard]] std::vector<int> targets(int member) const;
+  [[nodiscard]] const std::vector<bundle>& bundles() const noexcept { return bundles_; }
+  /// Null when there is none.
+  [[nodiscard]] const bundle* find(int relay, int target) const noexcept;
+  /// What a member passes on.
+  [[nodiscard]] std::vector<const bundle*> bundles_of(int relay) const;
+  [[nodiscard]] std::size_t messages_from(int member) const;
+  [[nodiscard]] std::size_t messages_to(int member) const;
+  [[nodiscard]] std::size_t relayed_pairs() const noexcept { return relayed_; }
+
+ private:
+  [[nodiscard]] std::int32_t& slot(int from, int to) noexcept {
+    return bundle_of_[static_cast<std::size_t>(from) * static_cast<std::size_t>(members_) +
+                      static_cast<std::size_t>(to)];
+  }
+  [[nodiscard]] std::int32_t bundle_of(int from, int to) const noexcept {
+    return const_cast<exchange_plan&>(*this).slot(from, to);
+  }
+  void find_bound(const network_view& network);
+  void relay(const network_view& network, int from, int to);
+
+  int members_;
+  duration bound_{};
+  std::size_t relayed_ = 0;
+  std::vector<std::int32_t> bundle_of_;  ///< of each pair that is relayed; -1: direct
+  std::vector<bundle> bundles_;
+  std::vector<int> load_;             ///< bundles of each relay
+  std::vector<std::vector<int>> of_;  ///< a relay's bundles
+  std::vector<std::pair<std::int64_t, int>> order_;
+};
+
+/// What is to be done.
+struct collective_task {
+  /// An allreduce is one by elements: data that cannot be cut take the rounds.
+  enum class kind : std::uint8_t { barrier, allreduce, allgather };
+  kind what = kind::barrier;
+  /// Of each member's contribution, if all know it; else 0.
+  std::size_t bytes = 0;
+};
+
+struct prediction {
+  way which = way::rounds;
+  duration time{};
+};
+
+/// One per possible way; the rounds first.
+[[nodiscard]] std::vector<prediction> predictions(const network_view& network, const exchange_plan& plan,
+                                                  const collective_task& task);
+/// The fastest, or the rounds where that gains little.
+[[nodiscard]] prediction chosen(std::span<const prediction> all);
+
+}  // namespace p2pdvm::mpi
+
+#if defined(P2PDVM_HEADER_ONLY)
+#include <p2pdvm/peal/mpi/impl/collective_choice.ipp>
+#endif

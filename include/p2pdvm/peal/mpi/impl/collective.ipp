@@ -1,0 +1,45 @@
+#pragma once
+
+#include <p2pdvm/peal/mpi/context.hpp>
+
+#include <string>
+#include <utility>
+
+namespace p2pdvm::mpi::detail {
+
+/// A collective of this rank while it runs: its number, and that no safe point may be here; when it is done it tells, the first time, how long it took.
+class group::collective {
+ public:
+  collective(group& g, const call& what) : tag(g.sequence_++), mine(what), owner_(*g.owner_) {
+    ++owner_.running_;
+    owner_.last_ = what.head.op;
+  }
+  collective(const collective&) = delete;
+  collective& operator=(const collective&) = delete;
+  ~collective() { --owner_.running_; }
+  /// It begins now; `done` adds how long it took.
+  void explain_at_end(std::string sentence) {
+    began_ = owner_.rank().now();
+    explanation_ = std::move(sentence);
+  }
+  void done() {
+    if (explanation_.empty()) return;
+    owner_.rank().explain(explanation_ + ", took " + time_text(owner_.rank().now() - began_));
+  }
+
+  /// What follows has a tag of its own, so that it is not taken for what went before. The tag before.
+  std::int64_t next_phase() noexcept {
+    constexpr std::int64_t apart = std::int64_t{1} << 60;
+    return std::exchange(tag, tag >= 0 ? -1 - tag : tag - apart);
+  }
+
+  std::int64_t tag;
+  const call mine;
+
+ private:
+  context& owner_;
+  double began_ = 0;
+  std::string explanation_;
+};
+
+}  // namespace p2pdvm::mpi::detail

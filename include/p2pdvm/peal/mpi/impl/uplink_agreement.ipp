@@ -1,0 +1,83 @@
+#pragma once
+
+#include <p2pdvm/base/assert.hpp>
+#include <p2pdvm/peal/mpi/uplink_agreement.hpp>
+
+#include <algorithm>
+#include <cstring>
+
+namespace p2pdvm::mpi {
+
+namespace detail {
+
+inline std::uint32_t rate_of(double bytes, double seconds) {
+  constexpr double least = 1e3;
+  constexpr double most = 4e9;
+  return static_cast<std::uint32_t>(std::clamp(bytes / std::max(seconds, 1e-9), least, most));
+}
+
+}  // namespace detail
+
+P2PDVM_DECL uplink_agreement::uplink_agreement(const network_view& network, int self)
+    : network_(network), self_(self), rates_(static_cast<std::size_t>(network.members())) {
+  for (int k = 1; k < network_.members() && static_cast<int>(targets_.size()) < burst_targets_max; k *= 2)
+    targets_.push_back((self_ + k) % network_.members());
+}
+
+P2PDVM_DECL void uplink_agreement::begin() {
+  for (const int to : targets_) tell(to, kind::ping);
+}
+
+P2PDVM_DECL void uplink_agreement::tell(int to, kind what, byte_view more) {
+  byte_vector data(1, static_cast<std::byte>(what));
+  append(data, more);
+  output_.push_back({to, std::move(data)});
+}
+
+P2PDVM_DECL void uplink_agreement::on_pong(double now) {
+  if (++pongs_ < targets_.size()) return;
+  burst_at_ = now;
+  const byte_vector much(burst_bytes);
+  for (const int to : targets_) tell(to, kind::burst, much);
+}
+
+P2PDVM_DECL void uplink_agreement::on_got(double now, int from) {
+  // When the k-th target has its part, k parts at least have left.
+  const auto place = std::find(targets_.begin(), targets_.end(), from) - targets_.begin() + 1;
+  const double took = now - burst_at_ - 2 * to_seconds(network_.one_way(self_, from));
+  best_ = std::max(best_, detail::rate_of(static_cast<double>(place) * static_cast<double>(burst_bytes), took));
+  if (++gots_ < targets_.size()) return;
+  const std::uint32_t rate = best_;
+  rates_[static_cast<std::size_t>(self_)] = rate;
+  ++rates_known_;
+  for (int k = 1; k < network_.members(); ++k) tell((self_ + k) % network_.members(), kind::rate, bytes_of(rate));
+}
+
+P2PDVM_DECL result<> uplink_agreement::on_message(double now, int from, byte_view data) {
+  const auto bad = [] { return error(errc::malformed, "a message about uplinks is damaged"); };
+  if (data.empty() || from < 0 || from >= network_.members() || from == self_) return bad();
+  const bool target = std::find(targets_.begin(), targets_.end(), from) != targets_.end();
+  switch (static_cast<kind>(data.front())) {
+    case kind::ping: tell(from, kind::pong); return {};
+    case kind::burst: tell(from, kind::got); return {};
+    case kind::pong:
+      if (!target || pongs_ == targets_.size()) return bad();
+      on_pong(now);
+      return {};
+    case kind::got:
+      if (!target || pongs_ < targets_.size() || gots_ == targets_.size()) return bad();
+      on_got(now, from);
+      return {};
+    case kind::rate: {
+      std::uint32_t& rate = rates_[static_cast<std::size_t>(from)];
+      if (rate != 0 || data.size() != 1 + sizeof rate) return bad();
+      std::memcpy(&rate, data.data() + 1, sizeof rate);
+      if (rate == 0) return bad();
+      ++rates_known_;
+      return {};
+    }
+  }
+  return bad();
+}
+
+}  // namespace p2pdvm::mpi

@@ -1,0 +1,163 @@
+/// Collectives of whole jobs, in virtual time, against what the network allows.
+#include "runtime/cluster.hpp"
+
+#include <p2pdvm/peal/mpi.hpp>
+
+#include <algorithm>
+#include <cstdlib>
+#include <sstream>
+#include <vector>
+
+namespace p2pdvm::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// All begin at one moment, which the simulator's clocks agree on; the result says when the last was done.
+task<> timed_allreduces(peal::rank& rank) {
+  mpi::communicator world(rank);
+  co_await rank.restore();
+  const auto rounds = rank.option<int>("rounds");
+  const auto count = rank.option<std::size_t>("count");
+  co_await world.barrier();
+  std::vector<double> values(count);
+  std::string text;
+  for (int i = 0; i < rounds; ++i) {
+    std::fill(values.begin(), values.end(), rank.id());
+    const double latest = co_await world.allreduce(rank.now(), mpi::maximum());
+    const double start = latest + 2;
+    co_await rank.sleep(from_seconds(start - rank.now()));
+    co_await world.allreduce(std::span(values));
+    const double took = co_await world.allreduce(rank.now() - start, mpi::maximum());
+    CHECK(values.front() == rank.size() * (rank.size() - 1) / 2);
+    if (rank.id() == 0) text += std::to_string(took) + "\n";
+  }
+  rank.result("times", text);
+}
+
+peal::program timed_program() {
+  peal::program program("timed", timed_allreduces);
+  program.option("rounds", "5", "how often").option("count", "1", "numbers of a rank");
+  return program;
+}
+
+/// Over all pairs of ranks' hosts, the greatest of the best one-way paths over at most one other [s].
+double relay_bound(observed_cluster& world) {
+  const checkpoint::job_record& r = *world.record();
+  std::vector<std::size_t> hosts;
+  for (const std::uint32_t m : r.host_of_rank) hosts.push_back(*world->index_of(r.members[m].node));
+  const auto one_way = [&](std::size_t i, std::size_t j) {
+    return to_seconds(world->network().round_trip(world->machine(hosts[i]), world->machine(hosts[j]))) / 2;
+  };
+  double bound = 0;
+  for (std::size_t i = 0; i < hosts.size(); ++i) {
+    for (std::size_t j = 0; j < i; ++j) {
+      double best = one_way(i, j);
+      for (std::size_t k = 0; k < hosts.size(); ++k) {
+        if (k != i && k != j) best = std::min(best, one_way(i, k) + one_way(k, j));
+      }
+      bound = std::max(bound, best);
+    }
+  }
+  return bound;
+}
+
+struct outcome {
+  double bound = 0;
+  std::vector<double> times;
+  std::vector<std::string> told;
+};
+
+outcome run(std::uint32_t ranks, std::uint64_t seed, int rounds, std::size_t count,
+            sim::latency_profile profile = sim::latency_profile::planetlab, bool lossy = false) {
+  const auto program = timed_program();
+  auto how = cluster_of(ranks, ranks, 1);
+  how.job.options = {{"rounds", std::to_string(rounds)}, {"count", std::to_string(count)}};
+  how.network.profile = profile;
+  how.network.seed = seed;
+  how.network.conditions = sim::conditions_of(profile);
+  if (!lossy) how.network.conditions->loss = how.network.conditions->shift_share = 0;
+  how.checkpoint_interval = duration::zero();
+  observed_cluster world(program, how);
+  outcome o;
+  REQUIRE(world->run_until([&] { return world.count(event_kind::started) > 0; }, 300s));
+  o.bound = relay_bound(world);
+  REQUIRE(world->run(3600s));
+  const auto& end = world->outcome(0);
+  REQUIRE(end.has_value());
+  REQUIRE(end->ok());
+  std::istringstream lines{std::string(as_text(byte_view((*end)->at("times"))))};
+  for (double t = 0; lines >> t;) o.times.push_back(t);
+  REQUIRE(o.times.size() == static_cast<std::size_t>(rounds));
+  for (const auto& seen : world.events()) {
+    if (seen.what.kind == event_kind::explained) o.told.push_back(seen.what.text);
+  }
+  return o;
+}
+
+double median(std::vector<double> all) {
+  std::nth_element(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(all.size() / 2), all.end());
+  return all[all.size() / 2];
+}
+
+TEST_CASE("a small allreduce of 64 ranks across the world takes little more than the relay bound") {
+  const outcome o = run(64, 1, 5, 1);
+  const double took = median(o.times);
+  fmt::print("64 ranks, planetlab, seed 1: 8-byte allreduce {:.3f} s, relay bound {:.3f} s, ratio {:.3f}\n",
+             took, o.bound, took / o.bound);
+  for (const auto& t : o.told) fmt::print("  {}\n", t);
+  CHECK(took <= 1.5 * o.bound);
+}
+
+TEST_CASE("collectives far apart, measured", "[.measure]") {
+  const char* const count = std::getenv("COUNT");
+  const char* const seeds = std::getenv("SEEDS");
+  const char* const lossy = std::getenv("LOSSY");
+  for (int seed = 1; seed <= (seeds ? std::atoi(seeds) : 3); ++seed) {
+    const outcome o = run(64, static_cast<std::uint64_t>(seed), 5, count ? static_cast<std::size_t>(std::atoi(count)) : 1, sim::latency_profile::planetlab, lossy != nullptr);
+    fmt::print("seed {}: {:.3f} s, bound {:.3f} s, ratio {:.3f}\n", seed, median(o.times), o.bound, median(o.times) / o.bound);
+    for (const auto& t : o.told) fmt::print("  {}\n", t);
+  }
+}
+
+/// Sums that round differently in every bracketing.
+task<> large_sum(peal::rank& rank) {
+  mpi::communicator world(rank);
+  co_await rank.restore();
+  std::vector<double> values(100'003);
+  for (std::size_t i = 0; i < values.size(); ++i)
+    values[i] = 1.0 / static_cast<double>(3 + rank.id() * 7 + static_cast<int>(i % 1000));
+  co_await world.allreduce(std::span(values));
+  if (rank.id() == rank.size() - 1) rank.result("sum", payload::copy_of(std::as_bytes(std::span(values))));
+}
+
+TEST_CASE("slices of different lengths give the bytes of one process") {
+  const peal::program program("sum", large_sum);
+  std::set<std::string> endings;
+  std::vector<std::string> told;
+  for (const std::uint32_t peers : {1u, 7u}) {
+    auto how = cluster_of(peers, 7, 1);
+    how.job.options.clear();
+    how.network.profile = sim::latency_profile::residential;
+    how.checkpoint_interval = duration::zero();
+    observed_cluster world(program, how);
+    REQUIRE(world->run(3600s));
+    endings.merge(world.endings());
+    for (const auto& seen : world.events()) {
+      if (seen.what.kind == event_kind::explained) told.push_back(seen.what.text);
+    }
+  }
+  CHECK(endings.size() == 1);
+  REQUIRE(told.size() == 2);
+  CHECK_THAT(told.front(), Catch::Matchers::Contains("all ranks are on one peer"));
+  CHECK_THAT(told.back(), Catch::Matchers::Contains("slices, predicted"));
+}
+
+TEST_CASE("on a LAN a small allreduce keeps its rounds") {
+  const outcome o = run(16, 1, 1, 1, sim::latency_profile::lan);
+  REQUIRE_FALSE(o.told.empty());
+  for (const std::string& t : o.told) CHECK_THAT(t, Catch::Matchers::Contains(": rounds, predicted"));
+}
+
+}  // namespace
+}  // namespace p2pdvm::test
