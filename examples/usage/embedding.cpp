@@ -61,7 +61,9 @@ int main(int argc, char** argv) {
   p2pdvm::native::machine machine(io, {argc > 1 ? argv[1] : "embedding.data"});
   // Runs the application's handlers and the ranks. An application that keeps its own loop calls
   // io.poll() with the token held and ranks.queue().drain(n) without it, in turns.
-  runtime::native_driver driver(io, ranks, token, runtime::native_driver::options());
+  runtime::native_driver::options driving;
+  driving.polled = &machine.polled();  // so that messages need not wait for the reactor
+  runtime::native_driver driver(io, ranks, token, driving);
   own_business business(io);
 
   std::optional<p2pdvm::result<runtime::job_results>> outcome;

@@ -26,7 +26,6 @@ P2PDVM_DECL native_driver::native_driver(asio::io_context& io, queue_context& ra
       options_(o),
       polled_(o.polled != nullptr ? *o.polled : none_),
       work_(io.get_executor()) {
-  polled_.drive(true);
   token_.on_wanted([this] { interrupt(); });
   ranks_.queue().on_ready([this] {
     if (blocked_.load(std::memory_order_seq_cst)) interrupt();
@@ -38,7 +37,6 @@ P2PDVM_DECL native_driver::native_driver(asio::io_context& io, queue_context& ra
 }
 
 P2PDVM_DECL native_driver::~native_driver() {
-  polled_.drive(false);
   token_.on_wanted(nullptr);
   ranks_.queue().on_ready(nullptr);
 }
@@ -48,6 +46,10 @@ P2PDVM_DECL void native_driver::interrupt() {
 }
 
 P2PDVM_DECL void native_driver::run() {
+  {
+    const std::lock_guard lock(token_);
+    polled_.drive(true);
+  }
   for (unsigned i = 1; i < options_.threads; ++i)
     threads_.emplace_back([this] { guarded(&native_driver::work); });
   threads_.emplace_back([this] { guarded(&native_driver::progress); });
@@ -58,6 +60,10 @@ P2PDVM_DECL void native_driver::run() {
   guarded(&native_driver::work);
   token_.leave();
   ranks_.queue().leave();
+  {
+    const std::lock_guard lock(token_);
+    polled_.drive(false);
+  }
   for (std::thread& t : threads_) t.join();
   threads_.clear();
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
