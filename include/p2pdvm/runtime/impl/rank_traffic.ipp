@@ -210,7 +210,7 @@ P2PDVM_DECL void rank_traffic::use_lane(const node_id& host, host::lane* lane) {
 P2PDVM_DECL void rank_traffic::on_lane_message(const node_id& from, byte_view bytes,
                                                host::lane_body& body) {
   detail::lane_message head;
-  if (bytes.size() != sizeof head) return;
+  if (bytes.size() != sizeof head || body.size() > limits::session_message_bytes_max) return;
   std::memcpy(&head, bytes.data(), sizeof head);
   if (head.source >= places_.size() || head.destination >= places_.size() ||
       head.stream > static_cast<std::uint8_t>(messaging::numbering::prelude))

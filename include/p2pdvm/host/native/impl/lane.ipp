@@ -48,6 +48,7 @@ struct lane_memory {
     std::atomic<std::uint64_t> probe;  ///< where a number stands that the other side tries to read,
     std::atomic<std::uint64_t> number;
     std::atomic<std::int64_t> process;
+    std::atomic<std::uint32_t> reads;  ///< 1: this side can read the other's memory
   };
   side sides[2];
   ring_memory rings[2];  ///< the n-th is written by side n
@@ -246,6 +247,7 @@ class shared_lane final : public host::lane, public pollable {
 
   bool poll() override {
     if (ended_) return false;
+    if (reads_ == unknown) static_cast<void>(may_read_theirs());
     bool found = false;
     if (!waiting_.empty()) found = push_waiting();
     for (int n = 0; n < records_per_turn_max && !ended_; ++n) {
@@ -331,15 +333,20 @@ class shared_lane final : public host::lane, public pollable {
     far_body there(their_process_, at, sizeof number);
     const bool read = there.copy(std::as_writable_bytes(std::span(&number, 1)), {});
     reads_ = read && number == theirs_.number.load(std::memory_order_relaxed) ? yes : no;
+    mine_.reads.store(reads_ == yes ? 1 : 0, std::memory_order_release);
     return reads_ == yes;
+  }
+  /// The other side has found that it can read this one's memory. What one side can the other need not: a
+  /// system may let a parent read its child only.
+  [[nodiscard]] bool may_lend() const {
+    return theirs_.reads.load(std::memory_order_acquire) == 1;
   }
 
   /// Writes a record when there is room; of a body that must be sliced, the slice from `sent` on, and true
   /// when it was the last.
   bool put(byte_view head, const payload& body, std::size_t sent) {
     if (body.size() <= ring_body_bytes_max) return put_record(record_whole, head, body.size(), body.view());
-    // If this side may read there, that side may read here: it is the same user and the same machine.
-    if (sent == 0 && may_read_theirs()) {
+    if (sent == 0 && may_lend()) {
       const lent_body where{reinterpret_cast<std::uint64_t>(body.data())};  // NOLINT
       return put_record(record_lent, head, body.size(), bytes_of(where));
     }
@@ -378,7 +385,7 @@ class shared_lane final : public host::lane, public pollable {
     bool pushed = false;
     while (!waiting_.empty()) {
       outgoing& o = waiting_.front();
-      const bool whole = o.body.size() <= ring_body_bytes_max || (o.sent == 0 && may_read_theirs());
+      const bool whole = o.body.size() <= ring_body_bytes_max || (o.sent == 0 && may_lend());
       if (whole ? !put(o.head, o.body, 0) : !put_slice(o)) break;
       pushed = true;
       if (whole || o.sent == o.body.size()) waiting_.pop_front();
