@@ -62,9 +62,9 @@ def setUpModule():
   WORKLOADS["heat"] = Workload("heat", ["--size", 64, "--steps", options.steps])
   WORKLOADS["pagerank"] = Workload(
       "pagerank", ["--input", graph, "--iterations", options.iterations])
-  ALONE["heat"] = Workload("heat", ["--size", 64, "--steps", 10 * options.steps])
+  ALONE["heat"] = Workload("heat", ["--size", 64, "--steps", 5 * options.steps])
   ALONE["pagerank"] = Workload(
-      "pagerank", ["--input", graph, "--iterations", 10 * options.iterations])
+      "pagerank", ["--input", graph, "--iterations", 5 * options.iterations])
 
 
 class Chaos(unittest.TestCase):
@@ -210,8 +210,8 @@ class Resume(unittest.TestCase):
 def arguments(parser):
   parser.add_argument("--runs", type=int, default=3, help="random runs of each program")
   parser.add_argument("--seed", type=int, default=1, help="of the first run")
-  parser.add_argument("--steps", type=int, default=12000, help="of heat")
-  parser.add_argument("--iterations", type=int, default=1500, help="of pagerank")
+  parser.add_argument("--steps", type=int, default=400000, help="of heat")
+  parser.add_argument("--iterations", type=int, default=15000, help="of pagerank")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from support import Job, check_recoveries, program, temporary_file
 
 PATIENCE = 60   # seconds
 LONG_RUN = ["--size", 64, "--steps", 10 ** 9]
-SOME_SECONDS = ["--size", 64, "--steps", 8000]
+SOME_SECONDS = ["--size", 64, "--steps", 200000]
 
 
 class CommandLineTest(unittest.TestCase):
@@ -579,8 +579,8 @@ class Leaving(CommandLineTest):
 
   def test_ctrl_c_stops_a_whole_job_which_can_be_resumed(self):
     # Ranks of one process need no network, so they are much faster.
-    for n, (mode, steps) in enumerate(((["--ranks", 4], 60000),
-                                       (["--ranks", 4, "--local", 3], 8000))):
+    for n, (mode, steps) in enumerate(((["--ranks", 4], 800000),
+                                       (["--ranks", 4, "--local", 3], 200000))):
       with self.subTest(mode=mode):
         data = self.path("data%d" % n)
         length = ["--size", 64, "--steps", steps]

@@ -266,14 +266,14 @@ class DamagedDisk(FaultTest):
       self.assert_sentence(e["text"], [data, "peer-%d" % e["peer"], "another holder"])
 
   def test_pieces_of_a_checkpoint_are_fetched_from_another_peer(self):
-    self.heals("heat", ["--size", 64, "--steps", 4000])
+    self.heals("heat", ["--size", 64, "--steps", 200000])
 
   def test_pieces_of_an_input_are_fetched_from_another_peer(self):
-    self.heals("pagerank", ["--input", self.edges(), "--iterations", 500])
+    self.heals("pagerank", ["--input", self.edges(), "--iterations", 8000])
 
   @support.long
   def test_a_peer_that_cannot_read_its_job_any_more_stays_out(self):
-    arguments = ["--size", 64, "--steps", 6000]
+    arguments = ["--size", 64, "--steps", 200000]
     data, _ = self.killed(["--local", 3], arguments)
     self.spoil("values", os.path.join(data, "peer-1"))
     job = self.start("heat", "--local", 3, "--resume", data=data)

@@ -14,6 +14,7 @@
 #include <asio/io_context.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <functional>
@@ -67,6 +68,7 @@ class native_driver {
   std::atomic<std::uint64_t> drives_{0};    ///< counts turns of the driver
   std::atomic<bool> blocked_{false};        ///< the driver may be asleep in the reactor
   unsigned turns_ = 0;
+  std::chrono::steady_clock::time_point reactor_asked_{};
   bool crowded_ = false;  ///< others want this core
   std::atomic<unsigned> idle_workers_{0};
   std::mutex mutex_;

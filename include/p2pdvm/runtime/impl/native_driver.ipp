@@ -11,8 +11,9 @@
 
 namespace p2pdvm::runtime {
 
-/// The reactor is asked once in so many turns.
+/// The reactor is asked once in so many turns, and by a driver between ranks after so long.
 inline constexpr unsigned reactor_turns = 64;
+inline constexpr auto reactor_pause_max = std::chrono::microseconds(20);
 /// While nothing comes, the core is offered to others once in so many turns.
 inline constexpr unsigned turns_between_yields = 128;
 /// A yield that takes longer has let somebody else run.
@@ -113,7 +114,8 @@ P2PDVM_DECL void native_driver::work() {
   }
 }
 
-/// A look at everything that can be looked at cheaply, and now and then at the reactor.
+/// A look at everything that can be looked at cheaply, and now and then at the reactor. For loops that do
+/// nothing else.
 P2PDVM_DECL bool native_driver::turn() {
   const bool found = polled_.poll();
   if (++turns_ % reactor_turns != 0) return found;
@@ -122,7 +124,13 @@ P2PDVM_DECL bool native_driver::turn() {
 
 P2PDVM_DECL void native_driver::drive() {
   drives_.fetch_add(1, std::memory_order_relaxed);
-  (void)turn();
+  (void)polled_.poll();
+  // Ranks may have run for long since the last time.
+  const auto now = std::chrono::steady_clock::now();
+  if (now - reactor_asked_ >= reactor_pause_max) {
+    reactor_asked_ = now;
+    (void)io_.poll();
+  }
   if (!ranks_.queue().empty() || token_.wanted() || drive_spinning()) return;
   sleep(std::chrono::milliseconds(200));
 }
