@@ -23,7 +23,7 @@ struct ring {
   bool put(byte_view bytes, std::uint32_t kind = 1) {
     std::byte* const at = out.reserve(bytes.size());
     if (at == nullptr) return false;
-    std::memcpy(at, bytes.data(), bytes.size());
+    if (!bytes.empty()) std::memcpy(at, bytes.data(), bytes.size());
     out.publish(bytes.size(), kind);
     return true;
   }
