@@ -333,8 +333,7 @@ struct fake_body final : host::lane_body {
   explicit fake_body(payload b) : bytes(std::move(b)) {}
   [[nodiscard]] std::size_t size() const noexcept override { return bytes.size(); }
   [[nodiscard]] bool copy(byte_span first, byte_span second) override {
-    if (!first.empty()) std::memcpy(first.data(), bytes.data(), first.size());
-    if (!second.empty()) std::memcpy(second.data(), bytes.data() + first.size(), second.size());
+    host::copy_in_two(bytes.view(), first, second);
     return true;
   }
   payload bytes;

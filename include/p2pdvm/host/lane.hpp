@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -21,6 +22,12 @@ using lane_name = std::array<std::byte, 16>;
 
 /// The head of a message has at most so many bytes.
 inline constexpr std::size_t lane_head_bytes_max = 96;
+
+/// Copies what `first` has room for there and the rest, which is as long as `second`, to `second`.
+inline void copy_in_two(byte_view bytes, byte_span first, byte_span second) noexcept {
+  if (!first.empty()) std::memcpy(first.data(), bytes.data(), first.size());
+  if (!second.empty()) std::memcpy(second.data(), bytes.data() + first.size(), second.size());
+}
 
 /// The body of a message that is arriving, valid during the handler's call.
 class lane_body {

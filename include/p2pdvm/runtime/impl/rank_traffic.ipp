@@ -29,8 +29,7 @@ class record_body final : public host::lane_body {
       : message_(message), bytes_(message.view.last(bytes)) {}
   [[nodiscard]] std::size_t size() const noexcept override { return bytes_.size(); }
   [[nodiscard]] bool copy(byte_span first, byte_span second) override {
-    if (!first.empty()) std::memcpy(first.data(), bytes_.data(), first.size());
-    if (!second.empty()) std::memcpy(second.data(), bytes_.data() + first.size(), second.size());
+    host::copy_in_two(bytes_, first, second);
     return true;
   }
   [[nodiscard]] std::optional<payload> own() override {

@@ -99,8 +99,13 @@ struct clock::state final : pollable, std::enable_shared_from_this<clock::state>
         slots[index].generation != static_cast<std::uint32_t>(id >> 32))
       return;
     // The action is destroyed last: its captures may call back into this clock.
+    const auto same = [index, generation = slots[index].generation](const node& n) {
+      return n.slot == index && n.generation == generation;
+    };
+    const bool was_due = std::any_of(due.begin(), due.end(), same) ||
+                         std::any_of(running.begin(), running.end(), same);
     const std::function<void()> action = release(index);
-    if (std::any_of(due.begin(), due.end(), [&](const node& n) { return n.slot == index; })) return;
+    if (was_due) return;  // it never was in the heap
     if (++stale_count > stale_min && stale_count > heap.size() / 2) {
       std::erase_if(heap, [this](const node& n) { return stale(n); });
       std::make_heap(heap.begin(), heap.end(), later());

@@ -171,8 +171,7 @@ class near_body final : public host::lane_body {
   explicit near_body(byte_view bytes) : bytes_(bytes) {}
   [[nodiscard]] std::size_t size() const noexcept override { return bytes_.size(); }
   [[nodiscard]] bool copy(byte_span first, byte_span second) override {
-    if (!first.empty()) std::memcpy(first.data(), bytes_.data(), first.size());
-    if (!second.empty()) std::memcpy(second.data(), bytes_.data() + first.size(), second.size());
+    host::copy_in_two(bytes_, first, second);
     return true;
   }
 
@@ -220,6 +219,9 @@ class shared_lane final : public host::lane, public pollable {
         in_(mapped_->get()->rings[1 - side]),
         their_bell_(std::move(made.bells[1 - side])),
         bell_(std::make_shared<waker>(io, std::move(made.bells[side]), std::move(socket), *this)) {
+    // Drawn, so that no other process can have it where this one has it: process numbers mean
+    // something else in another container.
+    if (::getrandom(&number_, sizeof number_, 0) != static_cast<ssize_t>(sizeof number_)) return;
     mine_.number.store(number_, std::memory_order_relaxed);
     mine_.process.store(::getpid(), std::memory_order_relaxed);
     mine_.probe.store(reinterpret_cast<std::uint64_t>(&number_), std::memory_order_release);  // NOLINT
@@ -238,7 +240,7 @@ class shared_lane final : public host::lane, public pollable {
   void send(byte_view head, const payload& body) override {
     P2PDVM_ASSERT(head.size() <= host::lane_head_bytes_max);
     if (ended_) return;
-    if (!waiting_.empty() || !put(head, body, 0)) {
+    if (!waiting_.empty() || !put(head, body)) {
       waiting_.push_back({to_vector(head), body, 0});
       push_waiting();
     }
@@ -342,15 +344,12 @@ class shared_lane final : public host::lane, public pollable {
     return theirs_.reads.load(std::memory_order_acquire) == 1;
   }
 
-  /// Writes a record when there is room; of a body that must be sliced, the slice from `sent` on, and true
-  /// when it was the last.
-  bool put(byte_view head, const payload& body, std::size_t sent) {
+  /// Writes a message as one record, if it can be one and there is room.
+  bool put(byte_view head, const payload& body) {
     if (body.size() <= ring_body_bytes_max) return put_record(record_whole, head, body.size(), body.view());
-    if (sent == 0 && may_lend()) {
-      const lent_body where{reinterpret_cast<std::uint64_t>(body.data())};  // NOLINT
-      return put_record(record_lent, head, body.size(), bytes_of(where));
-    }
-    return false;
+    if (!may_lend()) return false;
+    const lent_body where{reinterpret_cast<std::uint64_t>(body.data())};  // NOLINT
+    return put_record(record_lent, head, body.size(), bytes_of(where));
   }
   bool put_record(lane_record kind, byte_view head, std::size_t body_bytes, byte_view bytes) {
     const record_head front{static_cast<std::uint32_t>(head.size()), 0, body_bytes};
@@ -386,7 +385,7 @@ class shared_lane final : public host::lane, public pollable {
     while (!waiting_.empty()) {
       outgoing& o = waiting_.front();
       const bool whole = o.body.size() <= ring_body_bytes_max || (o.sent == 0 && may_lend());
-      if (whole ? !put(o.head, o.body, 0) : !put_slice(o)) break;
+      if (whole ? !put(o.head, o.body) : !put_slice(o)) break;
       pushed = true;
       if (whole || o.sent == o.body.size()) waiting_.pop_front();
     }
@@ -475,7 +474,7 @@ class shared_lane final : public host::lane, public pollable {
   bool ended_ = false;
   enum { unknown, yes, no } reads_ = unknown;
   pid_t their_process_ = 0;
-  std::uint64_t number_ = 0x70327064766d0001;
+  std::uint64_t number_ = 0;
 };
 
 /// One side on its way to a lane.
