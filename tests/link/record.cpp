@@ -51,6 +51,11 @@ std::vector<byte_vector> receive(record_receiver& receiver, byte_view stream, st
   return all;
 }
 
+void finish(record_sender& sender, byte_vector& stream) {
+  sender.finish();
+  append(stream, sender.take());
+}
+
 byte_vector random_bytes(random_generator& random, std::size_t size) {
   byte_vector bytes(size);
   for (auto& b : bytes) b = static_cast<std::byte>(random());
@@ -69,7 +74,7 @@ TEST_CASE("records survive any cutting of the stream and frequent changes of key
       for (int i = 0; i < 40; ++i) {
         sent.push_back(random_bytes(random, 1 + random.below(700)));
         ends.sender.add(sent.back());
-        ends.sender.finish(stream);
+        finish(ends.sender, stream);
       }
       errc failure;
       CHECK(receive(ends.receiver, stream, piece, failure) == sent);
@@ -81,11 +86,11 @@ TEST_CASE("records survive any cutting of the stream and frequent changes of key
 TEST_CASE("small messages are coalesced into one record and an empty record is not sent") {
   both_ends ends(noise::cipher::chacha20_poly1305);
   byte_vector stream;
-  ends.sender.finish(stream);
+  finish(ends.sender, stream);
   CHECK(stream.empty());
   for (int i = 0; i < 100; ++i) ends.sender.add(as_bytes("0123456789"));
   CHECK(ends.sender.room() == limits::record_bytes_max - 1000);
-  ends.sender.finish(stream);
+  finish(ends.sender, stream);
   CHECK(stream.size() == 1000 + record_header_bytes + crypto::tag_bytes);
 }
 
@@ -95,7 +100,7 @@ TEST_CASE("the largest record passes") {
     byte_vector stream;
     ends.sender.add(byte_vector(limits::record_bytes_max, std::byte{7}));
     CHECK(ends.sender.room() == 0);
-    ends.sender.finish(stream);
+    finish(ends.sender, stream);
     CHECK(stream.size() == record_wire_bytes_max);
     errc failure;
     CHECK(receive(ends.receiver, stream, 1000, failure).at(0).size() == limits::record_bytes_max);
@@ -107,10 +112,10 @@ TEST_CASE("every altered byte ends the stream with the records before it intact,
     both_ends origin(kind);
     byte_vector stream;
     origin.sender.add(as_bytes("first"));
-    origin.sender.finish(stream);
+    finish(origin.sender, stream);
     const std::size_t boundary = stream.size();
     origin.sender.add(as_bytes("second"));
-    origin.sender.finish(stream);
+    finish(origin.sender, stream);
     for (std::size_t at = 0; at < stream.size(); ++at) {
       for (const int bit : {0, 7}) {
         byte_vector damaged = stream;
@@ -134,7 +139,7 @@ TEST_CASE("dropped, repeated and swapped records are refused") {
   std::vector<byte_vector> records(3);
   for (auto& record : records) {
     origin.sender.add(as_bytes("same length"));
-    origin.sender.finish(record);
+    finish(origin.sender, record);
   }
   const std::vector<std::vector<int>> orders = {{1}, {0, 0}, {0, 2}, {0, 1, 0}};
   for (const auto& order : orders) {

@@ -33,7 +33,8 @@ struct end {
   bool write(time_point now) {
     bool any = false;
     while (wire.size() < wire_max && s->fill(now, *out)) {
-      out->finish(wire);
+      out->finish();
+      append(wire, out->take());
       any = true;
     }
     return any;

@@ -52,6 +52,13 @@ TEST_CASE("a peer that restarts right after it was taken in, and whose disk does
       "at 0.001 crash-silent peer 4 for 0.01\n");
 }
 
+TEST_CASE("a newcomer whose admitter dies asks the members that it was told of") {
+  // The maker answers peer 4 and dies before it admits; the job is short.
+  must_be_right(
+      "program supersteps\noption steps 50\nseed 719\npeers 4\nspares 1\nranks 6\n"
+      "after rank_started 5 +331 crash-silent maker\nat 0.874 crash-silent peer 2 for 5.12\n");
+}
+
 TEST_CASE("a folder that rots before anything says that it was durable is damaged, not empty") {
   // Peer 2 restarts, and its log breaks off before the job: it has no job to resume, but had one.
   must_be_right(

@@ -5,7 +5,6 @@
 
 #include <p2pdvm/runtime/scenario_run.hpp>
 
-#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -27,15 +26,8 @@ constexpr bool is_state(event_kind kind) {
 using crash_table = std::map<event_kind, std::size_t>;
 using fault_table = std::map<scenario_fault::action, std::size_t>;
 
-/// What may fall besides crashes for good. Restarts, partitions, errors of the disk and leaving are
-/// in the draw of p2pdvm-sim, too: not all of its seeds have been seen to end.
-constexpr std::array other_faults = {
-    scenario_fault::action::stall, scenario_fault::action::lose, scenario_fault::action::delay,
-    scenario_fault::action::fill_disk};
-
-scenario drawn(std::uint64_t seed) {
-  return runtime::draw_scenario(seed, small_program_names(), other_faults);
-}
+/// As p2pdvm-sim draws it: all faults that there are.
+scenario drawn(std::uint64_t seed) { return runtime::draw_scenario(seed, small_program_names()); }
 
 std::uint64_t environment(const char* name, std::uint64_t fallback) {
   const char* const text = std::getenv(name);
@@ -170,7 +162,7 @@ void run_seeds(std::uint64_t count, std::uint64_t twice, bool all_states) {
     INFO("crashes after " << runtime::name_of(k));
     CHECK(crashes[k] > 0);
   }
-  CHECK(faults.size() == 2 + std::size(other_faults));
+  CHECK(faults.size() == runtime::all_fault_actions.size());
 }
 
 TEST_CASE("small jobs with random faults end with the undisturbed digest", "[seeds]") {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <p2pdvm/base/assert.hpp>
+#include <p2pdvm/base/spare_blocks.hpp>
 
 #include <atomic>
 #include <cstddef>
@@ -60,31 +61,17 @@ struct kept_vector : shared_bytes {
   byte_vector bytes;
 };
 
-/// Bytes in a block that the thread keeps for its next small payload when it is given back.
+/// Bytes in a block of a small payload.
 inline constexpr std::size_t small_bytes_max = 112;
-/// Blocks that a thread keeps.
-inline constexpr std::uint32_t small_blocks_max = 4096;
+using small_blocks = spare_blocks<sizeof(shared_bytes) + small_bytes_max>;
 
-/// The thread's spare blocks, linked through their first word.
-struct spare_blocks {
-  void* first = nullptr;
-  std::uint32_t count = 0;
-  bool kept = false;  ///< a destructor at the thread's end is registered
-};
-inline thread_local constinit spare_blocks spare_small_blocks;
-
-/// A new block with room for so many bytes.
+/// A new block with room for more bytes than a small one has.
 [[nodiscard]] shared_bytes* new_shared_bytes(std::size_t size);
-/// The last owner is gone.
+/// Of any kind but small.
 void drop_shared_bytes(shared_bytes* block) noexcept;
 
 [[nodiscard]] inline shared_bytes* take_shared_bytes(std::size_t size) {
-  spare_blocks& spare = spare_small_blocks;
-  if (size > small_bytes_max || spare.first == nullptr) return new_shared_bytes(size);
-  void* const block = spare.first;
-  std::memcpy(&spare.first, block, sizeof spare.first);
-  --spare.count;
-  return ::new (block) shared_bytes;
+  return size > small_bytes_max ? new_shared_bytes(size) : ::new (small_blocks::take()) shared_bytes;
 }
 
 inline void release_shared_bytes(shared_bytes* block) noexcept {
@@ -92,12 +79,8 @@ inline void release_shared_bytes(shared_bytes* block) noexcept {
   if (block->owners.load(std::memory_order_acquire) != 1 &&
       block->owners.fetch_sub(1, std::memory_order_acq_rel) != 1)
     return;
-  spare_blocks& spare = spare_small_blocks;
-  const bool keep = block->what == shared_bytes::kind::small && spare.kept && spare.count < small_blocks_max;
-  if (!keep) return drop_shared_bytes(block);
-  std::memcpy(static_cast<void*>(block), &spare.first, sizeof spare.first);
-  spare.first = block;
-  ++spare.count;
+  if (block->what != shared_bytes::kind::small) return drop_shared_bytes(block);
+  small_blocks::give(block);
 }
 
 }  // namespace detail

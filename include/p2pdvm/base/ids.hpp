@@ -59,7 +59,12 @@ class opaque_id {
   /// First eight hexadecimal digits: enough for a person to tell peers apart.
   [[nodiscard]] std::string brief() const { return to_hex(bytes().first(Size < 4 ? Size : 4)); }
   [[nodiscard]] std::string hex() const { return to_hex(bytes()); }
-  friend auto operator<=>(const opaque_id&, const opaque_id&) = default;
+  friend bool operator==(const opaque_id& a, const opaque_id& b) noexcept {
+    return std::memcmp(a.bytes_.data(), b.bytes_.data(), Size) == 0;
+  }
+  friend std::strong_ordering operator<=>(const opaque_id& a, const opaque_id& b) noexcept {
+    return std::memcmp(a.bytes_.data(), b.bytes_.data(), Size) <=> 0;
+  }
   template <class F>
   void fields(F&& f) {
     f(bytes_);

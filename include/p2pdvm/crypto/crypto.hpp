@@ -109,7 +109,8 @@ inline constexpr std::size_t tag_bytes = 16;
 using nonce12 = std::array<std::byte, 12>;
 using nonce24 = std::array<std::byte, 24>;
 
-/// ChaCha20-Poly1305 (RFC 8439). `out` has room for `plain.size() + tag_bytes`; may not overlap.
+/// ChaCha20-Poly1305 (RFC 8439). `out` has room for `plain.size() + tag_bytes`; `plain` may be its front,
+/// but not overlap it otherwise.
 void seal(const secret_key& key, const nonce12& nonce, byte_view associated, byte_view plain,
           byte_span out);
 /// False when the tag is wrong. `out` has room for `sealed.size() - tag_bytes`.
@@ -123,10 +124,20 @@ void seal(const secret_key& key, const nonce24& nonce, byte_view associated, byt
 
 /// AES-256-GCM, only where `aes_available()`.
 [[nodiscard]] bool aes_available();
-void seal_aes(const secret_key& key, const nonce12& nonce, byte_view associated, byte_view plain,
-              byte_span out);
-[[nodiscard]] bool open_aes(const secret_key& key, const nonce12& nonce, byte_view associated,
-                            byte_view sealed, byte_span out);
+/// A key for it, expanded once: to seal 8 bytes takes a fraction of that.
+class aes_key {
+ public:
+  explicit aes_key(const secret_key& key);
+  aes_key(const aes_key&) = default;
+  aes_key& operator=(const aes_key&) = default;
+  ~aes_key();
+  void seal(const nonce12& nonce, byte_view associated, byte_view plain, byte_span out) const;
+  [[nodiscard]] bool open(const nonce12& nonce, byte_view associated, byte_view sealed,
+                          byte_span out) const;
+
+ private:
+  alignas(16) std::array<std::byte, 512> expanded_;
+};
 
 }  // namespace p2pdvm::crypto
 

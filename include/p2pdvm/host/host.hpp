@@ -85,6 +85,8 @@ class stream {
   /// queue by watching `unsent()` and waiting for `on_drained()`.
   virtual void write(byte_vector bytes) = 0;
   [[nodiscard]] virtual std::size_t unsent() const = 0;
+  /// Memory of a write that is done with, for the next one; empty when there is none.
+  [[nodiscard]] virtual byte_vector spare() { return {}; }
   /// While paused, no `on_data` call is made and the remote is held back.
   virtual void pause(bool paused) = 0;
 };

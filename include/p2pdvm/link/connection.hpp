@@ -10,6 +10,9 @@
 
 namespace p2pdvm::link {
 
+/// Bytes of finished records that are written without waiting for more.
+inline constexpr std::size_t write_bytes_min = 48 * 1024;
+
 /// A side that refused the other's version stays this long, so that its answer is read.
 inline constexpr auto refusal_linger_max = std::chrono::seconds(1);
 
@@ -61,9 +64,10 @@ class connection final : public host::stream_handler,
   [[nodiscard]] bool authenticated() const noexcept { return remote_.has_value(); }
   /// Precondition: `authenticated()`.
   [[nodiscard]] const handshake_result& remote() const noexcept { return *remote_; }
-  /// Where plaintext is collected; precondition: `authenticated()`.
-  [[nodiscard]] record_sender& sender() noexcept { return remote_->sender; }
-  /// Seals the open record into the next write.
+  /// Where plaintext is collected; precondition: open and `authenticated()`.
+  [[nodiscard]] record_sender& sender();
+  /// Seals the open record into the next write, which is made at once if it is large enough: the remote
+  /// opens it while the next is sealed.
   void finish_record();
   /// Writes all finished records in one piece.
   void flush();
@@ -90,7 +94,6 @@ class connection final : public host::stream_handler,
   host::timer timer_;
   std::optional<handshake_result> remote_;
   std::optional<error> refusal_;  ///< set while the last answer is being read
-  byte_vector finished_;
   time_point heard_;
   bool confirmed_ = false;
 };

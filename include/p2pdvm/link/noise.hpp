@@ -27,7 +27,7 @@ using hash_value = std::array<std::byte, 64>;
 class cipher_state {
  public:
   explicit cipher_state(cipher kind) : kind_(kind) {}
-  cipher_state(cipher kind, const crypto::secret_key& key) : kind_(kind), key_(key) {}
+  cipher_state(cipher kind, const crypto::secret_key& key) : kind_(kind) { use(key); }
 
   void set_key(const crypto::secret_key& key);
   [[nodiscard]] bool has_key() const noexcept { return key_.has_value(); }
@@ -36,7 +36,7 @@ class cipher_state {
   /// Bytes that encryption adds.
   [[nodiscard]] std::size_t overhead() const noexcept { return key_ ? crypto::tag_bytes : 0; }
 
-  /// `out` has room for `plain.size() + overhead()` and overlaps no input.
+  /// `out` has room for `plain.size() + overhead()`; `plain` may be its front, but not overlap it otherwise.
   void encrypt(byte_view associated, byte_view plain, byte_span out);
   /// False, with the counter unchanged, when the tag is wrong.
   [[nodiscard]] bool decrypt(byte_view associated, byte_view sealed, byte_span out);
@@ -45,10 +45,12 @@ class cipher_state {
 
  private:
   [[nodiscard]] crypto::nonce12 nonce(std::uint64_t n) const;
+  void use(const crypto::secret_key& key);
   void seal(std::uint64_t n, byte_view associated, byte_view plain, byte_span out) const;
 
   cipher kind_;
   std::optional<crypto::secret_key> key_;
+  std::optional<crypto::aes_key> aes_;  ///< the same, for that cipher
   std::uint64_t n_ = 0;
 };
 

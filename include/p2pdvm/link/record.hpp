@@ -39,23 +39,31 @@ class record_cipher {
   std::uint64_t bytes_ = 0;
 };
 
-/// Coalesces what is added into one record.
+/// Coalesces what is added into one record, which is sealed where it lies.
 class record_sender {
  public:
   explicit record_sender(record_cipher cipher) : cipher_(std::move(cipher)) {}
   /// Plaintext bytes that the open record still takes.
   [[nodiscard]] std::size_t room() const noexcept {
-    return limits::record_bytes_max - plain_.size();
+    return limits::record_bytes_max - (empty() ? 0 : out_.size() - finished_ - record_header_bytes);
   }
-  [[nodiscard]] bool empty() const noexcept { return plain_.empty(); }
+  [[nodiscard]] bool empty() const noexcept { return out_.size() == finished_; }
   /// Precondition: `bytes.size() <= room()`.
   void add(byte_view bytes);
-  /// Seals the open record and appends it to `out`; no effect when it is empty.
-  void finish(byte_vector& out);
+  /// Seals the open record; no effect when it is empty.
+  void finish();
+  /// Bytes of the records that are finished and were not taken.
+  [[nodiscard]] std::size_t finished() const noexcept { return finished_; }
+  /// What goes on the wire next: all finished records. Precondition: none is open.
+  [[nodiscard]] byte_vector take();
+  /// It has no memory at present, and takes what others are done with.
+  [[nodiscard]] bool bare() const noexcept { return out_.capacity() == 0; }
+  void reuse(byte_vector memory);
 
  private:
   record_cipher cipher_;
-  byte_vector plain_;
+  byte_vector out_;  ///< finished records, then the header's room and plaintext of the open one
+  std::size_t finished_ = 0;
 };
 
 /// Takes the stream in arbitrary pieces; holds at most one record.

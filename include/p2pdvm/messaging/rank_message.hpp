@@ -4,6 +4,8 @@
 #include <p2pdvm/base/bytes.hpp>
 #include <p2pdvm/base/ids.hpp>
 
+#include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -45,9 +47,14 @@ struct rank_message_header {
   space_number space = 0;
   tag_number tag = 0;
   numbering stream = numbering::main;
+  static constexpr std::size_t encoded_bytes_max = 5 * 10 + 2 * 5 + 1;
+  /// Mostly a dozen bytes: a message itself may have no more.
   template <class F>
   void fields(F&& f) {
-    f(incarnation), f(epoch), f(source), f(destination), f(sequence), f(space), f(tag), f(stream);
+    f.number(incarnation), f.number(epoch), f.number(source), f.number(destination);
+    space_number low_half_first = std::rotl(space, 32);
+    f.number(sequence), f.number(low_half_first), f.number(tag), f(stream);
+    space = std::rotl(low_half_first, 32);
   }
 };
 

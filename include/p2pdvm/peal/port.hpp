@@ -15,6 +15,9 @@
 namespace p2pdvm::peal {
 
 class rank;
+namespace detail {
+class posted_receive;
+}
 
 inline constexpr int any_source = -1;
 inline constexpr std::int64_t any_tag = INT64_MIN;
@@ -52,16 +55,17 @@ class operation {
   ~operation();
 
   /// Whether `wait` would return at once. Throws when the rank was cancelled.
-  [[nodiscard]] bool test();
+  [[nodiscard]] bool test() const;
   /// The message; call once.
   task<message> wait();
-  [[nodiscard]] bool valid() const noexcept { return state_ != nullptr; }
+  /// The same without a coroutine. Precondition: `test()`.
+  [[nodiscard]] message take();
+  [[nodiscard]] bool valid() const noexcept { return posted_ != nullptr; }
 
  private:
   friend class port;
-  class posted;
-  explicit operation(std::unique_ptr<posted> state);
-  std::unique_ptr<posted> state_;
+  explicit operation(std::unique_ptr<detail::posted_receive> posted);
+  std::unique_ptr<detail::posted_receive> posted_;
 };
 
 /// A message was sent; awaiting this waits while its destination is megabytes behind, and most often not at

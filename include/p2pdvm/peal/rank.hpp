@@ -30,6 +30,7 @@ namespace p2pdvm::peal {
 namespace detail {
 [[noreturn]] void throw_cancelled();
 [[noreturn]] void throw_misuse(const std::string& sentence);
+class posted_receive;
 class receive_wait;
 class room_wait;
 class sleep_wait;
@@ -170,8 +171,8 @@ class rank {
 
  private:
   friend class port;
-  friend class operation;
   friend class detail::waiting;
+  friend class detail::posted_receive;
   friend class detail::receive_wait;
   friend class detail::room_wait;
   friend class detail::sleep_wait;
@@ -218,7 +219,7 @@ class rank {
   std::vector<std::pair<std::string, payload>> results_;
   intrusive_list<detail::waiting> waits_;
   std::list<detail::room_wait> room_waits_;
-  std::list<const detail::receive_wait*> operations_;  ///< posted and not yet awaited or dropped
+  intrusive_list<detail::posted_receive> operations_;  ///< posted and not yet awaited or dropped
   suspension* safe_point_gate_ = nullptr;
   std::uint64_t passed_ = 0;
   bool restored_ = false, finished_ = false;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <p2pdvm/async/suspension.hpp>
+#include <p2pdvm/base/spare_blocks.hpp>
 #include <p2pdvm/messaging/endpoint.hpp>
 #include <p2pdvm/peal/rank.hpp>
 
@@ -46,7 +47,7 @@ class waiting : public list_link<waiting> {
   suspension gate_;
 };
 
-class receive_wait final : public waiting, public messaging::receiver {
+class receive_wait : public waiting, public messaging::receiver {
  public:
   receive_wait(rank& owner, const messaging::pattern& wanted, bool only_probe = false,
                bool standing = false)
@@ -79,6 +80,22 @@ class receive_wait final : public waiting, public messaging::receiver {
   void give_up();
   void withdraw() override;
   bool standing_;
+};
+
+/// What an `operation` is: posted while it lives, and known to its rank.
+class posted_receive final : public receive_wait, public list_link<posted_receive> {
+ public:
+  posted_receive(rank& owner, const messaging::pattern& wanted) : receive_wait(owner, wanted) {
+    const std::lock_guard lock(rank_.token_);
+    post();
+    rank_.operations_.push_back(*this);
+  }
+  ~posted_receive() override {
+    const std::lock_guard lock(rank_.token_);
+    intrusive_list<posted_receive>::erase(*this);
+  }
+  static void* operator new(std::size_t) { return spare_blocks<sizeof(posted_receive)>::take(); }
+  static void operator delete(void* block) noexcept { spare_blocks<sizeof(posted_receive)>::give(block); }
 };
 
 /// A sender that waits for room at a destination. Its rank owns it: what the program awaits is gone sooner.

@@ -102,7 +102,6 @@ class rank_traffic final : public messaging::endpoint_host {
   std::map<node_id, host::lane*> lanes_;
   std::vector<messaging::endpoint*> due_;
   host::timer flush_timer_;
-  byte_vector header_;  ///< of the message that goes out
   bool flush_now_ = false;
   std::uint64_t delivered_ = 0;
 };

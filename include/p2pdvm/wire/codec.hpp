@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -37,6 +38,17 @@ class basic_writer {
   void size(std::uint64_t n) {
     for (; n >= 0x80; n >>= 7) self().raw(bytes_of(static_cast<std::byte>(n | 0x80)));
     self().raw(bytes_of(static_cast<std::byte>(n)));
+  }
+  /// A number that is small most of the time: as a size, with the sign in the lowest bit if it has one.
+  template <class T>
+  void number(const T& n) {
+    if constexpr (!std::is_integral_v<T>) {
+      number(n.value());
+    } else if constexpr (std::is_signed_v<T>) {
+      size(static_cast<std::uint64_t>(n) << 1 ^ static_cast<std::uint64_t>(std::int64_t{n} >> 63));
+    } else {
+      size(n);
+    }
   }
   template <class T>
   void operator()(const T& value);
@@ -67,10 +79,11 @@ class size_counter : public basic_writer<size_counter> {
   std::size_t bytes_ = 0;
 };
 
-/// Writes where a `size_counter` has made sure that there is room.
+/// Writes where the caller has made sure that there is room.
 class counted_writer : public basic_writer<counted_writer> {
  public:
   explicit counted_writer(std::byte* out) : out_(out) {}
+  [[nodiscard]] std::byte* end() const noexcept { return out_; }
   void raw(byte_view bytes) noexcept {
     if (bytes.empty()) return;
     std::memcpy(out_, bytes.data(), bytes.size());
@@ -106,6 +119,36 @@ class reader {
   }
   /// A LEB128 number in its shortest form, at most `max`.
   std::uint64_t size(std::uint64_t max) {
+    if (!in_.empty() && std::to_integer<std::uint64_t>(in_[0]) < std::min<std::uint64_t>(max, 0x7f) + 1) {
+      const auto small = std::to_integer<std::uint64_t>(in_[0]);
+      in_ = in_.subspan(1);
+      return small;
+    }
+    return large_size(max);
+  }
+  /// What `basic_writer::number` has written.
+  template <class T>
+  void number(T& n) {
+    if constexpr (!std::is_integral_v<T>) {
+      typename T::rep rep = 0;
+      number(rep);
+      n = T(rep);
+    } else if constexpr (std::is_signed_v<T>) {
+      static_assert(sizeof(T) == sizeof(std::uint64_t));
+      const std::uint64_t whole = size(UINT64_MAX);
+      n = static_cast<T>(whole >> 1 ^ (~(whole & 1) + 1));
+    } else {
+      n = static_cast<T>(size(std::numeric_limits<T>::max()));
+    }
+  }
+  /// Number of elements that follow; each takes at least one byte.
+  std::size_t count() { return static_cast<std::size_t>(size(in_.size())); }
+
+  template <class T>
+  void operator()(T& value);
+
+ private:
+  [[gnu::noinline]] std::uint64_t large_size(std::uint64_t max) {
     std::uint64_t n = 0;
     for (int shift = 0; shift < 64; shift += 7) {
       const byte_view b = raw(1);
@@ -122,13 +165,7 @@ class reader {
     fail();
     return 0;
   }
-  /// Number of elements that follow; each takes at least one byte.
-  std::size_t count() { return static_cast<std::size_t>(size(in_.size())); }
 
-  template <class T>
-  void operator()(T& value);
-
- private:
   byte_view in_;
   bool ok_ = true;
 };
@@ -320,6 +357,23 @@ template <class T>
   w(value);
   return out;
 }
+
+/// The encoding of something small that is never longer than it says, on the caller's stack.
+template <class T>
+class encoded_front {
+ public:
+  explicit encoded_front(const T& value) {
+    detail::counted_writer w(bytes_.data());
+    w(value);
+    size_ = static_cast<std::size_t>(w.end() - bytes_.data());
+    P2PDVM_ASSERT(size_ <= bytes_.size());
+  }
+  [[nodiscard]] byte_view view() const noexcept { return byte_view(bytes_).first(size_); }
+
+ private:
+  std::array<std::byte, T::encoded_bytes_max> bytes_;
+  std::size_t size_ = 0;
+};
 
 /// Fails with `errc::malformed` on truncated or trailing bytes and out-of-range sizes.
 /// Enums are not range-checked here: switch over them with a default.

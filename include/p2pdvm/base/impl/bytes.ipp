@@ -6,32 +6,9 @@ namespace p2pdvm {
 
 namespace detail {
 
-/// Frees what a thread keeps when it ends.
-struct spare_blocks_at_exit {
-  ~spare_blocks_at_exit() {
-    spare_blocks& spare = spare_small_blocks;
-    spare.kept = false;
-    while (spare.first != nullptr) {
-      void* const block = spare.first;
-      std::memcpy(&spare.first, block, sizeof spare.first);
-      ::operator delete(block);
-    }
-    spare.count = 0;
-  }
-};
-
 P2PDVM_DECL shared_bytes* new_shared_bytes(std::size_t size) {
-  const bool small = size <= small_bytes_max;
-#if !defined(__SANITIZE_ADDRESS__)  // a block that is used again would hide a use after free
-  if (small && !spare_small_blocks.kept) {
-    static thread_local spare_blocks_at_exit at_exit;
-    static_cast<void>(at_exit);
-    spare_small_blocks.kept = true;
-  }
-#endif
-  auto* const block = ::new (::operator new(sizeof(shared_bytes) + (small ? small_bytes_max : size)))
-      shared_bytes;
-  if (!small) block->what = shared_bytes::kind::large;
+  auto* const block = ::new (::operator new(sizeof(shared_bytes) + size)) shared_bytes;
+  block->what = shared_bytes::kind::large;
   return block;
 }
 

@@ -5,6 +5,7 @@
 #include <sodium.h>
 
 #include <cstring>
+#include <type_traits>
 
 namespace p2pdvm::crypto {
 
@@ -196,21 +197,40 @@ P2PDVM_DECL bool aes_available() {
   return ::crypto_aead_aes256gcm_is_available() == 1;
 }
 
-P2PDVM_DECL void seal_aes(const secret_key& key, const nonce12& nonce, byte_view associated,
-                          byte_view plain, byte_span out) {
-  P2PDVM_ASSERT(out.size() >= plain.size() + tag_bytes);
-  ::crypto_aead_aes256gcm_encrypt(detail::out(out), nullptr, detail::in(plain), plain.size(),
-                                  detail::in(associated), associated.size(), nullptr,
-                                  detail::in(nonce), detail::in(key.bytes()));
+namespace detail {
+
+template <class Bytes>
+auto* aes_state(Bytes& bytes) {
+  static_assert(sizeof(::crypto_aead_aes256gcm_state) <= sizeof bytes);
+  using state = std::conditional_t<std::is_const_v<Bytes>, const ::crypto_aead_aes256gcm_state,
+                                   ::crypto_aead_aes256gcm_state>;
+  return reinterpret_cast<state*>(bytes.data());
 }
 
-P2PDVM_DECL bool open_aes(const secret_key& key, const nonce12& nonce, byte_view associated,
-                          byte_view sealed, byte_span out) {
+}  // namespace detail
+
+P2PDVM_DECL aes_key::aes_key(const secret_key& key) {
+  ::crypto_aead_aes256gcm_beforenm(detail::aes_state(expanded_), detail::in(key.bytes()));
+}
+
+P2PDVM_DECL aes_key::~aes_key() { wipe(expanded_); }
+
+P2PDVM_DECL void aes_key::seal(const nonce12& nonce, byte_view associated, byte_view plain,
+                               byte_span out) const {
+  P2PDVM_ASSERT(out.size() >= plain.size() + tag_bytes);
+  ::crypto_aead_aes256gcm_encrypt_afternm(detail::out(out), nullptr, detail::in(plain), plain.size(),
+                                          detail::in(associated), associated.size(), nullptr,
+                                          detail::in(nonce), detail::aes_state(expanded_));
+}
+
+P2PDVM_DECL bool aes_key::open(const nonce12& nonce, byte_view associated, byte_view sealed,
+                               byte_span out) const {
   if (sealed.size() < tag_bytes) return false;
   P2PDVM_ASSERT(out.size() >= sealed.size() - tag_bytes);
-  return ::crypto_aead_aes256gcm_decrypt(detail::out(out), nullptr, nullptr, detail::in(sealed),
-                                         sealed.size(), detail::in(associated), associated.size(),
-                                         detail::in(nonce), detail::in(key.bytes())) == 0;
+  return ::crypto_aead_aes256gcm_decrypt_afternm(
+             detail::out(out), nullptr, nullptr, detail::in(sealed), sealed.size(),
+             detail::in(associated), associated.size(), detail::in(nonce),
+             detail::aes_state(expanded_)) == 0;
 }
 
 }  // namespace p2pdvm::crypto

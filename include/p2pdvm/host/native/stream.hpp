@@ -2,6 +2,7 @@
 #pragma once
 
 #include <p2pdvm/async/poll_group.hpp>
+#include <p2pdvm/base/ring_queue.hpp>
 #include <p2pdvm/host/host.hpp>
 
 #include <asio/buffer.hpp>
@@ -9,7 +10,6 @@
 #include <asio/ip/tcp.hpp>
 #include <asio/ip/udp.hpp>
 
-#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -27,6 +27,10 @@ inline constexpr std::size_t connections_polled_max = 4;
 /// Buffers gathered into one write; what Asio passes on at most.
 inline constexpr std::size_t gather_max = 64;
 
+/// Memory of finished writes that is used again, of all connections together.
+inline constexpr std::size_t spare_buffers_max = 4;
+inline constexpr std::size_t spare_buffer_bytes_max = 256 * 1024;
+
 /// What all sockets of one machine share.
 struct socket_context {
   socket_context(asio::io_context& context, poll_group& group)
@@ -36,6 +40,7 @@ struct socket_context {
   std::size_t connections_polled = 0;
   std::vector<std::byte> read_buffer;
   std::vector<asio::const_buffer> gathered;
+  std::vector<byte_vector> spare;
   /// Where this machine listens, if it is on one of the many loopback addresses: connections to
   /// others there come from it, because remotes take their address for this machine's.
   std::optional<address> loopback;
@@ -62,6 +67,7 @@ class connection final : public pollable, public std::enable_shared_from_this<co
   void end();
   /// Reads once without asking the reactor.
   bool poll() override;
+  [[nodiscard]] byte_vector spare();
   [[nodiscard]] std::size_t unsent() const noexcept { return unsent_; }
   [[nodiscard]] const address& local() const noexcept { return local_; }
   [[nodiscard]] const address& remote() const noexcept { return remote_; }
@@ -89,7 +95,7 @@ class connection final : public pollable, public std::enable_shared_from_this<co
   address local_;
   address remote_;
   host::stream_handler* handler_ = nullptr;
-  std::deque<byte_vector> queue_;
+  ring_queue<byte_vector> queue_;
   std::size_t front_sent_ = 0;
   std::size_t unsent_ = 0;
   std::optional<error> failure_;  ///< known but not yet told
@@ -116,6 +122,7 @@ class tcp_stream final : public host::stream {
   void start(host::stream_handler& handler) override { connection_->start(handler); }
   void write(byte_vector bytes) override { connection_->write(std::move(bytes)); }
   [[nodiscard]] std::size_t unsent() const override { return connection_->unsent(); }
+  [[nodiscard]] byte_vector spare() override { return connection_->spare(); }
   void pause(bool paused) override { connection_->pause(paused); }
 
  private:

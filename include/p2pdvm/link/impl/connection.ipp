@@ -58,15 +58,23 @@ P2PDVM_DECL void connection::write(byte_vector bytes) {
   stream_->write(std::move(bytes));
 }
 
-P2PDVM_DECL void connection::finish_record() { sender().finish(finished_); }
+P2PDVM_DECL record_sender& connection::sender() {
+  if (remote_->sender.bare()) remote_->sender.reuse(stream_->spare());
+  return remote_->sender;
+}
+
+P2PDVM_DECL void connection::finish_record() {
+  remote_->sender.finish();
+  if (remote_->sender.finished() >= write_bytes_min) flush();
+}
 
 P2PDVM_DECL void connection::flush() {
-  finish_record();
-  write(std::exchange(finished_, {}));
+  remote_->sender.finish();
+  if (remote_->sender.finished() > 0) write(remote_->sender.take());
 }
 
 P2PDVM_DECL std::size_t connection::unsent() const {
-  return finished_.size() + (stream_ ? stream_->unsent() : 0);
+  return (remote_ ? remote_->sender.finished() : 0) + (stream_ ? stream_->unsent() : 0);
 }
 
 P2PDVM_DECL void connection::open_up(byte_view& bytes) {

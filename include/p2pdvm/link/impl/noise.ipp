@@ -64,8 +64,13 @@ P2PDVM_DECL std::string_view protocol_name(pattern which, cipher kind) noexcept 
                                     : "Noise_IK_25519_ChaChaPoly_BLAKE2b";
 }
 
-P2PDVM_DECL void cipher_state::set_key(const crypto::secret_key& key) {
+P2PDVM_DECL void cipher_state::use(const crypto::secret_key& key) {
   key_ = key;
+  if (kind_ == cipher::aes256_gcm) aes_.emplace(key);
+}
+
+P2PDVM_DECL void cipher_state::set_key(const crypto::secret_key& key) {
+  use(key);
   n_ = 0;
 }
 
@@ -81,7 +86,7 @@ P2PDVM_DECL crypto::nonce12 cipher_state::nonce(std::uint64_t n) const {
 P2PDVM_DECL void cipher_state::seal(std::uint64_t n, byte_view associated, byte_view plain,
                                     byte_span out) const {
   if (kind_ == cipher::aes256_gcm) {
-    crypto::seal_aes(*key_, nonce(n), associated, plain, out);
+    aes_->seal(nonce(n), associated, plain, out);
   } else {
     crypto::seal(*key_, nonce(n), associated, plain, out);
   }
@@ -90,7 +95,7 @@ P2PDVM_DECL void cipher_state::seal(std::uint64_t n, byte_view associated, byte_
 P2PDVM_DECL void cipher_state::encrypt(byte_view associated, byte_view plain, byte_span out) {
   P2PDVM_ASSERT(out.size() >= plain.size() + overhead());
   if (!key_) {
-    std::copy(plain.begin(), plain.end(), out.begin());
+    if (!plain.empty()) std::memmove(out.data(), plain.data(), plain.size());
     return;
   }
   P2PDVM_ASSERT(n_ != ~std::uint64_t{0});
@@ -106,7 +111,7 @@ P2PDVM_DECL bool cipher_state::decrypt(byte_view associated, byte_view sealed, b
   }
   if (n_ == ~std::uint64_t{0}) return false;
   const bool good = kind_ == cipher::aes256_gcm
-                        ? crypto::open_aes(*key_, nonce(n_), associated, sealed, out)
+                        ? aes_->open(nonce(n_), associated, sealed, out)
                         : crypto::open(*key_, nonce(n_), associated, sealed, out);
   if (good) ++n_;
   return good;
@@ -117,7 +122,7 @@ P2PDVM_DECL void cipher_state::rekey() {
   const std::array<std::byte, crypto::secret_key::size> zeros{};
   std::array<std::byte, crypto::secret_key::size + crypto::tag_bytes> out{};
   seal(~std::uint64_t{0}, {}, zeros, out);
-  key_ = crypto::secret_key(byte_view(out).first(crypto::secret_key::size));
+  use(crypto::secret_key(byte_view(out).first(crypto::secret_key::size)));
   crypto::wipe(out);
 }
 

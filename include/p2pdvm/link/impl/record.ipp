@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace p2pdvm::link {
 
@@ -36,17 +37,32 @@ P2PDVM_DECL bool record_cipher::open(byte_view header, byte_view sealed, byte_sp
 
 P2PDVM_DECL void record_sender::add(byte_view bytes) {
   P2PDVM_ASSERT(bytes.size() <= room());
-  append(plain_, bytes);
+  if (bytes.empty()) return;
+  if (empty()) out_.resize(finished_ + record_header_bytes);
+  append(out_, bytes);
 }
 
-P2PDVM_DECL void record_sender::finish(byte_vector& out) {
-  if (plain_.empty()) return;
-  const std::uint32_t sealed = static_cast<std::uint32_t>(plain_.size() + crypto::tag_bytes);
-  const std::size_t start = out.size();
-  out.resize(start + record_header_bytes + sealed);
-  std::memcpy(out.data() + start, &sealed, record_header_bytes);
-  cipher_.seal(bytes_of(sealed), plain_, byte_span(out).subspan(start + record_header_bytes));
-  plain_.clear();
+P2PDVM_DECL void record_sender::finish() {
+  if (empty()) return;
+  out_.resize(out_.size() + crypto::tag_bytes);
+  const byte_span record = byte_span(out_).subspan(finished_);
+  const byte_span body = record.subspan(record_header_bytes);
+  const auto sealed = static_cast<std::uint32_t>(body.size());
+  std::memcpy(record.data(), &sealed, record_header_bytes);
+  cipher_.seal(bytes_of(sealed), body.first(sealed - crypto::tag_bytes), body);
+  finished_ = out_.size();
+}
+
+P2PDVM_DECL byte_vector record_sender::take() {
+  P2PDVM_ASSERT(empty());
+  finished_ = 0;
+  return std::exchange(out_, {});
+}
+
+P2PDVM_DECL void record_sender::reuse(byte_vector memory) {
+  P2PDVM_ASSERT(bare());
+  out_ = std::move(memory);
+  out_.clear();
 }
 
 P2PDVM_DECL bool record_receiver::gather(byte_view& input, std::size_t size) {
@@ -84,13 +100,14 @@ P2PDVM_DECL result<std::optional<byte_view>> record_receiver::next(byte_view& in
     if (!gather(input, whole)) return std::optional<byte_view>();
     record = partial_;
   }
-  plain_.resize(*sealed - crypto::tag_bytes);
+  const std::size_t bytes = *sealed - crypto::tag_bytes;
+  if (plain_.size() < bytes) plain_.resize(bytes);
   failed_ = !cipher_.open(record.first(record_header_bytes), record.subspan(record_header_bytes),
-                          plain_);
+                          byte_span(plain_).first(bytes));
   partial_.clear();
   if (failed_)
     return error(errc::authentication, "a record does not authenticate: it was altered on the way");
-  return std::optional<byte_view>(plain_);
+  return std::optional<byte_view>(byte_view(plain_).first(bytes));
 }
 
 }  // namespace p2pdvm::link

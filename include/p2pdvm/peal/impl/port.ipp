@@ -8,39 +8,30 @@
 
 namespace p2pdvm::peal {
 
-class operation::posted {
- public:
-  posted(rank& owner, const messaging::pattern& pattern) : wait_(owner, pattern), owner_(owner) {
-    const std::lock_guard lock(owner_.token_);
-    wait_.post();
-    place_ = owner_.operations_.insert(owner_.operations_.end(), &wait_);
-  }
-  ~posted() {
-    const std::lock_guard lock(owner_.token_);
-    owner_.operations_.erase(place_);
-  }
-  detail::receive_wait wait_;
-  rank& owner_;
-  std::list<const detail::receive_wait*>::iterator place_;
-};
-
-P2PDVM_DECL operation::operation(std::unique_ptr<posted> state) : state_(std::move(state)) {}
+P2PDVM_DECL operation::operation(std::unique_ptr<detail::posted_receive> posted)
+    : posted_(std::move(posted)) {}
 P2PDVM_DECL operation::operation() = default;
 P2PDVM_DECL operation::operation(operation&&) noexcept = default;
 P2PDVM_DECL operation& operation::operator=(operation&&) noexcept = default;
 P2PDVM_DECL operation::~operation() = default;
 
-P2PDVM_DECL bool operation::test() {
-  const std::lock_guard lock(state_->owner_.token_);
-  state_->owner_.throw_if_cancelled();
-  return state_->wait_.completed();
+P2PDVM_DECL bool operation::test() const {
+  posted_->resumed();
+  return posted_->completed();
 }
 
 P2PDVM_DECL task<message> operation::wait() {
-  const std::unique_ptr<posted> state = std::move(state_);
-  if (!state->wait_.completed()) co_await state->wait_.suspend();
-  state->wait_.resumed();
-  co_return state->wait_.take();
+  const std::unique_ptr<detail::posted_receive> posted = std::move(posted_);
+  if (!posted->completed()) co_await posted->suspend();
+  posted->resumed();
+  co_return posted->take();
+}
+
+P2PDVM_DECL message operation::take() {
+  const std::unique_ptr<detail::posted_receive> posted = std::move(posted_);
+  P2PDVM_ASSERT(posted->completed());
+  posted->resumed();
+  return posted->take();
 }
 
 [[noreturn]] P2PDVM_DECL void port::refuse_destination(int destination) const {
@@ -104,8 +95,7 @@ P2PDVM_DECL task<envelope> port::receive_into(byte_span into, int source, std::i
 }
 
 P2PDVM_DECL operation port::post_receive(int source, std::int64_t tag, std::uint32_t space) {
-  return operation(
-      std::make_unique<operation::posted>(*rank_, pattern_of(source, tag, space)));
+  return operation(std::make_unique<detail::posted_receive>(*rank_, pattern_of(source, tag, space)));
 }
 
 P2PDVM_DECL std::optional<envelope> port::probe(int source, std::int64_t tag,

@@ -208,8 +208,8 @@ P2PDVM_DECL snapshot rank::capture(epoch_number epoch) {
     if (finished_) taken.add("result/" + name, bytes, true);
   }
   std::vector<const messaging::rank_message*> unseen;
-  for (const detail::receive_wait* r : operations_) {
-    if (r->completed() && !r->probe) unseen.push_back(&r->message);
+  for (const detail::posted_receive& r : operations_) {
+    if (r.completed() && !r.probe) unseen.push_back(&r.message);
   }
   taken.add("messages", payload(wire::encode(endpoint_.cut(epoch, unseen))));
   return taken;

@@ -146,7 +146,7 @@ class group final {
   /// `into`, in parts that fit into registers.
   task<status> receive(void* object, std::size_t capacity, const target_type* type, int source,
                        int tag, std::source_location where);
-  [[nodiscard]] std::unique_ptr<peal::operation> post_receive(int source, int tag);
+  [[nodiscard]] peal::operation post_receive(int source, int tag);
   status deliver(const call& c, const target& into, const peal::message& m) const;
   [[nodiscard]] std::optional<status> iprobe(int source, int tag);
   task<status> probe(int source, int tag);

@@ -21,35 +21,48 @@ class request {
 
   /// Precondition: valid, once. Throws what the receive would have thrown.
   task<status> wait() {
-    const std::unique_ptr<peal::operation> pending = std::move(pending_);
+    peal::operation pending = std::move(pending_);
     const std::shared_ptr<detail::group> in = std::move(in_);
-    if (!pending) co_return done_;
-    const peal::message m = co_await pending->wait();
+    if (!pending.valid()) co_return done_;
+    const peal::message m = co_await pending.wait();
     co_return in->deliver(call_, into_, m);
   }
   /// Whether it is complete; if so, `wait` does not wait.
-  [[nodiscard]] bool test() { return !pending_ || pending_->test(); }
+  [[nodiscard]] bool test() const { return !pending_.valid() || pending_.test(); }
   [[nodiscard]] bool valid() const noexcept { return in_ != nullptr; }
 
  private:
   friend class point_to_point;
-  request(std::shared_ptr<detail::group> in, const detail::call& c, const status& done)
-      : in_(std::move(in)), call_(c), done_(done) {}
+  friend task<> wait_all(std::span<request> requests);
+  /// Complete at once: it needs no share of `in`, which only says that this is valid.
+  request(const std::shared_ptr<detail::group>& in, const status& done)
+      : in_(std::shared_ptr<detail::group>(), in.get()), done_(done) {}
   request(std::shared_ptr<detail::group> in, const detail::call& c, const detail::target& into,
-          std::unique_ptr<peal::operation> pending)
+          peal::operation pending)
       : in_(std::move(in)), call_(c), into_(into), pending_(std::move(pending)) {}
+
+  /// `wait` without a coroutine. Precondition: valid and `test()`.
+  void finish() {
+    const std::shared_ptr<detail::group> in = std::move(in_);
+    if (pending_.valid()) in->deliver(call_, into_, pending_.take());
+  }
 
   std::shared_ptr<detail::group> in_;
   detail::call call_{detail::operation::message, std::source_location()};
   detail::target into_;
   status done_;
-  std::unique_ptr<peal::operation> pending_;
+  peal::operation pending_;
 };
 
 /// Waits for every valid one of them; the requests live until it returns.
 inline task<> wait_all(std::span<request> requests) {
   for (request& r : requests) {
-    if (r.valid()) (void)co_await r.wait();
+    if (!r.valid()) continue;
+    if (r.test()) {
+      r.finish();
+    } else {
+      (void)co_await r.wait();
+    }
   }
 }
 inline task<> wait_all(std::vector<request>& requests) {

@@ -600,6 +600,10 @@ P2PDVM_DECL void peer::on_welcome(const node_id& from, welcome message) {
       send(*guide, follow_request{who.spec.id});
     }
   }
+  // The one that answered may die before it admits.
+  for (const checkpoint::member& m : record.members) {
+    if (m.live() && m.node != identity_->id()) joining_->add(m.node);
+  }
   begin(std::move(who), std::move(message.newest), std::nullopt);
   if (again) return job_->begin_resumed();  // its ranks died with the process before
   job_->begin();

@@ -162,10 +162,8 @@ P2PDVM_DECL void rank_traffic::transmit(const messaging::rank_message& message,
   header.space = message.space;
   header.tag = message.tag;
   header.stream = stream;
-  header_.clear();
-  wire::writer out(header_);
-  out(header);
-  exchange_->send(to, channel::rank, header_, message.body);
+  const wire::encoded_front front(header);
+  exchange_->send(to, channel::rank, front.view(), message.body);
 }
 
 P2PDVM_DECL void rank_traffic::on_message(const node_id& from,

@@ -158,10 +158,9 @@ P2PDVM_DECL void connection::flush() {
   while (unsent_ > 0) {
     buffers.clear();
     std::size_t skip = front_sent_;
-    for (const byte_vector& part : queue_) {
-      buffers.push_back(asio::buffer(part.data() + skip, part.size() - skip));
+    for (std::size_t n = 0; n < std::min(queue_.size(), gather_max); ++n) {
+      buffers.push_back(asio::buffer(queue_[n].data() + skip, queue_[n].size() - skip));
       skip = 0;
-      if (buffers.size() == gather_max) break;
     }
     asio::error_code ec;
     const std::size_t sent = socket_.write_some(buffers, ec);
@@ -185,8 +184,17 @@ P2PDVM_DECL void connection::drop_sent(std::size_t bytes) {
   front_sent_ += bytes;
   while (!queue_.empty() && front_sent_ >= queue_.front().size()) {
     front_sent_ -= queue_.front().size();
-    queue_.pop_front();
+    byte_vector done = queue_.pop_front();
+    if (context_->spare.size() < spare_buffers_max && done.capacity() <= spare_buffer_bytes_max)
+      context_->spare.push_back(std::move(done));
   }
+}
+
+P2PDVM_DECL byte_vector connection::spare() {
+  if (context_->spare.empty()) return {};
+  byte_vector memory = std::move(context_->spare.back());
+  context_->spare.pop_back();
+  return memory;
 }
 
 P2PDVM_DECL void connection::on_writable(const asio::error_code& ec) {

@@ -75,10 +75,9 @@ inline bool fits(const message_head& head, const target_type& type, std::size_t 
 
 inline std::int64_t pattern_tag(int tag) { return tag == any_tag ? peal::any_tag : tag; }
 
-P2PDVM_DECL std::unique_ptr<peal::operation> group::post_receive(int source, int tag) {
+P2PDVM_DECL peal::operation group::post_receive(int source, int tag) {
   const int from = source == any_source ? peal::any_source : job_rank(source);
-  return std::unique_ptr<peal::operation>(
-      new peal::operation(owner_->port().post_receive(from, pattern_tag(tag), id_ * 2)));
+  return owner_->port().post_receive(from, pattern_tag(tag), id_ * 2);
 }
 
 P2PDVM_DECL task<status> group::receive(void* object, std::size_t capacity,
