@@ -30,6 +30,9 @@ inline constexpr std::size_t session_message_bytes_max = std::size_t{1} << 31;
 // --- rank messages ---
 inline constexpr std::size_t credit_bytes_per_pair = 1024 * 1024;
 inline constexpr std::size_t credit_messages_per_pair = 1024;
+/// Who awaits its sends is held up while more than this waits for credit.
+inline constexpr std::size_t waiting_bytes_per_pair = 4 * credit_bytes_per_pair;
+inline constexpr std::size_t waiting_messages_per_pair = 16 * credit_messages_per_pair;
 
 // --- checkpoint ---
 inline constexpr std::size_t chunk_bytes = 64 * 1024;

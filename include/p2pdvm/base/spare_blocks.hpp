@@ -12,7 +12,7 @@ namespace p2pdvm {
 template <std::size_t Bytes>
 class spare_blocks {
  public:
-  static constexpr std::uint32_t kept_max = 4096;
+  static constexpr std::uint32_t kept_max = 4 * 1024 * 1024 / Bytes;
   static_assert(Bytes >= sizeof(void*));
 
   /// `Bytes` of memory, aligned as by `operator new`.

@@ -11,7 +11,7 @@
 namespace p2pdvm::link {
 
 /// Bytes of finished records that are written without waiting for more.
-inline constexpr std::size_t write_bytes_min = 48 * 1024;
+inline constexpr std::size_t write_bytes_min = 16 * 1024;
 
 /// A side that refused the other's version stays this long, so that its answer is read.
 inline constexpr auto refusal_linger_max = std::chrono::seconds(1);

@@ -230,7 +230,8 @@ class endpoint {
   void send_again(rank_number destination, numbering stream);
   [[nodiscard]] bool has_credit(const outgoing& o, std::size_t bytes) const noexcept;
   [[nodiscard]] bool has_room(const outgoing& o) const noexcept {
-    return o.waiting_bytes <= limits::credit_bytes_per_pair * 4;
+    return o.waiting_bytes <= limits::waiting_bytes_per_pair &&
+           o.window.size() - o.transmitted <= limits::waiting_messages_per_pair;
   }
   void wake_senders();
   /// A message on its way into this endpoint: somebody's bytes in two parts, or an owned body, or one that

@@ -75,6 +75,8 @@ class [[nodiscard]] sending {
   sending() = default;
   sending(peal::rank& rank, rank_number destination) : rank_(&rank), destination_(destination) {}
   operator task<>() const;
+  /// There was room.
+  [[nodiscard]] bool done() const noexcept { return rank_ == nullptr; }
   /// What `co_await` calls; see async/frame.hpp.
   p2pdvm::detail::frame_thread* operator()(p2pdvm::detail::frame_pointer frame) const {
     if (rank_ != nullptr) suspend(frame);

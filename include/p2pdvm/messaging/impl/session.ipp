@@ -26,6 +26,12 @@ inline constexpr std::array<std::size_t, priorities> window_bytes = {
     limits::session_window_bytes_max, limits::session_window_bytes_max / 8 * 7,
     limits::session_window_bytes_max / 4 * 3};
 
+/// A message goes in several pieces, so that the remote opens one while this side seals the next.
+inline constexpr std::size_t slice_bytes_min = 16 * 1024;
+inline std::size_t slice_bytes(std::size_t total) noexcept {
+  return std::clamp(total / 4 + frame_head_bytes_max, slice_bytes_min, limits::slice_bytes_max);
+}
+
 inline error session_error(const char* what) {
   return error(errc::malformed, std::string("the peer broke the session protocol: ") + what);
 }
@@ -181,7 +187,8 @@ P2PDVM_DECL void session::take_frame(ring_queue<outgoing>& queue) {
     queued_ -= f.cost;
     static_cast<void>(queue.pop_front());
   } else {
-    const std::size_t size = std::min(limits::slice_bytes_max, message.total - message.taken);
+    const std::size_t slice = std::max(detail::slice_bytes(message.total), message.header.size());
+    const std::size_t size = std::min(slice, message.total - message.taken);
     const bool first = message.taken == 0;
     const bool last = message.taken + size == message.total;
     f.head = static_cast<std::uint8_t>(detail::frame_data | (first ? detail::frame_first : 0) |
@@ -217,6 +224,9 @@ P2PDVM_DECL void session::write_frames(link::record_sender& out) {
     untried_ = false;
     write_frame(f, out);
     sent_frames_ += f.left();
+    if (f.bytes() < detail::slice_bytes_min) continue;
+    ++sent_;  // it has a record of its own, which can be on its way while the next is sealed
+    return;
   }
 }
 

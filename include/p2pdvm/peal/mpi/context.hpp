@@ -142,7 +142,6 @@ class group final {
     if (destination == no_rank) return {};
     return owner_->port().send(job_rank(destination), tag, bytes_of(head), data, id_ * 2);
   }
-  void post_send(int destination, int tag, payload whole);
   /// `into`, in parts that fit into registers.
   task<status> receive(void* object, std::size_t capacity, const target_type* type, int source,
                        int tag, std::source_location where);

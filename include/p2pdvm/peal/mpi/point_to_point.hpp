@@ -47,8 +47,8 @@ class point_to_point {
                               std::source_location where = std::source_location::current()) {
     payload whole = packed(data, destination, tag, where, check<T>());
     const status done{rank(), tag, whole.size() - detail::head_bytes};
-    in_->post_send(destination, tag, std::move(whole));
-    return request(in_, done);
+    const peal::sending room = in_->send(destination, tag, std::move(whole));
+    return request(in_, done, room);
   }
 
   /// Into a span (at least as long as what comes), a vector or string (resized), or any value.
@@ -73,7 +73,7 @@ class point_to_point {
     const detail::target t = detail::target_of(std::forward<T>(into));
     check_receive(source, tag, where);
     const detail::call c = t.describe(detail::call(detail::operation::message, where));
-    if (source == no_rank) return request(in_, status{no_rank, any_tag, 0});
+    if (source == no_rank) return request(in_, status{no_rank, any_tag, 0}, {});
     return request(in_, c, t, in_->post_receive(source, tag));
   }
 
@@ -81,7 +81,7 @@ class point_to_point {
   template <class S, class R>
   task<status> sendrecv(S&& data, int destination, R&& into, int source, int tag = 0,
                         std::source_location where = std::source_location::current()) {
-    in_->post_send(destination, tag, packed(data, destination, tag, where, check<S>()));
+    (void)in_->send(destination, tag, packed(data, destination, tag, where, check<S>()));
     return recv_into(std::forward<R>(into), source, tag, where);
   }
 

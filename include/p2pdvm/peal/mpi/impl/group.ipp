@@ -60,11 +60,6 @@ P2PDVM_DECL void group::check_root(const call& c) const {
          plain.text() + ", but " + text_of_all());
 }
 
-P2PDVM_DECL void group::post_send(int destination, int tag, payload whole) {
-  if (destination != no_rank)
-    owner_->port().post_send(job_rank(destination), tag, std::move(whole), id_ * 2);
-}
-
 /// Whether so many bytes are elements as they are wanted: the common case.
 inline bool fits(const message_head& head, const target_type& type, std::size_t bytes,
                  std::size_t capacity) {
