@@ -369,6 +369,17 @@ TEST_CASE("on its very first connection a session does not wait for the other's 
   CHECK(peers.a.s->unacknowledged() == 0);
 }
 
+TEST_CASE("a hello comes in a record of its own, which does not wait for large messages to arrive") {
+  pair_of_peers peers;
+  send(peers.a, priority::normal, std::string(100'000, 'x'));
+  peers.connect();
+  REQUIRE(peers.a.s->fill(peers.now, *peers.a.out));
+  peers.a.out->finish(peers.a.wire);
+  CHECK(peers.a.wire.size() < 100);
+  peers.deliver(peers.a, peers.b, peers.a.wire.size());
+  CHECK(peers.b.s->established());
+}
+
 TEST_CASE("a message over the limit is refused at its first slice, smaller ones pass") {
   pair_of_peers peers;
   peers.b.s->limit_messages(1000);

@@ -23,6 +23,8 @@ class connection_handler {
   /// `plain` is valid during the call, which may close the connection.
   virtual void on_record(connection& from, byte_view plain) = 0;
   virtual void on_drained(connection& from) = 0;
+  /// Bytes of a record have come that is not whole yet: the remote lives, and may wait for an answer.
+  virtual void on_partial_record(connection& from) { static_cast<void>(from); }
   /// The last call; not made after `close()`.
   virtual void on_ended(connection& from, const error& why) = 0;
 

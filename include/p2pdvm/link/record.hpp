@@ -73,6 +73,8 @@ class record_receiver {
   /// Consumes from the front of `input` and gives the plaintext of the next record, valid until
   /// the next call, or nothing when all input is used up. A failure is final.
   [[nodiscard]] result<std::optional<byte_view>> next(byte_view& input);
+  /// A record has begun to arrive, and is not whole.
+  [[nodiscard]] bool partial() const noexcept { return !partial_.empty(); }
 
  private:
   [[nodiscard]] bool gather(byte_view& input, std::size_t size);

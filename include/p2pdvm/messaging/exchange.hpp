@@ -169,6 +169,7 @@ class exchange final : private host::listen_handler,
   void on_authenticated(link::connection& from) override;
   void on_record(link::connection& from, byte_view plain) override;
   void on_drained(link::connection& from) override;
+  void on_partial_record(link::connection& from) override;
   void on_ended(link::connection& from, const error& why) override;
 
   [[nodiscard]] peer* find_peer(const node_id& node) const;

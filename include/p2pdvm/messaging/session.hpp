@@ -109,6 +109,8 @@ class session {
   }
   /// Asks the remote for a sign of life.
   void ping() noexcept { ping_ = true; }
+  /// Gives one, though nothing new has arrived.
+  void answer(time_point now) noexcept { acknowledge_at_ = now; }
   /// Since when something that was sent on this connection awaits an answer.
   [[nodiscard]] time_point waiting_since() const noexcept { return waiting_since_; }
 

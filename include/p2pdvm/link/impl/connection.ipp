@@ -94,7 +94,10 @@ P2PDVM_DECL void connection::on_data(byte_view bytes) {
   while (stream_ && remote_) {
     auto record = remote_->receiver.next(bytes);
     if (!record) return end(record.error());
-    if (!record->has_value()) return;
+    if (!record->has_value()) {
+      if (remote_->receiver.partial()) handler_.on_partial_record(*this);
+      return;
+    }
     handler_.on_record(*this, **record);
   }
 }

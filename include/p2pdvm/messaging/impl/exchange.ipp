@@ -43,6 +43,7 @@ struct exchange::peer : list_link<exchange::peer> {
   std::size_t next_address = 0;
   address source;       ///< where it came from; of a stranger
   time_point spoke_at;  ///< when a message of it was last delivered, or its session made
+  time_point wrote_at;  ///< when its session was last given something to say
   time_point up_since = time_point_never;
   time_point armed_for = time_point_never;
   host::timer timer;
@@ -200,6 +201,7 @@ P2PDVM_DECL void exchange::service(peer& p) {
     more = false;
     for (; !blocked(p) && p.s.fill(now, p.live->sender()); more = true) p.live->finish_record();
     p.live->flush();
+    if (more) p.wrote_at = now;
     // A host that took everything at once will not call `on_drained`: go on until it does not.
   } while (more && !blocked(p));
   arm(p);

@@ -268,6 +268,15 @@ P2PDVM_DECL void exchange::on_drained(link::connection& from) {
   if (p != nullptr && p->live.get() == &from) service(*p);
 }
 
+/// On a slow link one record takes longer than the remote is patient.
+P2PDVM_DECL void exchange::on_partial_record(link::connection& from) {
+  peer* p = find_peer(from.remote().id);
+  if (p == nullptr || p->live.get() != &from || !p->s.established()) return;
+  if (from.heard() - p->wrote_at < options_.silence_max / 4) return;
+  p->s.answer(from.heard());
+  service(*p);
+}
+
 P2PDVM_DECL void exchange::on_ended(link::connection& from, const error& why) {
   if (take_half_open(from)) {
     ++statistics_.handshakes_failed;

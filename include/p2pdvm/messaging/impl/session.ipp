@@ -249,7 +249,10 @@ P2PDVM_DECL bool session::fill(time_point now, link::record_sender& out) {
   P2PDVM_ASSERT(attached_);
   const std::size_t room = out.room();
   if (room < 2 * frame_head_bytes_max + sizeof(hello)) return false;
-  if (!said_hello_) write_hello(out);
+  if (!said_hello_) {  // in a record of its own: on a slow link a full one would come too late
+    write_hello(out);
+    return true;
+  }
   if (established_) {
     const bool frames = sent_ < in_flight_.size() || next_queue() != nullptr;
     if (acknowledge_at_ <= now || (frames && received_ != said_received_))
