@@ -176,6 +176,17 @@ TEST_CASE("connections that break at any byte lose nothing, repeat nothing and k
   }
 }
 
+TEST_CASE("round trips of three seconds are long, but not hopeless") {
+  fake::world w;
+  w.latency = 1500ms;
+  node a(w, 1);
+  node b(w, 2);
+  a.knows(b);
+  a.send(b, "hello");
+  REQUIRE(w.run_until([&] { return a.connected(b) && b.messages.size() == 1; }));
+  CHECK(a.x->statistics().dials == 1);
+}
+
 TEST_CASE("a large transfer survives broken connections and lets small messages pass") {
   fake::world w;
   node a(w, 1);

@@ -46,7 +46,8 @@ class connection final : public host::stream_handler,
   connection(host::clock& clock, std::unique_ptr<host::stream> stream, link::handshake opening,
              connection_handler& handler, traffic& count);
 
-  /// Begins the handshake; until `confirm()` the connection ends at the handshake's deadline.
+  /// Begins the handshake; until `confirm()` the connection ends at the handshake's deadline. Who has
+  /// dialled waits as long again whenever the remote has taken a step: round trips may be long.
   void start();
   /// The owner is satisfied that the remote is really there.
   void confirm();
@@ -78,11 +79,13 @@ class connection final : public host::stream_handler,
   /// When something last arrived.
   [[nodiscard]] time_point heard() const noexcept { return heard_; }
 
+  void on_open() override;
   void on_data(byte_view bytes) override;
   void on_drained() override;
   void on_closed(const error& why) override;
 
  private:
+  void wait_until(time_point deadline);
   void open_up(byte_view& bytes);
   void write(byte_vector bytes);
   void end(const error& why);

@@ -19,12 +19,18 @@ P2PDVM_DECL connection::connection(host::clock& clock, std::unique_ptr<host::str
       heard_(clock.now()) {}
 
 P2PDVM_DECL void connection::start() {
-  timer_.at(opening_.deadline(), [this] {
-    end(error(errc::timed_out, "the peer did not complete the handshake in time"));
-  });
+  wait_until(opening_.deadline());
   stream_->start(*this);
   write(opening_.take_output());
 }
+
+P2PDVM_DECL void connection::wait_until(time_point deadline) {
+  timer_.at(deadline, [this] {
+    end(error(errc::timed_out, "the peer did not complete the handshake in time"));
+  });
+}
+
+P2PDVM_DECL void connection::on_open() { wait_until(clock_.now() + limits::handshake_time_max); }
 
 P2PDVM_DECL void connection::confirm() {
   confirmed_ = true;
@@ -82,6 +88,7 @@ P2PDVM_DECL void connection::open_up(byte_view& bytes) {
   write(opening_.take_output());
   if (!opening_.finished()) return;
   remote_ = opening_.take_result();
+  if (initiator()) wait_until(heard_ + limits::handshake_time_max);
   handler_.on_authenticated(*this);
 }
 
