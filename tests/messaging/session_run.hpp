@@ -9,12 +9,19 @@
 #include <p2pdvm/sim/simulation.hpp>
 
 #include <array>
-#include <cstdio>
+#include <cstdint>
+#include <cstdlib>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace p2pdvm::test {
+
+/// A number that whoever runs the tests gives.
+inline std::uint64_t environment(const char* name, std::uint64_t fallback) {
+  const char* const text = std::getenv(name);
+  return text == nullptr ? fallback : std::strtoull(text, nullptr, 10);
+}
 
 /// What went wrong, counted over runs.
 struct fault_tally {

@@ -6,15 +6,9 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cstdlib>
 
 namespace p2pdvm::test {
 namespace {
-
-std::uint64_t environment(const char* name, std::uint64_t fallback) {
-  const char* const text = std::getenv(name);
-  return text == nullptr ? fallback : std::strtoull(text, nullptr, 10);
-}
 
 void run_seeds(std::uint64_t count, std::uint64_t twice) {
   const std::uint64_t only = environment("P2PDVM_SEED", 0);
