@@ -172,6 +172,32 @@ TEST_CASE("a slow reader gives credit back and a polite sender gets room") {
   }
 }
 
+TEST_CASE("a receiver that never reads keeps no more than its credit, and stalls nobody else") {
+  for (const bool together : {true, false}) {
+    world w(3, together);
+    constexpr std::size_t size = 100000;
+    std::size_t sent = 1;
+    while (w[0].send(rank_number(2), 0, 0, payload(byte_vector(size)))) ++sent;
+    w.settle();
+    CHECK(w[2].unread() * size <= limits::credit_bytes_per_pair + size);
+    CHECK(sent * size <= 5 * limits::credit_bytes_per_pair + 2 * size);
+    for (std::uint64_t i = 0; i < 3 * limits::credit_messages_per_pair; ++i) {
+      for (const std::uint32_t from : {0u, 2u}) {  // the stalled one to others, and the one who does not read
+        w[from].send(rank_number(1), 0, from, number(i));
+        w.settle();
+        taker t = any();
+        t.pattern = {0, rank_number(from), std::nullopt};
+        REQUIRE(w[1].post(t));
+        REQUIRE(number(t.message) == i);
+      }
+    }
+    const std::size_t before = w[2].unread();
+    for (std::uint64_t i = 0; i < 10; ++i) w[1].send(rank_number(2), 0, 0, number(i));
+    w.settle();
+    CHECK(w[2].unread() == before + 10);  // another sender has credit of its own
+  }
+}
+
 TEST_CASE("duplicates are dropped and a gap is sent again") {
   world w(2, false);
   for (std::uint64_t i = 0; i < 10; ++i) w[0].send(rank_number(1), 0, 0, number(i));
