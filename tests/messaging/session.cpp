@@ -369,6 +369,27 @@ TEST_CASE("on its very first connection a session does not wait for the other's 
   CHECK(peers.a.s->unacknowledged() == 0);
 }
 
+TEST_CASE("a first connection that a later one has overtaken brings nothing twice") {
+  pair_of_peers peers;
+  end& a = peers.a;
+  send(a, priority::normal, "first");
+  send(a, priority::bulk, std::string(100'000, 'x'));
+  a.connect();
+  a.write(peers.now);
+  const byte_vector late = a.wire;
+  peers.connect();
+  peers.run(no_limit, 1000);
+  REQUIRE(peers.b.arrivals.size() == 2);
+  peers.b.connect();  // the older one is accepted at last
+  peers.b.read(peers.now, late);
+  CHECK(peers.b.arrivals.size() == 2);
+  peers.connect();
+  send(a, priority::normal, "second");
+  peers.run(no_limit, 1000);
+  CHECK(peers.b.messages[priority::normal] == end::inbox{"first", "second"});
+  CHECK(peers.b.resets == 0);
+}
+
 TEST_CASE("a hello comes in a record of its own, which does not wait for large messages to arrive") {
   pair_of_peers peers;
   send(peers.a, priority::normal, std::string(100'000, 'x'));

@@ -7,7 +7,8 @@
 /// session of the other it knows, and how many frames it has from it; the rest is sent again.
 /// A side that shows a new session number has restarted (or has forgotten this one): whatever
 /// was sent and not acknowledged is dropped, and numbering starts again. On its very first connection
-/// a session need not wait for the other's hello, since nothing can have arrived yet: frames follow its own at once.
+/// a session need not wait for the other's hello, since nothing can have arrived yet: frames follow its own at once, which
+/// says so. Should a later connection have overtaken this one, the other side leaves out what it has.
 ///
 /// Messages of one priority arrive in order. Between slices of a large message, messages of
 /// another priority pass.
@@ -156,10 +157,11 @@ class session {
   void send_bundled(priority p, std::uint8_t channel, byte_view header, byte_view body);
   void write_frame(const frame& f, link::record_sender& out);
   static void drop_acknowledged(frame& f);
-  [[nodiscard]] result<session_event> on_hello(wire::reader& r);
+  [[nodiscard]] result<session_event> on_hello(wire::reader& r, bool early);
   [[nodiscard]] result<> on_acknowledgement(std::uint64_t received, std::uint64_t frames_max);
   [[nodiscard]] result<std::optional<session_event>> on_data(time_point now, std::uint8_t head,
                                                              wire::reader& r);
+  [[nodiscard]] result<> skip_frame(bool first, bool last, wire::reader& r);
   [[nodiscard]] result<> begin_message(assembly& a, bool whole, wire::reader& r);
   void count_arrival(time_point now, std::size_t bytes);
   void drop_everything();
@@ -180,6 +182,7 @@ class session {
 
   std::uint64_t received_ = 0;
   std::uint64_t said_received_ = 0;
+  std::uint64_t repeated_ = 0;  ///< frames of this connection that have come by a later one, still to be left out
   std::uint64_t unsaid_bytes_ = 0;
   time_point acknowledge_at_ = time_point_never;
   std::array<assembly, priorities> assemblies_;

@@ -14,6 +14,7 @@ namespace detail {
 inline constexpr std::uint8_t frame_hello = 0;
 inline constexpr std::uint8_t frame_acknowledgement = 1;
 inline constexpr std::uint8_t frame_ping = 2;
+inline constexpr std::uint8_t frame_early_hello = 3;
 inline constexpr std::uint8_t frame_data = 0x10;
 inline constexpr std::uint8_t frame_first = 0x04;
 inline constexpr std::uint8_t frame_last = 0x08;
@@ -110,6 +111,7 @@ P2PDVM_DECL void session::attach() {
   detach();
   attached_ = true;
   early_ = untried_;
+  repeated_ = 0;
   if (!in_flight_.empty()) drop_acknowledged(in_flight_.front());
 }
 
@@ -152,7 +154,7 @@ P2PDVM_DECL void session::drop_everything() {
 
 P2PDVM_DECL void session::write_hello(link::record_sender& out) {
   const hello h{mine_, theirs_, received_};
-  byte_vector bytes = {static_cast<std::byte>(detail::frame_hello)};
+  byte_vector bytes = {static_cast<std::byte>(early_ ? detail::frame_early_hello : detail::frame_hello)};
   append(bytes, wire::encode(h));
   out.add(bytes);
   said_hello_ = true;
@@ -275,8 +277,8 @@ P2PDVM_DECL result<std::optional<session_event>> session::receive(time_point now
     std::uint8_t head = 0;
     r(head);
     std::optional<session_event> event;
-    if (head == detail::frame_hello) {
-      auto up = on_hello(r);
+    if (head == detail::frame_hello || head == detail::frame_early_hello) {
+      auto up = on_hello(r, head == detail::frame_early_hello);
       if (!up) return up.error();
       event = std::move(*up);
     } else if (!established_) {
@@ -300,7 +302,7 @@ P2PDVM_DECL result<std::optional<session_event>> session::receive(time_point now
   return std::optional<session_event>();
 }
 
-P2PDVM_DECL result<session_event> session::on_hello(wire::reader& r) {
+P2PDVM_DECL result<session_event> session::on_hello(wire::reader& r, bool early) {
   hello h;
   r(h);
   if (!r.ok() || h.number == 0 || established_)
@@ -312,6 +314,7 @@ P2PDVM_DECL result<session_event> session::on_hello(wire::reader& r) {
   if (event.what == session_event::kind::reset) drop_everything();
   theirs_ = h.number;
   established_ = true;
+  repeated_ = early ? received_ : 0;
   // A remote that does not know this session has nothing of it.
   const std::uint64_t received = h.known == mine_ ? h.received : 0;
   if (auto done = on_acknowledgement(received, in_flight_frames_); !done) return done.error();
@@ -344,6 +347,20 @@ P2PDVM_DECL result<> session::on_acknowledgement(std::uint64_t received, std::ui
   return {};
 }
 
+P2PDVM_DECL result<> session::skip_frame(bool first, bool last, wire::reader& r) {
+  std::uint8_t channel = 0;
+  std::uint64_t size = 0;
+  if (first) {
+    r(channel);
+    size = r.size(limits::session_message_bytes_max);
+  }
+  if (!first || !last) size = r.count();
+  static_cast<void>(r.raw(static_cast<std::size_t>(size)));
+  if (!r.ok()) return detail::session_error("a frame is cut short");
+  --repeated_;
+  return {};
+}
+
 P2PDVM_DECL result<> session::begin_message(assembly& a, bool whole, wire::reader& r) {
   if (a.open) return detail::session_error("a message begins inside another");
   a = assembly();
@@ -368,6 +385,10 @@ P2PDVM_DECL result<std::optional<session_event>> session::on_data(time_point now
   const bool last = (head & detail::frame_last) != 0;
   if ((head & 0xf0) != detail::frame_data || p >= priorities)
     return detail::session_error("a frame is of an unknown kind");
+  if (repeated_ > 0) {
+    if (auto skipped = skip_frame(first, last, r); !skipped) return skipped.error();
+    return std::optional<session_event>();
+  }
   assembly& a = assemblies_[p];
   if (first) {
     if (auto begun = begin_message(a, last, r); !begun) return begun.error();
