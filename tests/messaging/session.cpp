@@ -395,7 +395,8 @@ TEST_CASE("a hello comes in a record of its own, which does not wait for large m
   send(peers.a, priority::normal, std::string(100'000, 'x'));
   peers.connect();
   REQUIRE(peers.a.s->fill(peers.now, *peers.a.out));
-  peers.a.out->finish(peers.a.wire);
+  peers.a.out->finish();
+  append(peers.a.wire, peers.a.out->take());
   CHECK(peers.a.wire.size() < 100);
   peers.deliver(peers.a, peers.b, peers.a.wire.size());
   CHECK(peers.b.s->established());

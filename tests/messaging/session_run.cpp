@@ -19,7 +19,7 @@ constexpr std::size_t places = 3;  ///< machines of one peer
 constexpr std::uint16_t port = 4000;
 constexpr std::size_t size_max = 512 * 1024;
 constexpr std::size_t fates_max = 40;  ///< streams with a fate in one run
-constexpr duration end_max = 1h;       ///< for what is under way when the faults are over
+constexpr duration end_max = 24h;      ///< for what is under way when the faults are over
 
 struct planned_message {
   messaging::priority priority = priority::normal;
