@@ -178,6 +178,7 @@ class endpoint {
 
   /// For the hang report and tests.
   [[nodiscard]] std::size_t unread() const noexcept { return mailbox_.size(); }
+  [[nodiscard]] std::uint64_t unread_bytes() const noexcept;
   [[nodiscard]] std::size_t held() const noexcept { return held_.size(); }
   [[nodiscard]] std::size_t unacknowledged() const noexcept;
 

@@ -6,6 +6,7 @@
 #include <p2pdvm/base/random.hpp>
 #include <p2pdvm/base/time.hpp>
 #include <p2pdvm/peal/adapter.hpp>
+#include <p2pdvm/peal/call_site.hpp>
 #include <p2pdvm/peal/port.hpp>
 #include <p2pdvm/peal/services.hpp>
 #include <p2pdvm/peal/snapshot.hpp>
@@ -95,15 +96,17 @@ class rank {
 
   /// "My state is complete here, all my collectives are done." Every rank must pass the same
   /// number of these. Costs nothing unless a checkpoint is due.
-  task<> safe_point();
+  task<> safe_point(std::source_location where = std::source_location::current());
   /// A receive before whose return a snapshot may be taken at any time; for programs whose
   /// ranks do not pass safe points in step.
-  task<message> safe_wait(port& from, int source, std::int64_t tag, std::uint32_t space = 0);
+  task<message> safe_wait(port& from, int source, std::int64_t tag, std::uint32_t space = 0,
+                          call_site at = std::source_location::current());
 
   /// For adapters with traffic of their own that all ranks take part in (a superstep, say).
   /// `wished()` goes in; its maximum over all ranks comes back.
   [[nodiscard]] epoch_number wished() const;
-  task<> safe_point_together(epoch_number wished_by_any);
+  task<> safe_point_together(epoch_number wished_by_any,
+                             std::source_location where = std::source_location::current());
 
   // --- the job ---
 
@@ -134,7 +137,7 @@ class rank {
 
   /// Seconds on this peer's clock; differs between attempts, so keep it out of results.
   [[nodiscard]] double now() const;
-  task<> sleep(duration delay);
+  task<> sleep(duration delay, std::source_location where = std::source_location::current());
   /// The same numbers again after a rollback.
   [[nodiscard]] random_generator& random() noexcept { return random_; }
   /// How many peers take part at the moment.
@@ -168,6 +171,10 @@ class rank {
   /// Why the rank cannot be captured now, or empty.
   [[nodiscard]] std::string cannot_cut() const;
   [[nodiscard]] rank_services& services() noexcept { return services_; }
+  /// What its coroutines wait for, those first that began first. Precondition: the token is held.
+  [[nodiscard]] std::vector<wait_state> waits(std::size_t most);
+  /// Grows with everything that the rank begins to wait for, however short. Precondition: the token is held.
+  [[nodiscard]] std::uint64_t waits_begun() const noexcept { return waits_begun_; }
 
  private:
   friend class port;
@@ -204,7 +211,7 @@ class rank {
   void throw_if_cancelled() const {
     if (cancelled()) detail::throw_cancelled();
   }
-  task<> pass_safe_point(bool together, epoch_number wished_by_any);
+  task<> pass_safe_point(bool together, epoch_number wished_by_any, std::source_location where);
 
   rank_services& services_;
   driver_token& token_;
@@ -220,7 +227,10 @@ class rank {
   intrusive_list<detail::waiting> waits_;
   std::list<detail::room_wait> room_waits_;
   intrusive_list<detail::posted_receive> operations_;  ///< posted and not yet awaited or dropped
+  std::map<rank_number, std::source_location> full_;  ///< who sent last to whom there was no room
+  std::uint64_t waits_begun_ = 0;
   suspension* safe_point_gate_ = nullptr;
+  std::source_location safe_point_at_;
   std::uint64_t passed_ = 0;
   bool restored_ = false, finished_ = false;
   std::atomic<bool> cancelled_{false};  ///< set with the token held

@@ -20,6 +20,7 @@
 #include <p2pdvm/runtime/record_followers.hpp>
 #include <p2pdvm/runtime/record_keeper.hpp>
 #include <p2pdvm/runtime/restorer.hpp>
+#include <p2pdvm/runtime/roll_call.hpp>
 #include <p2pdvm/runtime/snapshot_store.hpp>
 
 #include <map>
@@ -64,6 +65,7 @@ class job final : private record_owner,
                   private lanes_owner,
                   private snapshot_store_owner,
                   private restorer_owner,
+                  private roll_call_owner,
                   private overlay::detector_owner {
  public:
   /// `newest` is the founder's first record, an admitted member's newest, or one kept on disk.
@@ -73,7 +75,7 @@ class job final : private record_owner,
 
   [[nodiscard]] const job_spec& spec() const noexcept { return who_.spec; }
   [[nodiscard]] const crypto::secret_key& secret() const noexcept { return who_.secret; }
-  [[nodiscard]] const checkpoint::job_record& record() const { return keeper_.newest(); }
+  [[nodiscard]] const checkpoint::job_record& record() const override { return keeper_.newest(); }
   [[nodiscard]] record_keeper& keeper() noexcept { return keeper_; }
   [[nodiscard]] bool is_member() const { return record().is_live(context_.self.id()); }
 
@@ -160,6 +162,13 @@ class job final : private record_owner,
   void restored(rank_number rank, epoch_number epoch,
                 std::shared_ptr<const peal::snapshot> snapshot, std::uint64_t fetched) override;
   void restore_failed(rank_number rank, epoch_number epoch, const error& why) override;
+  // roll_call_owner
+  bool may_call_roll() const override;
+  std::vector<rank_glance> glance() override;
+  std::vector<backlog> backlogs() override;
+  void tell_all(const common_news& news) override;
+  void hung(const roll& all) override;
+  void went_on(std::uint32_t seconds) override;
   // overlay::detector_owner
   void send(const node_id& to, byte_view bytes) override { owner_.send_detector(to, bytes); }
   void suspected(const node_id& who, const std::vector<node_id>& observers) override;
@@ -195,9 +204,11 @@ class job final : private record_owner,
   void on(const node_id&, passed_join&) {}
   void on(const node_id& from, record_difference& difference);
   void on(const node_id& from, follow_request& request);
+  void on(const node_id& from, roll_request& request);
+  void on(const node_id& from, roll_answer& answer);
+  void on(const node_id& from, roll_report& report);
   void on_ready(const node_id& from, const ready_notice& notice);
 
-  void tell_all(const common_news& news);
   void tell_followers();
   void note_learned(const node_id& from, const result<bool>& news);
   void hear_early();
@@ -257,6 +268,7 @@ class job final : private record_owner,
   lanes lanes_;
   snapshot_store store_;
   restorer restorer_;
+  roll_call roll_call_;
   std::optional<checkpoint::cut_barrier> barrier_;
   bool pumping_ = false;
   overlay::failure_detector detector_;
@@ -323,4 +335,5 @@ class job final : private record_owner,
 #if defined(P2PDVM_HEADER_ONLY)
 #include <p2pdvm/runtime/impl/job.ipp>
 #include <p2pdvm/runtime/impl/job_checkpoint.ipp>
+#include <p2pdvm/runtime/impl/job_roll_call.ipp>
 #endif

@@ -566,6 +566,12 @@ P2PDVM_DECL void endpoint::on_floor(epoch_number floor) {
   }
 }
 
+P2PDVM_DECL std::uint64_t endpoint::unread_bytes() const noexcept {
+  std::uint64_t bytes = 0;
+  for (const kept& k : mailbox_) bytes += k.message.body.size();
+  return bytes;
+}
+
 P2PDVM_DECL std::size_t endpoint::unacknowledged() const noexcept {
   std::size_t count = 0;
   for (const pair_of& p : pairs_) count += p.out[0].window.size() + p.out[1].window.size();

@@ -65,11 +65,11 @@ static_assert(sizeof(message_head) == head_bytes);
 /// One call of this rank: what it sends as head, and where it stands in the program.
 struct call {
   message_head head;
-  const char* file = "";
+  std::source_location where;
 
-  call(operation op, const std::source_location& where) : file(where.file_name()) {
+  call(operation op, const std::source_location& place) : where(place) {
     head.op = op;
-    head.line = where.line();
+    head.line = place.line();
   }
   [[nodiscard]] call with_root(int root) const {
     call c(*this);

@@ -75,7 +75,8 @@ class local_parent {
                                   "--local-index", std::to_string(k), "--event-fd", "3",
                                   "--threads", std::to_string(how_.threads),
                                   "--shared-memory", how_.shared_memory,
-                                  "--checkpoint-every", how_.checkpoint_every};
+                                  "--checkpoint-every", how_.checkpoint_every,
+                                  "--hang-after", how_.hang_after};
     const auto add = [&a](std::initializer_list<std::string> words) { a.insert(a.end(), words); };
     if (!how_.profile.empty()) add({"--profile", how_.profile, "--seed", std::to_string(how_.seed)});
     if (how_.resume) {

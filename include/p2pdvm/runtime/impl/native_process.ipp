@@ -140,6 +140,7 @@ struct far_machine {
 inline peer_setting setting_of(const command_line& how) {
   peer_setting s;
   s.checkpoint_interval = how.checkpoint_interval();
+  s.hang_after = how.hang_patience();
   s.platform = platform_probe();
   if (!how.listen.empty()) {
     s.listen = *address::parse(how.listen);

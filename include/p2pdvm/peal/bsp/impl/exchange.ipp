@@ -12,12 +12,12 @@ P2PDVM_DECL std::int64_t world::tag_of(bool reply) const noexcept {
 }
 
 P2PDVM_DECL task<> world::sync(std::source_location where) {
-  (void)co_await end_superstep(detail::ending::sync, where.line());
+  (void)co_await end_superstep(detail::ending::sync, where);
 }
 
 P2PDVM_DECL task<> world::safe_sync(std::source_location where) {
-  const epoch_number wished = co_await end_superstep(detail::ending::safe_sync, where.line());
-  co_await rank_.safe_point_together(wished);
+  const epoch_number wished = co_await end_superstep(detail::ending::safe_sync, where);
+  co_await rank_.safe_point_together(wished, where);
 }
 
 P2PDVM_DECL detail::superstep_head world::head_for(detail::ending how, std::uint32_t line) {
@@ -31,7 +31,7 @@ P2PDVM_DECL detail::superstep_head world::head_for(detail::ending how, std::uint
   return head;
 }
 
-P2PDVM_DECL task<epoch_number> world::end_superstep(detail::ending how, std::uint32_t line) {
+P2PDVM_DECL task<epoch_number> world::end_superstep(detail::ending how, std::source_location where) {
   ending_ = true;
   for (std::size_t i = 0; i < folds_.size(); ++i) {
     detail::record_head head;
@@ -40,8 +40,11 @@ P2PDVM_DECL task<epoch_number> world::end_superstep(detail::ending how, std::uin
     head.bytes = folds_[i]->mine().size();
     for (byte_vector& out : out_) detail::append_record(out, head, folds_[i]->mine());
   }
-  const detail::superstep_head mine = head_for(how, line);
-  const arrived all = co_await exchange(mine);
+  const detail::superstep_head mine = head_for(how, where.line());
+  const peal::call_note note{how == detail::ending::sync ? "sync of superstep" : "safe_sync of superstep",
+                             static_cast<std::int64_t>(superstep_), 0, true, {}};
+  const peal::call_site at(where, &note);
+  const arrived all = co_await exchange(mine, at);
   std::uint64_t wished = 0;
   for (int r = 0; r < size(); ++r) {
     detail::superstep_head theirs;
@@ -50,7 +53,7 @@ P2PDVM_DECL task<epoch_number> world::end_superstep(detail::ending how, std::uin
     wished = std::max(wished, theirs.wished);
   }
   answer_gets(all);
-  co_await finish_gets();
+  co_await finish_gets(at);
   write_puts(all);
   finish_folds(all);
   read_messages(all);
@@ -59,7 +62,8 @@ P2PDVM_DECL task<epoch_number> world::end_superstep(detail::ending how, std::uin
   co_return epoch_number(wished);
 }
 
-P2PDVM_DECL task<world::arrived> world::exchange(const detail::superstep_head& mine) {
+P2PDVM_DECL task<world::arrived> world::exchange(const detail::superstep_head& mine,
+                                                 peal::call_site at) {
   const auto ranks = static_cast<std::size_t>(size());
   arrived all(ranks);
   for (std::size_t i = 0; i < ranks; ++i) {
@@ -74,7 +78,7 @@ P2PDVM_DECL task<world::arrived> world::exchange(const detail::superstep_head& m
   }
   for (std::size_t i = 0; i < ranks; ++i) {
     if (static_cast<int>(i) != rank()) {
-      const peal::message m = co_await port_.receive(static_cast<int>(i), tag_of(false));
+      const peal::message m = co_await port_.receive(static_cast<int>(i), tag_of(false), 0, at);
       all[i].first = m.body();
     }
     if (all[i].first.size() < detail::head_bytes)
@@ -146,14 +150,14 @@ P2PDVM_DECL void world::answer_gets(const arrived& all) {
   }
 }
 
-P2PDVM_DECL task<> world::finish_gets() {
+P2PDVM_DECL task<> world::finish_gets(peal::call_site at) {
   const std::vector<get> gets = std::exchange(gets_, {});
   std::vector<std::pair<payload, std::size_t>> replies(static_cast<std::size_t>(size()));
   std::vector<bool> asked(replies.size());
   for (const get& g : gets) asked[static_cast<std::size_t>(g.source)] = true;
   for (std::size_t r = 0; r < replies.size(); ++r) {
     if (!asked[r]) continue;
-    const peal::message m = co_await port_.receive(static_cast<int>(r), tag_of(true));
+    const peal::message m = co_await port_.receive(static_cast<int>(r), tag_of(true), 0, at);
     replies[r].first = m.body();
   }
   for (const get& g : gets) {

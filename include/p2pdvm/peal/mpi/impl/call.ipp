@@ -36,7 +36,7 @@ inline std::string described(const message_head& head, const std::string& place)
 }
 
 P2PDVM_DECL std::string call::text() const {
-  std::string_view name(file);
+  std::string_view name(where.file_name());
   if (const auto slash = name.rfind('/'); slash != std::string_view::npos)
     name.remove_prefix(slash + 1);
   return described(head, std::string(name) + ":" + std::to_string(head.line));

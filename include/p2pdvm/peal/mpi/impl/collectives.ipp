@@ -18,7 +18,7 @@ P2PDVM_DECL void group::put_value(const collective& in, int to, const accumulato
 }
 
 P2PDVM_DECL task<peal::message> group::take(const collective& in, int from) {
-  peal::message m = co_await owner_->port().receive(job_rank(from), in.tag, id_ * 2 + 1);
+  peal::message m = co_await owner_->port().receive(job_rank(from), in.tag, id_ * 2 + 1, in.site());
   (void)opened_alike(in, m);
   co_return m;
 }
@@ -255,7 +255,7 @@ P2PDVM_DECL task<std::vector<payload>> group::exchange(const collective& in, pay
   std::vector<std::pair<const exchange_plan::bundle*, std::size_t>> to_pass_on;  // parts it lacks
   for (const auto* b : plan.bundles_of(self_)) to_pass_on.emplace_back(b, b->sources.size());
   for (std::size_t left = plan.messages_to(self_); left > 0; --left) {
-    const peal::message m = co_await owner_->port().receive(peal::any_source, in.tag, id_ * 2 + 1);
+    const peal::message m = co_await owner_->port().receive(peal::any_source, in.tag, id_ * 2 + 1, in.site());
     const incoming got = opened_alike(in, m);
     const auto from = static_cast<std::size_t>(got.source);
     if (heard[from]) {
