@@ -7,8 +7,23 @@
 #include <optional>
 #include <source_location>
 #include <span>
+#include <string_view>
 
 namespace p2pdvm::peal {
+
+/// The last part of a path.
+[[nodiscard]] constexpr std::string_view file_part(std::string_view path) noexcept {
+  const auto slash = path.rfind('/');
+  return slash == std::string_view::npos ? path : path.substr(slash + 1);
+}
+
+/// By what messages name a source file; never 0.
+[[nodiscard]] constexpr std::uint16_t file_number_of(std::string_view path) noexcept {
+  std::uint32_t hash = 2166136261u;  // FNV-1a
+  for (const char c : file_part(path)) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619u;
+  const auto folded = static_cast<std::uint16_t>(hash ^ hash >> 16);
+  return folded != 0 ? folded : 1;
+}
 
 /// What an adapter says of a call of its own, in whose frame it lives.
 struct call_note {
@@ -37,6 +52,7 @@ struct wait_state {
   std::source_location where;
   std::optional<rank_number> partner;  ///< the source, or the destination that has no room
   std::optional<std::int64_t> tag;
+  std::uint64_t bytes = 0;  ///< that wait here until the destination has room
 };
 
 }  // namespace p2pdvm::peal

@@ -59,6 +59,9 @@ class job_owner {
   ~job_owner() = default;
 };
 
+/// "rank 2 waits for rank 5, which has 1.0 MiB unread; 3.2 MiB wait here"
+[[nodiscard]] std::string text_of(const messaging::stall& s);
+
 class job final : private record_owner,
                   private rank_runner_owner,
                   private rank_traffic_owner,
@@ -123,7 +126,10 @@ class job final : private record_owner,
     epoch_number committed;
     std::uint64_t safe_points = 0;  ///< of the slowest local rank
     bool whole = false;  ///< all ranks run, as far as this peer and its links know
+    /// Ranks here whose messages wait because others do not read theirs; the first `stalls_max`.
+    std::vector<messaging::stall> stalls;
   };
+  static constexpr std::size_t stalls_max = 16;
   [[nodiscard]] status now() const;
 
  private:
@@ -153,6 +159,7 @@ class job final : private record_owner,
   result<std::string> job_option(std::string_view name) const override;
   std::size_t live_peers() const override { return record().live_count(); }
   std::optional<duration> round_trip_to(rank_number rank) const override;
+  std::optional<std::string> file_name(rank_number of, std::uint16_t number) override;
   void rank_explains(rank_runner& r, std::string sentence) override;
   // snapshot_store_owner, restorer_owner
   void send_store(const node_id& to, const store::store_message& message) override;
@@ -167,6 +174,7 @@ class job final : private record_owner,
   std::vector<rank_glance> glance() override;
   std::vector<backlog> backlogs() override;
   void tell_all(const common_news& news) override;
+  void note_stalls() override;
   void hung(const roll& all) override;
   void went_on(std::uint32_t seconds) override;
   // overlay::detector_owner
@@ -207,6 +215,8 @@ class job final : private record_owner,
   void on(const node_id& from, roll_request& request);
   void on(const node_id& from, roll_answer& answer);
   void on(const node_id& from, roll_report& report);
+  void on(const node_id& from, file_request& request);
+  void on(const node_id& from, file_answer& answer);
   void on_ready(const node_id& from, const ready_notice& notice);
 
   void tell_followers();
@@ -232,6 +242,9 @@ class job final : private record_owner,
   void capture(rank_runner& r);
   void capture_if(rank_runner& r, checkpoint::verdict v);
   void fail(std::string sentence);
+  void fail_of(rank_runner& r, std::string sentence);
+  void fail_named(const std::string& name);
+  [[nodiscard]] std::vector<messaging::stall> stalls() const;
 
   void pump_barrier();
   void act(checkpoint::cut_action::send& a);
@@ -271,6 +284,16 @@ class job final : private record_owner,
   roll_call roll_call_;
   std::optional<checkpoint::cut_barrier> barrier_;
   bool pumping_ = false;
+  /// The sentence of a rank's failure that names a source file by its number, while its name is asked for.
+  struct unnamed_failure {
+    std::string sentence;
+    peal::rank::unnamed_place place;
+    node_id asked;
+  };
+  static constexpr duration file_patience = std::chrono::seconds(2);
+  std::optional<unnamed_failure> failure_;
+  std::map<std::pair<rank_number, rank_number>, int> stalled_;  ///< how often in a row it was seen, source first
+  host::timer failure_timer_;
   overlay::failure_detector detector_;
 
   std::map<rank_number, std::unique_ptr<rank_runner>> runners_;

@@ -123,6 +123,26 @@ struct roll_report {
   }
 };
 
+/// "What does this rank of yours call the source file of this number?" (peal/rank.hpp)
+struct file_request {
+  rank_number rank;
+  std::uint16_t file = 0;
+  template <class F>
+  void fields(F&& f) {
+    f(rank), f(file);
+  }
+};
+struct file_answer {
+  static constexpr std::size_t name_max = 64;
+  rank_number rank;
+  std::uint16_t file = 0;
+  std::string name;  ///< empty: it has none
+  template <class F>
+  void fields(F&& f) {
+    f(rank), f(file), f(name);
+  }
+};
+
 /// What is told to all members.
 using common_news = std::variant<record_update, checkpoint::cut_facts, roll_report>;
 /// The same on its way through somebody who is not its author.
@@ -227,6 +247,6 @@ using job_message =
                  checkpoint::cut_facts, checkpoint::register_request, checkpoint::register_reply,
                  acknowledgement_batch, messaging::rank_blocked, end_seen, ready_request, passed_on,
                  record_difference, join_queued, follow_request, passed_join, lane_offer, roll_request,
-                 roll_answer, roll_report>;
+                 roll_answer, roll_report, file_request, file_answer>;
 
 }  // namespace p2pdvm::runtime

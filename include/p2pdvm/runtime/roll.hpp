@@ -77,9 +77,10 @@ struct place_group {
   bool anyone = false;   ///< and some of them for a message of whoever sends one
   bool stuck = false;    ///< one of them at least has been here for long
   std::uint32_t seconds = 0;  ///< the longest of them has been here
+  std::uint64_t bytes = 0;    ///< that wait for room
   template <class F>
   void fields(F&& f) {
-    f(place), f(ranks), f(partners), f(anyone), f(stuck), f(seconds);
+    f(place), f(ranks), f(partners), f(anyone), f(stuck), f(seconds), f(bytes);
   }
 };
 
@@ -125,6 +126,7 @@ class roll {
  private:
   [[nodiscard]] std::string line_of(const place_group& g, bool with_epoch) const;
   [[nodiscard]] std::string not_come(const place_group& g) const;
+  [[nodiscard]] std::vector<std::string> unread_lines() const;
   std::vector<place_group> groups_;
   std::vector<backlog> backlogs_;
   std::uint32_t omitted_ = 0;  ///< ranks at other places

@@ -43,6 +43,8 @@ class roll_call_owner {
   virtual void send(const node_id& to, job_message message) = 0;
   /// Another peer's `on_report` gets it from all members but this one.
   virtual void tell_all(const common_news& news) = 0;
+  /// As often as ranks are looked at.
+  virtual void note_stalls() = 0;
   virtual void hung(const roll& all) = 0;
   virtual void went_on(std::uint32_t seconds) = 0;
 

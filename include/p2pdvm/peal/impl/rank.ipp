@@ -300,6 +300,37 @@ P2PDVM_DECL std::size_t rank::peers() const {
   return services_.peers();
 }
 
+P2PDVM_DECL std::uint16_t rank::new_file_number(const char* file) {
+  const std::uint16_t number = file_number_of(file);
+  const std::lock_guard lock(token_);
+  const auto known = std::find_if(files_.begin(), files_.end(), [file](const named_file& f) { return f.name == file; });
+  if (known == files_.end() && files_.size() >= files_max) return number;
+  last_file_ = known != files_.end() ? &*known : &files_.emplace_back(named_file{file, number});
+  return number;
+}
+
+P2PDVM_DECL std::optional<std::string> rank::file_name(std::uint16_t number) const {
+  for (const named_file& f : files_) {
+    if (f.number == number) return std::string(file_part(f.name));
+  }
+  return std::nullopt;
+}
+
+P2PDVM_DECL std::string rank::unnamed_place::text() const {
+  const std::byte number[2] = {static_cast<std::byte>(file >> 8), static_cast<std::byte>(file)};
+  return "line " + std::to_string(line) + " of file " + to_hex(number);
+}
+
+P2PDVM_DECL std::string rank::place_text(int of, std::uint16_t file, std::uint32_t line) {
+  const rank_number other(static_cast<std::uint32_t>(of));
+  const std::lock_guard lock(token_);
+  auto name = services_.file_name(other, file);
+  if (!name) name = file_name(file);
+  if (name) return *name + ":" + std::to_string(line);
+  unnamed_ = unnamed_place{other, file, line};
+  return unnamed_->text();
+}
+
 P2PDVM_DECL std::optional<double> rank::round_trip(int other) const {
   P2PDVM_ASSERT(other >= 0 && other < size());
   const std::lock_guard lock(token_);

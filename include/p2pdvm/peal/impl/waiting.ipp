@@ -37,6 +37,7 @@ P2PDVM_DECL void receive_wait::describe(wait_state& s) const {
 P2PDVM_DECL void room_wait::describe(wait_state& s) const {
   s.why = wait_state::kind::room;
   s.partner = destination_;
+  s.bytes = rank_.endpoint_.waiting_bytes(destination_);
 }
 
 P2PDVM_DECL void sleep_wait::describe(wait_state& s) const { s.why = wait_state::kind::sleep; }

@@ -141,7 +141,12 @@ class group final {
   peal::sending send(int destination, int tag, const message_head& head, byte_view data,
                      std::source_location where) {
     if (destination == no_rank) return {};
-    return owner_->port().send(job_rank(destination), tag, bytes_of(head), data, id_ * 2, where);
+    message_head whole(head);
+    whole.set_file(file_number(where));
+    return owner_->port().send(job_rank(destination), tag, bytes_of(whole), data, id_ * 2, where);
+  }
+  [[nodiscard]] std::uint16_t file_number(const std::source_location& where) {
+    return owner_->rank().file_number(where.file_name());
   }
   /// `into`, in parts that fit into registers.
   task<status> receive(void* object, std::size_t capacity, const target_type* type, int source,

@@ -113,8 +113,9 @@ class point_to_point {
   template <class T>
   [[nodiscard]] payload packed(const T& data, int destination, int tag,
                                const std::source_location& where, checked) const {
-    const detail::call c(detail::operation::message, where);
+    detail::call c(detail::operation::message, where);
     if (!in_->names(destination) || tag < 0) in_->check_send(c, destination, tag);
+    c.head.set_file(in_->file_number(where));
     return detail::message_with(c, detail::natural(data));
   }
   void check_receive(int source, int tag, const std::source_location& where) const {

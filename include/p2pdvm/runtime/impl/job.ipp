@@ -54,6 +54,7 @@ P2PDVM_DECL job::job(job_owner& owner, peer_context& context, job_identity who,
       store_(*this, context, who_.spec.id, who_.secret),
       restorer_(*this, context, who_.spec.id, who_.secret),
       roll_call_(*this, context.machine.clock(), context.self.id(), context.setting.hang_after),
+      failure_timer_(context.machine.clock()),
       detector_(context.self.id(), context.setting.detector,
                 random_generator(context.machine.entropy().next()), *this),
       policy_timer_(context.machine.clock()),
@@ -529,7 +530,7 @@ P2PDVM_DECL void job::sweep_later() {
 
 P2PDVM_DECL void job::rank_ended(rank_runner& r, std::exception_ptr failure) {
   if (r.rank().cancelled()) return sweep_later();
-  if (failure) return fail("rank " + std::to_string(r.number().value()) + ": " + detail::describe(failure));
+  if (failure) return fail_of(r, "rank " + std::to_string(r.number().value()) + ": " + detail::describe(failure));
   event e;
   e.rank = r.number();
   tell(event_kind::rank_returned, std::move(e));
@@ -853,6 +854,7 @@ P2PDVM_DECL job::status job::now() const {
   s.whole = whole();
   s.live_peers = record().live_count();
   s.committed = record().committed.epoch;
+  s.stalls = stalls();
   for (const auto& [rank, r] : runners_) {
     const std::uint64_t points = r->rank().safe_points();
     s.safe_points = s.safe_points == 0 ? points : std::min(s.safe_points, points);

@@ -154,7 +154,8 @@ P2PDVM_DECL std::optional<std::string> reporter::sentence(const event& e, int pe
 }
 
 P2PDVM_DECL void reporter::progress(std::size_t ranks, std::size_t peers, epoch_number committed,
-                                    std::uint64_t safe_points, double seconds) {
+                                    std::uint64_t safe_points, double seconds,
+                                    const std::string& held_up) {
   if (!terminal_ || options_.quiet || options_.json) return;
   const double since = seconds - shown_at_;
   if (since < 0.4) return;  // several peers report
@@ -162,9 +163,9 @@ P2PDVM_DECL void reporter::progress(std::size_t ranks, std::size_t peers, epoch_
   const double rate = back ? 0 : static_cast<double>(safe_points - shown_safe_points_) / since;
   shown_at_ = seconds;
   shown_safe_points_ = safe_points;
-  fmt::print("\r\033[K{} ranks on {} peer{} | step {} ({:.1f}/s) | checkpoint {} | {}", ranks, peers,
-             peers == 1 ? "" : "s", safe_points, rate, committed.value(),
-             detail::human_time(seconds));
+  fmt::print("\r\033[K{} ranks on {} peer{} | step {} ({:.1f}/s) | checkpoint {} | {}{}{}", ranks, peers,
+             peers == 1 ? "" : "s", safe_points, rate, committed.value(), detail::human_time(seconds),
+             held_up.empty() ? "" : " | ", held_up);
   std::fflush(stdout);
   line_shown_ = true;
 }

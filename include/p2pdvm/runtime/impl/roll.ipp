@@ -1,5 +1,6 @@
 #pragma once
 
+#include <p2pdvm/base/limits.hpp>
 #include <p2pdvm/runtime/roll.hpp>
 #include <p2pdvm/wire/codec.hpp>
 
@@ -112,6 +113,7 @@ P2PDVM_DECL void roll::add(place_group group) {
   same->anyone |= group.anyone;
   same->stuck |= group.stuck;
   same->seconds = std::max(same->seconds, group.seconds);
+  same->bytes += group.bytes;
 }
 
 P2PDVM_DECL void roll::add(const backlog& unread) {
@@ -170,7 +172,7 @@ P2PDVM_DECL byte_vector roll::fingerprint() const {
     if (g.stuck) stuck.push_back(g);
   }
   std::sort(stuck.begin(), stuck.end(), [](const auto& a, const auto& b) { return a.place < b.place; });
-  for (place_group& g : stuck) g.seconds = 0;
+  for (place_group& g : stuck) g.seconds = 0, g.bytes = 0;
   return wire::encode(stuck);
 }
 
@@ -197,7 +199,7 @@ P2PDVM_DECL std::string roll::line_of(const place_group& g, bool with_epoch) con
   const auto does = [one](const char* verb, const char* s = "s") { return fmt::format(" {}{}", verb, one ? s : ""); };
   switch (p.what) {
     case rank_place::doing::computes:
-      return text + does("compute") + (g.seconds > 0 ? fmt::format(" (no message for {} s)", g.seconds) : "");
+      return text + does("compute") + (g.seconds > 0 ? fmt::format(" (has waited for nothing for {} s)", g.seconds) : "");
     case rank_place::doing::sleeps: return text + does("sleep") + where;
     case rank_place::doing::returned: return text + (one ? " has" : " have") + " returned from the program";
     case rank_place::doing::starts: return text + (one ? " is" : " are") + " being started";
@@ -207,7 +209,7 @@ P2PDVM_DECL std::string roll::line_of(const place_group& g, bool with_epoch) con
       for (const backlog& b : backlogs_) {
         if (g.partners.single() == b.rank) text += fmt::format(", which has {} unread", bytes_text(b.bytes));
       }
-      return text + where;
+      return text + (g.bytes > 0 ? fmt::format("; {} wait here", bytes_text(g.bytes)) : "") + where;
     }
     case rank_place::doing::probes: [[fallthrough]];
     case rank_place::doing::receives: break;
@@ -230,6 +232,22 @@ P2PDVM_DECL std::string roll::not_come(const place_group& g) const {
   const rank_set missing = awaited.without(there);
   if (missing.empty()) return {};
   return missing.text() + (missing.count() == 1 ? " has" : " have") + " not come to " + g.place.call_text();
+}
+
+/// Of those who read so little that others may have to wait for them, the worst.
+P2PDVM_DECL std::vector<std::string> roll::unread_lines() const {
+  constexpr std::size_t shown = 3;
+  std::vector<std::string> lines;
+  for (const backlog& b : backlogs_) {
+    const bool much = b.bytes >= limits::credit_bytes_per_pair / 2 || b.messages >= limits::credit_messages_per_pair / 2;
+    const bool said = std::any_of(groups_.begin(), groups_.end(), [&](const place_group& g) {
+      return g.place.what == rank_place::doing::sends && g.partners.single() == b.rank;
+    });
+    if (!much || said || lines.size() == shown) continue;
+    lines.push_back(fmt::format("rank {} has {} unread in {} message{}", b.rank.value(), bytes_text(b.bytes),
+                                b.messages, b.messages == 1 ? "" : "s"));
+  }
+  return lines;
 }
 
 P2PDVM_DECL std::string roll::text(std::uint32_t ranks) const {
@@ -264,6 +282,7 @@ P2PDVM_DECL std::string roll::text(std::uint32_t ranks) const {
     add(line_of(*g, !one_epoch));
     if (g->stuck && g->place.collective && collectives.emplace(g->place.group, g->place.number).second) add(not_come(*g));
   }
+  for (const std::string& line : unread_lines()) add(line);
   if (known.complete() && all < ranks && omitted_ == 0) {
     rank_set every;
     every.add(0, ranks - 1);

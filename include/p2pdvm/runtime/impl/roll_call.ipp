@@ -23,10 +23,9 @@ inline rank_place::doing doing_of(peal::wait_state::kind why) {
   return rank_place::doing::sleeps;
 }
 
-/// The last part of a path, as much of it as may be sent, and only what may be printed.
+/// As much of a file's name as may be sent, and only what may be printed.
 inline std::string file_of(std::string_view path) {
-  if (const auto slash = path.rfind('/'); slash != std::string_view::npos) path.remove_prefix(slash + 1);
-  std::string name(path.substr(0, rank_place::text_max));
+  std::string name(peal::file_part(path).substr(0, rank_place::text_max));
   std::replace_if(name.begin(), name.end(), [](char c) { return c < ' ' || c >= '\x7f'; }, '?');
   return name;
 }
@@ -37,6 +36,7 @@ inline place_group group_of(rank_number rank, const peal::wait_state& w, std::ui
   g.place.what = doing_of(w.why);
   g.place.file = file_of(w.where.file_name());
   g.place.line = w.where.line();
+  g.bytes = w.bytes;
   if (w.partner) g.partners.add(*w.partner);
   if (g.place.what != rank_place::doing::receives && g.place.what != rank_place::doing::probes) return g;
   g.place.call = w.note.what;
@@ -133,6 +133,7 @@ P2PDVM_DECL void roll_call::look() {
   look_later();
   if (!owner_.may_call_roll()) return reset();
   watch();
+  owner_.note_stalls();
   if (!is_due() || call_timer_.armed()) return;
   const auto place = owner_.record().index_of(self_);
   if (!place) return;

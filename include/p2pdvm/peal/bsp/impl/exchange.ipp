@@ -20,10 +20,12 @@ P2PDVM_DECL task<> world::safe_sync(std::source_location where) {
   co_await rank_.safe_point_together(wished, where);
 }
 
-P2PDVM_DECL detail::superstep_head world::head_for(detail::ending how, std::uint32_t line) {
+P2PDVM_DECL detail::superstep_head world::head_for(detail::ending how,
+                                                   const std::source_location& where) {
   detail::superstep_head head;
   head.end = how;
-  head.line = line;
+  head.file = rank_.file_number(where.file_name());
+  head.line = where.line();
   head.registrations = registrations_;
   head.registered = registered_;
   head.folds = static_cast<std::uint32_t>(folds_.size());
@@ -40,7 +42,7 @@ P2PDVM_DECL task<epoch_number> world::end_superstep(detail::ending how, std::sou
     head.bytes = folds_[i]->mine().size();
     for (byte_vector& out : out_) detail::append_record(out, head, folds_[i]->mine());
   }
-  const detail::superstep_head mine = head_for(how, where.line());
+  const detail::superstep_head mine = head_for(how, where);
   const peal::call_note note{how == detail::ending::sync ? "sync of superstep" : "safe_sync of superstep",
                              static_cast<std::int64_t>(superstep_), 0, true, {}};
   const peal::call_site at(where, &note);
@@ -90,19 +92,22 @@ P2PDVM_DECL task<world::arrived> world::exchange(const detail::superstep_head& m
 
 P2PDVM_DECL void world::check_head(const detail::superstep_head& mine,
                                    const detail::superstep_head& theirs, int source) const {
+  if (theirs.end == mine.end && theirs.registered == mine.registered &&
+      theirs.registrations == mine.registrations && theirs.folds == mine.folds)
+    return;
   const auto name = [](detail::ending e) {
     return e == detail::ending::safe_sync ? "safe_sync" : "sync";
   };
   const std::string here = "rank " + std::to_string(rank()) + " is at the end of superstep " +
-                           std::to_string(superstep_) + " (" + name(mine.end) + ", line " +
-                           std::to_string(mine.line) + "), but rank " + std::to_string(source);
+                           std::to_string(superstep_) + " (" + name(mine.end) + ", " +
+                           rank_.place_text(rank(), mine.file, mine.line) + "), but rank " +
+                           std::to_string(source);
   if (theirs.end == detail::ending::left)
     detail::refuse(here + " has left after " + std::to_string(superstep_) + " supersteps");
-  const std::string there =
-      " (" + std::string(name(theirs.end)) + ", line " + std::to_string(theirs.line) + ")";
+  const std::string place = rank_.place_text(source, theirs.file, theirs.line);
+  const std::string there = " (" + std::string(name(theirs.end)) + ", " + place + ")";
   if (theirs.end != mine.end)
-    detail::refuse(here + " ends it with " + name(theirs.end) + " (line " +
-                   std::to_string(theirs.line) + ")");
+    detail::refuse(here + " ends it with " + name(theirs.end) + " (" + place + ")");
   if (theirs.registered != mine.registered)
     detail::refuse(here + there + " has registered " + std::to_string(theirs.registered) +
                    " variables and arrays, and this one " + std::to_string(mine.registered));
@@ -115,25 +120,29 @@ P2PDVM_DECL void world::check_head(const detail::superstep_head& mine,
 }
 
 P2PDVM_DECL byte_span world::target_of(const detail::record& r, int source) const {
-  const bool put = r.head.kind == detail::record_kind::put;
-  const std::string who = "rank " + std::to_string(source) + (put ? " puts " : " gets ");
-  const std::string place = " (superstep " + std::to_string(superstep_) + ", line " +
-                            std::to_string(r.head.line) + ")";
+  const auto who = [&] {
+    const bool put = r.head.kind == detail::record_kind::put;
+    return "rank " + std::to_string(source) + (put ? " puts " : " gets ");
+  };
+  const auto place = [&] {
+    return " (superstep " + std::to_string(superstep_) + ", " +
+           rank_.place_text(source, r.head.file, r.head.line) + ")";
+  };
   detail::registered* const owner =
       r.head.slot < slots_.size() ? slots_[r.head.slot] : nullptr;
   if (owner == nullptr)
-    detail::refuse(who + "something that rank " + std::to_string(rank()) +
-                   " has not registered, or no longer" + place);
+    detail::refuse(who() + "something that rank " + std::to_string(rank()) +
+                   " has not registered, or no longer" + place());
   const byte_span memory = owner->memory();
   const auto offset = static_cast<std::uint64_t>(r.head.offset);
   if (offset <= memory.size() && r.head.bytes <= memory.size() - offset)
     return memory.subspan(static_cast<std::size_t>(offset),
                           static_cast<std::size_t>(r.head.bytes));
   const std::uint64_t size = owner->element_bytes();
-  detail::refuse(who + std::to_string(r.head.bytes / size) + " elements at index " +
+  detail::refuse(who() + std::to_string(r.head.bytes / size) + " elements at index " +
                  std::to_string(offset / size) + " of registration " +
                  std::to_string(r.head.slot) + ", of which rank " + std::to_string(rank()) +
-                 " has " + std::to_string(memory.size() / size) + " elements" + place);
+                 " has " + std::to_string(memory.size() / size) + " elements" + place());
 }
 
 P2PDVM_DECL void world::answer_gets(const arrived& all) {

@@ -11,7 +11,7 @@ namespace p2pdvm::mpi::detail {
 class group::collective {
  public:
   collective(group& g, const call& what)
-      : tag(g.sequence_++), mine(what), owner_(*g.owner_), note_{name_of(what.head.op), tag, g.id_, true, g.members_} {
+      : tag(g.sequence_++), mine(with_file(g, what)), owner_(*g.owner_), note_{name_of(what.head.op), tag, g.id_, true, g.members_} {
     ++owner_.running_;
     owner_.last_ = what.head.op;
   }
@@ -40,6 +40,10 @@ class group::collective {
   const call mine;
 
  private:
+  static call with_file(group& g, call c) {
+    c.head.set_file(g.file_number(c.where));
+    return c;
+  }
   context& owner_;
   peal::call_note note_;
   double began_ = 0;

@@ -29,7 +29,7 @@ P2PDVM_DECL incoming group::opened_alike(const collective& in, const peal::messa
   const message_head& b = got.head;
   if (a.op != b.op || a.root != b.root || a.reduction != b.reduction)
     refuse("collectives do not match: " + text_of_self() + " is in " + in.mine.text() + ", but " +
-           got.from() + " is in " + text_of(b));
+           got.from() + " is in " + got.call_text(in.mine));
   check_format(in.mine, got);
   return got;
 }
@@ -230,7 +230,7 @@ P2PDVM_DECL std::vector<incoming> group::all_incoming(const call& c, const std::
   std::vector<incoming> all;
   all.reserve(parts.size());
   for (int member = 0; member < size_; ++member)
-    all.push_back({c.head, parts[static_cast<std::size_t>(member)].view(), member, job_rank(member)});
+    all.push_back({c.head, parts[static_cast<std::size_t>(member)].view(), member, job_rank(member), &owner_->rank()});
   return all;
 }
 

@@ -110,7 +110,7 @@ P2PDVM_DECL task<status> group::receive(void* object, std::size_t capacity,
   const call c = call(operation::message, where).with_data(type->form, type->element_bytes);
   incoming got;
   if (wait.place.done) {
-    got = {head, memory.first(wait.place.bytes), member_of(job_source), job_source};
+    got = {head, memory.first(wait.place.bytes), member_of(job_source), job_source, &port.rank()};
   } else {
     got = opened(c, job_source, body.view());
   }
@@ -120,6 +120,7 @@ P2PDVM_DECL task<status> group::receive(void* object, std::size_t capacity,
 
 P2PDVM_DECL incoming group::opened(const call& c, int job_source, byte_view body) const {
   incoming got;
+  got.at = &owner_->rank();
   got.job_source = job_source;
   got.source = member_of(job_source);
   if (body.size() < head_bytes)
