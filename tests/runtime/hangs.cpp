@@ -59,6 +59,8 @@ task<> hanging_body(peal::rank& rank) {
     } else if (odd_one) {
       (void)co_await world.recv<int>(1, 9);
     }
+  } else if (what == "ring") {
+    (void)co_await world.recv<int>((rank.id() + 1) % rank.size(), 2);
   } else if (what == "requests") {
     std::vector<std::byte> into(8);
     mpi::request early = world.irecv(std::span(into), 0, 3);
@@ -215,6 +217,45 @@ TEST_CASE("a hang is told again when it changes, and after a long time") {
   CHECK_THAT(job.told_by_all(2), Contains("ranks 1-2 have been waiting for"));
   job.run_for(15min);
   CHECK_THAT(job.told_by_all(3), Contains("ranks 1-2 have been waiting for"));
+}
+
+TEST_CASE("ranks that wait in a ring are told together, some with whom they wait for") {
+  hanging_job job("ring", 3, 12);
+  job.run_for(120s);
+  CHECK_THAT(job.told_by_all(), Contains("ranks 0-11 wait in recv from ranks 0-11 (0 from 1, 1 from 2, 2 from 3, "
+                                         "3 from 4 …), tag 2 (hangs.cpp:"));
+}
+
+TEST_CASE("what nobody asked for, or what names ranks that are not there, changes nothing") {
+  hanging_job job("barrier", 2, 4);
+  CHECK_FALSE(job.world->run(10s));
+  job.world->network().call_at(job.world->network().now(), [&] {
+    runtime::job& there = *job.world->at(0).current_job();
+    const node_id from = job.world->at(1).identity().id();
+    runtime::roll wrong, right;
+    runtime::place_group g;
+    g.stuck = true;
+    g.seconds = 1000;
+    g.ranks.add(9, 9);
+    wrong.add(g);
+    g.ranks = runtime::rank_set();
+    g.ranks.add(0, 3);
+    right.add(g);
+    const incarnation_number now(1), later(2);
+    there.on_message(from, runtime::roll_answer{now, there.record().members[0].node, 1, right});
+    there.on_message(from, runtime::roll_report{now, wrong, 1000, false});
+    there.on_message(from, runtime::roll_report{later, right, 1000, false});
+    there.on_message(from, runtime::roll_report{now, runtime::roll(), 1000, false});
+    there.on_message(from, runtime::roll_report{now, runtime::roll(), 1000, true});  // nothing was told
+    there.on_message(from, runtime::roll_request{later, from, 1, true});
+    there.on_message(from, runtime::roll_request{now, node_id(), 1, true});  // of a stranger
+    there.on_message(from, runtime::passed_on{node_id(), true, runtime::roll_report{now, right, 1000, false}});
+    there.on_message(from, runtime::file_answer{rank_number(3), 7, "evil.cpp"});
+    there.on_message(from, runtime::file_request{rank_number(1u << 31), 7});
+  });
+  job.run_for(120s);
+  CHECK_THAT(job.told_by_all(), Contains("ranks 0-2 wait in barrier #1 (hangs.cpp:"));
+  CHECK(job.world.count(event_kind::went_on) == 0);
 }
 
 TEST_CASE("the patience is an option, and none means never") {

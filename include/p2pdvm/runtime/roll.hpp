@@ -74,13 +74,16 @@ struct place_group {
   rank_place place;
   rank_set ranks;
   rank_set partners;     ///< of whom they wait for messages, or for room
+  /// Some ranks, each with its partner: those with the smallest numbers.
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> pairs;
+  static constexpr std::size_t pairs_max = 4;
   bool anyone = false;   ///< and some of them for a message of whoever sends one
   bool stuck = false;    ///< one of them at least has been here for long
   std::uint32_t seconds = 0;  ///< the longest of them has been here
   std::uint64_t bytes = 0;    ///< that wait for room
   template <class F>
   void fields(F&& f) {
-    f(place), f(ranks), f(partners), f(anyone), f(stuck), f(seconds), f(bytes);
+    f(place), f(ranks), f(partners), f(pairs), f(anyone), f(stuck), f(seconds), f(bytes);
   }
 };
 
@@ -125,6 +128,7 @@ class roll {
 
  private:
   [[nodiscard]] std::string line_of(const place_group& g, bool with_epoch) const;
+  [[nodiscard]] static std::string partners_of(const place_group& g);
   [[nodiscard]] std::string not_come(const place_group& g) const;
   [[nodiscard]] std::vector<std::string> unread_lines() const;
   std::vector<place_group> groups_;

@@ -74,7 +74,7 @@ class roll_call final {
   static constexpr duration relay_time = std::chrono::seconds(3);
   static constexpr duration stagger = std::chrono::milliseconds(20);  ///< per place in the record
   static constexpr std::size_t relays_max = 16;
-  static constexpr int told_again_after = 20;  ///< patiences
+  static constexpr int told_again_after = 20;  ///< patiences, and then twice as long each time
   static constexpr int heard_nothing_after = 4;
 
   struct waited {
@@ -120,8 +120,8 @@ class roll_call final {
   bool told_ = false, leads_ = false;
   byte_vector fingerprint_;
   std::uint32_t told_seconds_ = 0;
-  time_point told_at_{}, heard_at_{}, next_call_{};
-  duration pause_;
+  time_point told_at_{}, heard_at_{}, next_call_{}, seen_at_{};
+  duration pause_, told_again_;
 };
 
 }  // namespace p2pdvm::runtime

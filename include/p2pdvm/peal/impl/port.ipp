@@ -96,7 +96,8 @@ P2PDVM_DECL task<envelope> port::receive_into(byte_span into, int source, std::i
         "rank " + std::to_string(rank_->id()) + " receives " + std::to_string(into.size()) +
             " bytes, but rank " + std::to_string(received.source()) + " sent " +
             std::to_string(received.body().size()) + " (tag " + std::to_string(received.tag()) +
-            ")");
+            ", " + std::string(file_part(at.where.file_name())) + ":" +
+            std::to_string(at.where.line()) + ")");
   }
   if (!received.body().empty()) std::memcpy(into.data(), received.body().data(), received.body().size());
   co_return received.head();

@@ -110,6 +110,9 @@ P2PDVM_DECL void roll::add(place_group group) {
   }
   same->ranks.add(group.ranks);
   same->partners.add(group.partners);
+  same->pairs.insert(same->pairs.end(), group.pairs.begin(), group.pairs.end());
+  std::sort(same->pairs.begin(), same->pairs.end());
+  if (same->pairs.size() > place_group::pairs_max) same->pairs.resize(place_group::pairs_max);
   same->anyone |= group.anyone;
   same->stuck |= group.stuck;
   same->seconds = std::max(same->seconds, group.seconds);
@@ -143,7 +146,9 @@ P2PDVM_DECL bool roll::valid(std::uint32_t ranks) const {
   };
   const auto good = [&](const place_group& g) {
     return g.place.what <= rank_place::doing::starts && printable(g.place.call) && printable(g.place.file) &&
-           !g.ranks.empty() && g.ranks.valid(ranks) && g.partners.valid(ranks);
+           !g.ranks.empty() && g.ranks.valid(ranks) && g.partners.valid(ranks) &&
+           g.pairs.size() <= place_group::pairs_max &&
+           std::all_of(g.pairs.begin(), g.pairs.end(), [&](const auto& p) { return p.first < ranks && p.second < ranks; });
   };
   return groups_.size() <= groups_max && backlogs_.size() <= backlogs_max && omitted_ <= ranks &&
          std::all_of(groups_.begin(), groups_.end(), good) &&
@@ -190,6 +195,19 @@ P2PDVM_DECL std::string rank_place::call_text() const {
   return call.ends_with("superstep") ? fmt::format("{} {}", call, number) : fmt::format("{} #{}", call, number);
 }
 
+/// "rank 3", "any rank", "ranks 0-7 (0 from 7, 1 from 0, 2 from 1, 3 from 2 …)"
+P2PDVM_DECL std::string roll::partners_of(const place_group& g) {
+  if (g.partners.empty()) return "any rank";
+  std::string text = g.partners.text();
+  if (g.partners.count() > 1 && !g.pairs.empty()) {
+    const char* const how = g.place.what == rank_place::doing::sends ? "to" : "from";
+    std::string some;
+    for (const auto& [rank, partner] : g.pairs) some += fmt::format("{}{} {} {}", some.empty() ? "" : ", ", rank, how, partner);
+    text += " (" + some + (g.ranks.count() > g.pairs.size() ? " …)" : ")");
+  }
+  return text + (g.anyone ? " or any rank" : "");
+}
+
 P2PDVM_DECL std::string roll::line_of(const place_group& g, bool with_epoch) const {
   const rank_place& p = g.place;
   const bool one = g.ranks.count() == 1;
@@ -205,7 +223,7 @@ P2PDVM_DECL std::string roll::line_of(const place_group& g, bool with_epoch) con
     case rank_place::doing::starts: return text + (one ? " is" : " are") + " being started";
     case rank_place::doing::at_safe_point: return text + does("wait") + " at a safe point" + where;
     case rank_place::doing::sends: {
-      text += does("wait") + " to send to " + g.partners.text();
+      text += does("wait") + " to send to " + partners_of(g);
       for (const backlog& b : backlogs_) {
         if (g.partners.single() == b.rank) text += fmt::format(", which has {} unread", bytes_text(b.bytes));
       }
@@ -217,7 +235,7 @@ P2PDVM_DECL std::string roll::line_of(const place_group& g, bool with_epoch) con
   text += does("wait") + " in " + p.call_text();
   if (p.group != 0) text += fmt::format(", communicator {}", p.group);
   if (p.collective) return text + where;
-  text += " from " + (g.partners.empty() ? std::string("any rank") : g.partners.text() + (g.anyone ? " or any rank" : ""));
+  text += " from " + partners_of(g);
   return text + (p.tag ? fmt::format(", tag {}", *p.tag) : ", any tag") + where;
 }
 

@@ -38,6 +38,7 @@ inline place_group group_of(rank_number rank, const peal::wait_state& w, std::ui
   g.place.line = w.where.line();
   g.bytes = w.bytes;
   if (w.partner) g.partners.add(*w.partner);
+  if (w.partner && !w.note.collective) g.pairs.emplace_back(rank.value(), w.partner->value());
   if (g.place.what != rank_place::doing::receives && g.place.what != rank_place::doing::probes) return g;
   g.place.call = w.note.what;
   g.place.number = w.note.number;
@@ -63,7 +64,8 @@ P2PDVM_DECL roll_call::roll_call(roll_call_owner& owner, host::clock& clock, con
       patience_(patience),
       look_timer_(clock),
       call_timer_(clock),
-      pause_(patience) {}
+      pause_(patience),
+      told_again_(patience * told_again_after) {}
 
 P2PDVM_DECL void roll_call::begin() {
   if (patience_ > duration::zero() && !look_timer_.armed()) look_later();
@@ -76,7 +78,7 @@ P2PDVM_DECL void roll_call::reset() {
   call_timer_.cancel();
   told_ = leads_ = false;
   fingerprint_.clear();
-  next_call_ = time_point();
+  seen_at_ = next_call_ = time_point();
   pause_ = patience_;
 }
 
@@ -95,6 +97,9 @@ P2PDVM_DECL std::uint32_t roll_call::seconds_since(time_point when) const {
 
 /// Notes of each rank since when it is seen in the waits in which it is.
 P2PDVM_DECL void roll_call::watch() {
+  // Who stood still itself has seen nothing.
+  if (now() - seen_at_ > patience_ / 4 + std::max<duration>(patience_ / 4, std::chrono::seconds(1))) ranks_.clear();
+  seen_at_ = now();
   std::map<rank_number, waited> seen;
   for (const rank_glance& g : owner_.glance()) {
     const auto before = ranks_.find(g.rank);
@@ -242,6 +247,7 @@ P2PDVM_DECL void roll_call::conclude() {
 
 P2PDVM_DECL void roll_call::on_report(const node_id& author, const roll_report& report) {
   if (report.incarnation != owner_.record().incarnation || !report.ranks.valid(owner_.record().ranks)) return;
+  if (!report.over && report.ranks.stuck().empty()) return;
   take(report, author);
 }
 
@@ -259,7 +265,8 @@ P2PDVM_DECL void roll_call::take(const roll_report& report, const node_id& autho
   pause_ = fresh ? patience_ : std::min<duration>(pause_ * 2, std::max(detail::roll_pause_max, patience_));
   next_call_ = now() + pause_;
   leads_ = leads_ && author == self_;
-  if (!fresh && now() - told_at_ < patience_ * told_again_after) return;
+  if (!fresh && now() - told_at_ < told_again_) return;
+  told_again_ = fresh ? patience_ * told_again_after : told_again_ * 2;
   told_ = true;
   fingerprint_ = std::move(fingerprint);
   told_at_ = now();
