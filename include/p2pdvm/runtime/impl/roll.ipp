@@ -217,7 +217,7 @@ P2PDVM_DECL std::string roll::line_of(const place_group& g, bool with_epoch) con
   const auto does = [one](const char* verb, const char* s = "s") { return fmt::format(" {}{}", verb, one ? s : ""); };
   switch (p.what) {
     case rank_place::doing::computes:
-      return text + does("compute") + (g.seconds > 0 ? fmt::format(" (has waited for nothing for {} s)", g.seconds) : "");
+      return text + does("compute") + (g.seconds > 0 ? fmt::format(" (waited for nothing for {} s)", g.seconds) : "");
     case rank_place::doing::sleeps: return text + does("sleep") + where;
     case rank_place::doing::returned: return text + (one ? " has" : " have") + " returned from the program";
     case rank_place::doing::starts: return text + (one ? " is" : " are") + " being started";
