@@ -209,17 +209,17 @@ TEST_CASE("mistakes in BSP programs are explained") {
   CHECK_THAT(mistake("get rank"), Contains("gets from rank -1"));
   CHECK_THAT(mistake("send rank"), Contains("sends to rank 5"));
   CHECK_THAT(mistake("range"), Contains("puts 3 elements at index 2 of registration 2, of which "
-                                        "rank 0 has 3 elements (superstep 0, line"));
+                                        "rank 0 has 3 elements (superstep 0, bsp.cpp:"));
   CHECK_THAT(mistake("get range"), Contains("rank 0 gets 1 elements at index 3"));
   CHECK_THAT(mistake("order"), Contains("other variables and arrays, or in another order"));
   CHECK_THAT(mistake("missing"), Contains("has registered 2 variables and arrays, and this one 3"));
   CHECK_THAT(mistake("gone"), Contains("in another order"));
-  CHECK_THAT(mistake("late"), Contains("rank 1 is at the end of superstep 1 (sync, line") &&
+  CHECK_THAT(mistake("late"), Contains("rank 1 is at the end of superstep 1 (sync, bsp.cpp:") &&
                                   Contains("rank 0 has left after 1 supersteps"));
   CHECK_THAT(mistake("never"), Contains("rank 0 has left after 0 supersteps"));
-  CHECK_THAT(mistake("folds"), Contains("rank 1 (sync, line") && Contains("folds 0 values"));
+  CHECK_THAT(mistake("folds"), Contains("rank 1 (sync, bsp.cpp:") && Contains("folds 0 values"));
   CHECK_THAT(mistake("fold sizes"), Contains("folds a value of 8 bytes"));
-  CHECK_THAT(mistake("kinds"), Contains("ends it with sync (line"));
+  CHECK_THAT(mistake("kinds"), Contains("ends it with sync (bsp.cpp:"));
   CHECK_THAT(mistake("waiting"), Contains("puts, gets or sends that wait for the end"));
   CHECK_THAT(mistake("fold waiting"), Contains("folds that wait for the end"));
   CHECK(mistake("nothing wrong").empty());

@@ -1,4 +1,5 @@
 #include "support/local_world.hpp"
+#include "support/other_side.hpp"
 
 #include <p2pdvm/async/nursery.hpp>
 #include <p2pdvm/peal/mpi.hpp>
@@ -44,6 +45,17 @@ task<> mistakes(peal::rank& rank) {
     } else {
       x = co_await world.allreduce(x);
     }
+  }
+  if (what == "elsewhere") {
+    if (first) {
+      co_await world.bcast(x);
+    } else {
+      co_await test::reduce_elsewhere(world, x);
+    }
+  }
+  if (what == "long from elsewhere") {
+    co_await test::send_from_elsewhere(world, many, 0);
+    co_await world.recv_into(std::span(many).first(3), 0);
   }
   if (what == "roots") {
     co_await world.bcast(x, rank.id());  // each is its own root and waits for nothing
@@ -95,13 +107,17 @@ TEST_CASE("mistakes in MPI programs are explained, naming both sides") {
   CHECK_THAT(mistake("tag"), Contains("sends with tag -1"));
   CHECK_THAT(mistake("root"), Contains("names rank 5 as root of bcast (mpi_mistakes.cpp:"));
   CHECK_THAT(mistake("long"), Contains("has room for 3 elements of 8 bytes, but rank 0 sent 10 "
-                                       "elements of 8 bytes in a message (line"));
+                                       "elements of 8 bytes in a message (mpi_mistakes.cpp:"));
   CHECK_THAT(mistake("size"), Contains("expects elements of 4 bytes, but rank 0 sent 10 elements"));
   CHECK_THAT(mistake("form"), Contains("elements of 8 bytes, but rank 0 sent a serialised"));
   CHECK_THAT(mistake("type"), Contains("a value of another type"));
   CHECK_THAT(mistake("collective"),
              Contains("rank 1 is in allreduce with plus (mpi_mistakes.cpp:") &&
-                                        Contains("but rank 0 is in bcast, root 0 (line"));
+                                        Contains("but rank 0 is in bcast, root 0 (mpi_mistakes.cpp:"));
+  CHECK_THAT(mistake("elsewhere"), Contains("rank 1 is in allreduce with plus (other_side.hpp:") &&
+                                       Contains("but rank 0 is in bcast, root 0 (mpi_mistakes.cpp:"));
+  CHECK_THAT(mistake("long from elsewhere"), Contains("a message (mpi_mistakes.cpp:") &&
+                                                 Contains("elements of 8 bytes in a message (other_side.hpp:"));
   CHECK(mistake("roots").empty());  // the stray messages meet no later collective
   CHECK_THAT(mistake("operation"), Contains("allreduce with plus") && Contains("with maximum"));
   CHECK_THAT(mistake("counts"), Contains("expects 3 elements of 8 bytes, but rank 1 sent 4"));

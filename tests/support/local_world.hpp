@@ -188,6 +188,9 @@ class local_world final : public messaging::endpoint_host {
     std::optional<duration> round_trip(rank_number to) const override {
       return world.round_trip_ ? world.round_trip_(rank.id(), static_cast<int>(to.value())) : duration::zero();
     }
+    std::optional<std::string> file_name(rank_number of, std::uint16_t number) override {
+      return world.members_[of.value()]->rank.file_name(number);
+    }
     void explain(std::string sentence) override { world.explained_.push_back(std::move(sentence)); }
 
     local_world& world;

@@ -40,6 +40,9 @@ class suspension final : public ready_queue::item {
   }
   [[nodiscard]] bool released() const noexcept { return released_.load(std::memory_order_acquire); }
 
+  /// A coroutine waits for the release. Precondition: the lock is held.
+  [[nodiscard]] bool holds() const noexcept { return !released() && coroutine_.has_value(); }
+
   /// The coroutine has gone on.
   [[nodiscard]] bool spent() const noexcept { return released() && !coroutine_; }
 

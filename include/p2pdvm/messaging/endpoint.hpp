@@ -86,6 +86,13 @@ class room_waiter {
 
 class endpoint;
 
+/// Messages for a rank that does not read wait with their sender.
+struct stall {
+  rank_number source, destination;
+  std::uint64_t unread = 0;   ///< bytes on their way, or there and not read
+  std::uint64_t waiting = 0;  ///< bytes with the sender
+};
+
 /// What an endpoint asks of the peer that hosts it.
 class endpoint_host {
  public:
@@ -178,6 +185,11 @@ class endpoint {
 
   /// For the hang report and tests.
   [[nodiscard]] std::size_t unread() const noexcept { return mailbox_.size(); }
+  [[nodiscard]] std::uint64_t unread_bytes() const noexcept;
+  /// What waits here for room at a destination.
+  [[nodiscard]] std::uint64_t waiting_bytes(rank_number destination) const noexcept;
+  /// The destinations that are so far behind that messages for them wait here.
+  [[nodiscard]] std::vector<stall> stalls(std::size_t most) const;
   [[nodiscard]] std::size_t held() const noexcept { return held_.size(); }
   [[nodiscard]] std::size_t unacknowledged() const noexcept;
 
@@ -228,6 +240,9 @@ class endpoint {
   }
   void pump(rank_number destination, numbering stream);
   void send_again(rank_number destination, numbering stream);
+  void unblock(outgoing& o) noexcept {
+    if (std::exchange(o.blocked_told, false)) --blocked_destinations_;
+  }
   [[nodiscard]] bool has_credit(const outgoing& o, std::size_t bytes) const noexcept;
   [[nodiscard]] bool has_room(const outgoing& o) const noexcept {
     return o.waiting_bytes <= limits::waiting_bytes_per_pair &&
@@ -294,6 +309,7 @@ class endpoint {
   std::size_t late_bytes_ = 0;
   bool late_open_ = false;
   std::uint32_t blocked_sources_ = 0;  ///< of `in`, both numberings
+  std::uint32_t blocked_destinations_ = 0;  ///< of `out` likewise
   std::vector<std::pair<rank_number, numbering>> dirty_;
   bool urgent_ = false;  ///< one of them is, and the host knows
   struct room {

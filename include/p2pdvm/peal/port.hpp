@@ -5,6 +5,7 @@
 #include <p2pdvm/async/task.hpp>
 #include <p2pdvm/base/bytes.hpp>
 #include <p2pdvm/messaging/rank_message.hpp>
+#include <p2pdvm/peal/call_site.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -99,31 +100,36 @@ class port {
 
   /// Buffered: when the call returns the message is safely on its way (it will arrive, whatever
   /// connection breaks). To be awaited by whoever is polite.
-  sending send(int destination, std::int64_t tag, payload body, std::uint32_t space = 0);
+  sending send(int destination, std::int64_t tag, payload body, std::uint32_t space = 0,
+               std::source_location where = std::source_location::current());
   /// Copies `bytes` once.
-  sending send(int destination, std::int64_t tag, byte_view bytes, std::uint32_t space = 0) {
-    return send(destination, tag, bytes, {}, space);
+  sending send(int destination, std::int64_t tag, byte_view bytes, std::uint32_t space = 0,
+               std::source_location where = std::source_location::current()) {
+    return send(destination, tag, bytes, {}, space, where);
   }
   /// A body in two parts, copied once.
   sending send(int destination, std::int64_t tag, byte_view first, byte_view second,
-               std::uint32_t space);
+               std::uint32_t space, std::source_location where = std::source_location::current());
   /// Never waits; the caller limits how much it posts.
   void post_send(int destination, std::int64_t tag, payload body, std::uint32_t space = 0) {
     (void)send(destination, tag, std::move(body), space);
   }
 
   /// The first message that matches, per source in the order of sending.
-  task<message> receive(int source, std::int64_t tag, std::uint32_t space = 0);
+  task<message> receive(int source, std::int64_t tag, std::uint32_t space = 0,
+                        call_site at = std::source_location::current());
   /// Into the caller's memory, which must stay valid until it returns. Fails with
   /// `errc::too_large` when the message is longer than `into`.
-  task<envelope> receive_into(byte_span into, int source, std::int64_t tag,
-                              std::uint32_t space = 0);
-  [[nodiscard]] operation post_receive(int source, std::int64_t tag, std::uint32_t space = 0);
+  task<envelope> receive_into(byte_span into, int source, std::int64_t tag, std::uint32_t space = 0,
+                              call_site at = std::source_location::current());
+  [[nodiscard]] operation post_receive(int source, std::int64_t tag, std::uint32_t space = 0,
+                                       call_site at = std::source_location::current());
 
   /// The message that `receive` would get at once, if any; it stays where it is.
   [[nodiscard]] std::optional<envelope> probe(int source, std::int64_t tag,
                                               std::uint32_t space = 0);
-  task<envelope> wait_probe(int source, std::int64_t tag, std::uint32_t space = 0);
+  task<envelope> wait_probe(int source, std::int64_t tag, std::uint32_t space = 0,
+                            call_site at = std::source_location::current());
 
   [[nodiscard]] peal::rank& rank() const noexcept { return *rank_; }
   /// What a receive with these arguments matches.
@@ -148,6 +154,7 @@ class port {
     if (destination < 0 || destination >= ranks_) refuse_destination(destination);
   }
   [[noreturn]] void refuse_destination(int destination) const;
+  [[nodiscard]] sending no_room(rank_number destination, std::source_location where);
   [[nodiscard]] std::uint64_t whole(std::uint32_t space) const noexcept {
     return std::uint64_t{number_} << 32 | space;
   }

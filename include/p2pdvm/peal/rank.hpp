@@ -6,6 +6,7 @@
 #include <p2pdvm/base/random.hpp>
 #include <p2pdvm/base/time.hpp>
 #include <p2pdvm/peal/adapter.hpp>
+#include <p2pdvm/peal/call_site.hpp>
 #include <p2pdvm/peal/port.hpp>
 #include <p2pdvm/peal/services.hpp>
 #include <p2pdvm/peal/snapshot.hpp>
@@ -95,15 +96,17 @@ class rank {
 
   /// "My state is complete here, all my collectives are done." Every rank must pass the same
   /// number of these. Costs nothing unless a checkpoint is due.
-  task<> safe_point();
+  task<> safe_point(std::source_location where = std::source_location::current());
   /// A receive before whose return a snapshot may be taken at any time; for programs whose
   /// ranks do not pass safe points in step.
-  task<message> safe_wait(port& from, int source, std::int64_t tag, std::uint32_t space = 0);
+  task<message> safe_wait(port& from, int source, std::int64_t tag, std::uint32_t space = 0,
+                          call_site at = std::source_location::current());
 
   /// For adapters with traffic of their own that all ranks take part in (a superstep, say).
   /// `wished()` goes in; its maximum over all ranks comes back.
   [[nodiscard]] epoch_number wished() const;
-  task<> safe_point_together(epoch_number wished_by_any);
+  task<> safe_point_together(epoch_number wished_by_any,
+                             std::source_location where = std::source_location::current());
 
   // --- the job ---
 
@@ -134,7 +137,7 @@ class rank {
 
   /// Seconds on this peer's clock; differs between attempts, so keep it out of results.
   [[nodiscard]] double now() const;
-  task<> sleep(duration delay);
+  task<> sleep(duration delay, std::source_location where = std::source_location::current());
   /// The same numbers again after a rollback.
   [[nodiscard]] random_generator& random() noexcept { return random_; }
   /// How many peers take part at the moment.
@@ -142,6 +145,14 @@ class rank {
   /// To another rank and back [s] as its peer was last measured; nothing when it was not, 0 exactly when that is
   /// this peer. Differs between ranks, attempts and moments: keep it out of results.
   [[nodiscard]] std::optional<double> round_trip(int other) const;
+  /// For messages to carry in place of the file's name. `file` must live as long as the program.
+  [[nodiscard]] std::uint16_t file_number(const char* file) {
+    const named_file* const last = last_file_.load(std::memory_order_relaxed);
+    return last != nullptr && last->name == file ? last->number : new_file_number(file);
+  }
+  /// "solver.cpp:52", of a call of that rank. Where nobody here knows the file: "line 52 of file 3f2a", which
+  /// the runtime replaces in an error that ends the job, since that rank's peer knows it.
+  [[nodiscard]] std::string place_text(int of, std::uint16_t file, std::uint32_t line);
   /// A sentence about a choice that an adapter made, for `--explain`.
   void explain(std::string sentence);
 
@@ -168,6 +179,20 @@ class rank {
   /// Why the rank cannot be captured now, or empty.
   [[nodiscard]] std::string cannot_cut() const;
   [[nodiscard]] rank_services& services() noexcept { return services_; }
+  /// Precondition of both: the token is held.
+  [[nodiscard]] std::optional<std::string> file_name(std::uint16_t number) const;
+  /// The newest that `place_text` could not name.
+  struct unnamed_place {
+    rank_number rank;
+    std::uint16_t file = 0;
+    std::uint32_t line = 0;
+    [[nodiscard]] std::string text() const;
+  };
+  [[nodiscard]] const std::optional<unnamed_place>& unnamed() const noexcept { return unnamed_; }
+  /// What its coroutines wait for, those first that began first. Precondition: the token is held.
+  [[nodiscard]] std::vector<wait_state> waits(std::size_t most);
+  /// Grows with everything that the rank begins to wait for, however short. Precondition: the token is held.
+  [[nodiscard]] std::uint64_t waits_begun() const noexcept { return waits_begun_; }
 
  private:
   friend class port;
@@ -176,6 +201,11 @@ class rank {
   friend class detail::receive_wait;
   friend class detail::room_wait;
   friend class detail::sleep_wait;
+  struct named_file {
+    const char* name;
+    std::uint16_t number;
+  };
+  static constexpr std::size_t files_max = 4096;
   using saver = std::function<byte_vector()>;
   using loader = std::function<p2pdvm::result<>(byte_view)>;
   using viewer = std::function<byte_view()>;
@@ -204,7 +234,8 @@ class rank {
   void throw_if_cancelled() const {
     if (cancelled()) detail::throw_cancelled();
   }
-  task<> pass_safe_point(bool together, epoch_number wished_by_any);
+  std::uint16_t new_file_number(const char* file);
+  task<> pass_safe_point(bool together, epoch_number wished_by_any, std::source_location where);
 
   rank_services& services_;
   driver_token& token_;
@@ -220,7 +251,13 @@ class rank {
   intrusive_list<detail::waiting> waits_;
   std::list<detail::room_wait> room_waits_;
   intrusive_list<detail::posted_receive> operations_;  ///< posted and not yet awaited or dropped
+  std::map<rank_number, std::source_location> full_;  ///< who sent last to whom there was no room
+  std::uint64_t waits_begun_ = 0;
+  std::list<named_file> files_;  ///< of calls that were sent of
+  std::atomic<const named_file*> last_file_{nullptr};
+  std::optional<unnamed_place> unnamed_;
   suspension* safe_point_gate_ = nullptr;
+  std::source_location safe_point_at_;
   std::uint64_t passed_ = 0;
   bool restored_ = false, finished_ = false;
   std::atomic<bool> cancelled_{false};  ///< set with the token held

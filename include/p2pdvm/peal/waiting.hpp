@@ -17,7 +17,7 @@ namespace p2pdvm::peal::detail {
 ///     wait.resumed();
 class waiting : public list_link<waiting> {
  public:
-  explicit waiting(rank& owner) : rank_(owner), gate_(owner.ready_) {}
+  waiting(rank& owner, const call_site& site) : rank_(owner), site_(site), gate_(owner.ready_) {}
   waiting(const waiting&) = delete;
   waiting& operator=(const waiting&) = delete;
 
@@ -29,12 +29,16 @@ class waiting : public list_link<waiting> {
   }
   [[nodiscard]] bool completed() const noexcept { return gate_.released(); }
   void cancel();
+  /// A coroutine is suspended for it; an `operation` that nobody awaits yet is not.
+  [[nodiscard]] bool suspended() const noexcept { return gate_.holds(); }
+  [[nodiscard]] wait_state state() const;
 
  protected:
   virtual ~waiting() = default;
   /// Throws when the rank is cancelled already.
   void begin() {
     rank_.throw_if_cancelled();
+    number_ = ++rank_.waits_begun_;
     rank_.waits_.push_back(*this);
   }
   void complete() {
@@ -43,15 +47,20 @@ class waiting : public list_link<waiting> {
   }
   void end() { intrusive_list<waiting>::erase(*this); }
   virtual void withdraw() = 0;
+  virtual void describe(wait_state& s) const = 0;
   rank& rank_;
+  call_site site_;
   suspension gate_;
+
+ private:
+  std::uint64_t number_ = 0;
 };
 
 class receive_wait : public waiting, public messaging::receiver {
  public:
-  receive_wait(rank& owner, const messaging::pattern& wanted, bool only_probe = false,
-               bool standing = false)
-      : waiting(owner), standing_(standing) {
+  receive_wait(rank& owner, const messaging::pattern& wanted, const call_site& site,
+               bool only_probe = false, bool standing = false)
+      : waiting(owner, site), standing_(standing) {
     pattern = wanted;
     probe = only_probe;
   }
@@ -79,13 +88,15 @@ class receive_wait : public waiting, public messaging::receiver {
  private:
   void give_up();
   void withdraw() override;
+  void describe(wait_state& s) const override;
   bool standing_;
 };
 
 /// What an `operation` is: posted while it lives, and known to its rank.
 class posted_receive final : public receive_wait, public list_link<posted_receive> {
  public:
-  posted_receive(rank& owner, const messaging::pattern& wanted) : receive_wait(owner, wanted) {
+  posted_receive(rank& owner, const messaging::pattern& wanted, const call_site& at)
+      : receive_wait(owner, wanted, at) {
     const std::lock_guard lock(rank_.token_);
     post();
     rank_.operations_.push_back(*this);
@@ -101,7 +112,8 @@ class posted_receive final : public receive_wait, public list_link<posted_receiv
 /// A sender that waits for room at a destination. Its rank owns it: what the program awaits is gone sooner.
 class room_wait final : public waiting, public messaging::room_waiter {
  public:
-  room_wait(rank& owner, rank_number destination) : waiting(owner), destination_(destination) {}
+  room_wait(rank& owner, rank_number destination, const call_site& site)
+      : waiting(owner, site), destination_(destination) {}
   /// Suspends the coroutine until there is room or the rank is cancelled, which its next call finds
   /// out. Call without the token.
   static void suspend(rank& owner, rank_number destination, p2pdvm::detail::frame_pointer frame);
@@ -109,17 +121,19 @@ class room_wait final : public waiting, public messaging::room_waiter {
 
  private:
   void withdraw() override;
+  void describe(wait_state& s) const override;
   rank_number destination_;
 };
 
 class sleep_wait final : public waiting {
  public:
-  explicit sleep_wait(rank& owner) : waiting(owner) {}
+  sleep_wait(rank& owner, const call_site& site) : waiting(owner, site) {}
   ~sleep_wait() override;
   void post(duration delay);
 
  private:
   void withdraw() override;
+  void describe(wait_state& s) const override;
 };
 
 }  // namespace p2pdvm::peal::detail

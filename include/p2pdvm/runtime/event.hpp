@@ -41,7 +41,10 @@ enum class event_kind : std::uint8_t {
   majority_again,
   damaged,         ///< count: chunks on this peer's disk that cannot be read back; text: which, why
   healed,          ///< count: such chunks that others have sent again
-  progress,        ///< count: safe points of the slowest rank here; for the live line only
+  progress,        ///< count: safe points of the slowest rank here, text: what holds it up; for the live line only
+  stalled,         ///< rank: it sends more than `text` says another reads; count: bytes not read
+  hung,            ///< count: ranks that have been waiting for `seconds`; text: sentences, one a line
+  went_on,         ///< seconds: so long they had been
   done,            ///< text: the digest, when results were offered
   failed,          ///< text: the sentence
   explained,       ///< rank, text: why it does something as it does, for `--explain`
@@ -54,7 +57,7 @@ enum class event_kind : std::uint8_t {
       "cut",       "drained",    "sealed",  "committed",     "abandoned",     "suspected",
       "refuted",   "lost",       "evicted", "recovering",    "fetched",       "rank_started",
       "rank_returned", "recovered", "moved", "leaving",      "left",          "no_majority",
-      "majority_again", "damaged", "healed", "progress", "done", "failed", "explained",
+      "majority_again", "damaged", "healed", "progress", "stalled", "hung", "went_on", "done", "failed", "explained",
       "warning"};
   return names[static_cast<std::size_t>(kind)];
 }

@@ -20,6 +20,7 @@
 #include <p2pdvm/runtime/record_followers.hpp>
 #include <p2pdvm/runtime/record_keeper.hpp>
 #include <p2pdvm/runtime/restorer.hpp>
+#include <p2pdvm/runtime/roll_call.hpp>
 #include <p2pdvm/runtime/snapshot_store.hpp>
 
 #include <map>
@@ -58,12 +59,16 @@ class job_owner {
   ~job_owner() = default;
 };
 
+/// "rank 2 waits for rank 5, which has 1.0 MiB unread; 3.2 MiB wait here"
+[[nodiscard]] std::string text_of(const messaging::stall& s);
+
 class job final : private record_owner,
                   private rank_runner_owner,
                   private rank_traffic_owner,
                   private lanes_owner,
                   private snapshot_store_owner,
                   private restorer_owner,
+                  private roll_call_owner,
                   private overlay::detector_owner {
  public:
   /// `newest` is the founder's first record, an admitted member's newest, or one kept on disk.
@@ -73,7 +78,7 @@ class job final : private record_owner,
 
   [[nodiscard]] const job_spec& spec() const noexcept { return who_.spec; }
   [[nodiscard]] const crypto::secret_key& secret() const noexcept { return who_.secret; }
-  [[nodiscard]] const checkpoint::job_record& record() const { return keeper_.newest(); }
+  [[nodiscard]] const checkpoint::job_record& record() const override { return keeper_.newest(); }
   [[nodiscard]] record_keeper& keeper() noexcept { return keeper_; }
   [[nodiscard]] bool is_member() const { return record().is_live(context_.self.id()); }
 
@@ -121,7 +126,10 @@ class job final : private record_owner,
     epoch_number committed;
     std::uint64_t safe_points = 0;  ///< of the slowest local rank
     bool whole = false;  ///< all ranks run, as far as this peer and its links know
+    /// Ranks here whose messages wait because others do not read theirs; the first `stalls_max`.
+    std::vector<messaging::stall> stalls;
   };
+  static constexpr std::size_t stalls_max = 16;
   [[nodiscard]] status now() const;
 
  private:
@@ -151,6 +159,7 @@ class job final : private record_owner,
   result<std::string> job_option(std::string_view name) const override;
   std::size_t live_peers() const override { return record().live_count(); }
   std::optional<duration> round_trip_to(rank_number rank) const override;
+  std::optional<std::string> file_name(rank_number of, std::uint16_t number) override;
   void rank_explains(rank_runner& r, std::string sentence) override;
   // snapshot_store_owner, restorer_owner
   void send_store(const node_id& to, const store::store_message& message) override;
@@ -160,6 +169,14 @@ class job final : private record_owner,
   void restored(rank_number rank, epoch_number epoch,
                 std::shared_ptr<const peal::snapshot> snapshot, std::uint64_t fetched) override;
   void restore_failed(rank_number rank, epoch_number epoch, const error& why) override;
+  // roll_call_owner
+  bool may_call_roll() const override;
+  std::vector<rank_glance> glance() override;
+  std::vector<backlog> backlogs() override;
+  void tell_all(const common_news& news) override;
+  void note_stalls() override;
+  void hung(const roll& all) override;
+  void went_on(std::uint32_t seconds) override;
   // overlay::detector_owner
   void send(const node_id& to, byte_view bytes) override { owner_.send_detector(to, bytes); }
   void suspected(const node_id& who, const std::vector<node_id>& observers) override;
@@ -195,9 +212,13 @@ class job final : private record_owner,
   void on(const node_id&, passed_join&) {}
   void on(const node_id& from, record_difference& difference);
   void on(const node_id& from, follow_request& request);
+  void on(const node_id& from, roll_request& request);
+  void on(const node_id& from, roll_answer& answer);
+  void on(const node_id& from, roll_report& report);
+  void on(const node_id& from, file_request& request);
+  void on(const node_id& from, file_answer& answer);
   void on_ready(const node_id& from, const ready_notice& notice);
 
-  void tell_all(const common_news& news);
   void tell_followers();
   void note_learned(const node_id& from, const result<bool>& news);
   void hear_early();
@@ -221,6 +242,9 @@ class job final : private record_owner,
   void capture(rank_runner& r);
   void capture_if(rank_runner& r, checkpoint::verdict v);
   void fail(std::string sentence);
+  void fail_of(rank_runner& r, std::string sentence);
+  void fail_named(const std::string& name);
+  [[nodiscard]] std::vector<messaging::stall> stalls() const;
 
   void pump_barrier();
   void act(checkpoint::cut_action::send& a);
@@ -257,8 +281,19 @@ class job final : private record_owner,
   lanes lanes_;
   snapshot_store store_;
   restorer restorer_;
+  roll_call roll_call_;
   std::optional<checkpoint::cut_barrier> barrier_;
   bool pumping_ = false;
+  /// The sentence of a rank's failure that names a source file by its number, while its name is asked for.
+  struct unnamed_failure {
+    std::string sentence;
+    peal::rank::unnamed_place place;
+    node_id asked;
+  };
+  static constexpr duration file_patience = std::chrono::seconds(2);
+  std::optional<unnamed_failure> failure_;
+  std::map<std::pair<rank_number, rank_number>, int> stalled_;  ///< how often in a row it was seen, source first
+  host::timer failure_timer_;
   overlay::failure_detector detector_;
 
   std::map<rank_number, std::unique_ptr<rank_runner>> runners_;
@@ -323,4 +358,5 @@ class job final : private record_owner,
 #if defined(P2PDVM_HEADER_ONLY)
 #include <p2pdvm/runtime/impl/job.ipp>
 #include <p2pdvm/runtime/impl/job_checkpoint.ipp>
+#include <p2pdvm/runtime/impl/job_roll_call.ipp>
 #endif

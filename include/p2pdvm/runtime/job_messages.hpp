@@ -10,6 +10,7 @@
 #include <p2pdvm/messaging/address_book.hpp>
 #include <p2pdvm/messaging/rank_message.hpp>
 #include <p2pdvm/runtime/job_spec.hpp>
+#include <p2pdvm/runtime/roll.hpp>
 #include <p2pdvm/runtime/ticket.hpp>
 
 #include <cstdint>
@@ -89,8 +90,61 @@ struct record_difference {
   }
 };
 
+/// "Where are your ranks?" (runtime/roll_call.hpp)
+struct roll_request {
+  incarnation_number incarnation;
+  node_id author;
+  std::uint64_t number = 0;
+  bool further = false;  ///< the receiver asks the others of its column and answers for them too
+  template <class F>
+  void fields(F&& f) {
+    f(incarnation), f(author), f(number), f(further);
+  }
+};
+struct roll_answer {
+  incarnation_number incarnation;
+  node_id author;  ///< of the request
+  std::uint64_t number = 0;
+  roll ranks;
+  template <class F>
+  void fields(F&& f) {
+    f(incarnation), f(author), f(number), f(ranks);
+  }
+};
+/// What came of it: where all ranks are, or that those who waited go on.
+struct roll_report {
+  incarnation_number incarnation;
+  roll ranks;
+  std::uint32_t seconds = 0;
+  bool over = false;
+  template <class F>
+  void fields(F&& f) {
+    f(incarnation), f(ranks), f(seconds), f(over);
+  }
+};
+
+/// "What does this rank of yours call the source file of this number?" (peal/rank.hpp)
+struct file_request {
+  rank_number rank;
+  std::uint16_t file = 0;
+  template <class F>
+  void fields(F&& f) {
+    f(rank), f(file);
+  }
+};
+struct file_answer {
+  static constexpr std::size_t name_max = 64;
+  rank_number rank;
+  std::uint16_t file = 0;
+  std::string name;  ///< empty: it has none
+  template <class F>
+  void fields(F&& f) {
+    f(rank), f(file), f(name);
+  }
+};
+
 /// What is told to all members.
-using common_news = std::variant<record_update, checkpoint::cut_facts>;
+using common_news = std::variant<record_update, checkpoint::cut_facts, roll_report>;
 /// The same on its way through somebody who is not its author.
 struct passed_on {
   node_id author;
@@ -192,6 +246,7 @@ using job_message =
     std::variant<join_request, join_refusal, welcome, record_update, record_request, ready_notice,
                  checkpoint::cut_facts, checkpoint::register_request, checkpoint::register_reply,
                  acknowledgement_batch, messaging::rank_blocked, end_seen, ready_request, passed_on,
-                 record_difference, join_queued, follow_request, passed_join, lane_offer>;
+                 record_difference, join_queued, follow_request, passed_join, lane_offer, roll_request,
+                 roll_answer, roll_report, file_request, file_answer>;
 
 }  // namespace p2pdvm::runtime

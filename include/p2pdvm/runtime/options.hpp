@@ -32,6 +32,7 @@ struct command_line {
   std::uint32_t replicas = 3;
   unsigned threads = 1;
   std::string shared_memory = "on";  ///< or off: between peers of this computer
+  std::string hang_after = "30";  ///< seconds
   bool resume = false, quiet = false, json = false;
   bool explain = false;      ///< print which way collectives take
   std::string trace;
@@ -44,6 +45,8 @@ struct command_line {
 
   /// Of `checkpoint_every`: nothing for auto, zero for off.
   [[nodiscard]] std::optional<duration> checkpoint_interval() const;
+  /// Of `hang_after`: zero for never.
+  [[nodiscard]] duration hang_patience() const;
 };
 
 /// What to do instead of running, when the command line asks for help or is wrong.

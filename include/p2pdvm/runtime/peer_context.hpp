@@ -40,6 +40,8 @@ struct peer_setting {
   /// not to be modest. Three epochs of three copies of 28 GB of state per peer.
   std::uint64_t store_bytes_max = std::uint64_t{256} << 30;
   bool storage_only = false;
+  /// Ranks that wait so long for one thing are told of, with all others; zero: never.
+  duration hang_after = std::chrono::seconds(30);
   /// Messages between peers of this computer and user go through memory that they share.
   bool shared_memory = true;
 };

@@ -36,9 +36,10 @@ class reporter {
   void on_event(const event& e, int peer = 0);
   /// A sentence of the program itself.
   void say(const std::string& sentence);
-  /// Progress for the live line: `safe_points` of the slowest rank, `seconds` since the beginning.
+  /// Progress for the live line: `safe_points` of the slowest rank, `seconds` since the beginning, and what
+  /// holds it up.
   void progress(std::size_t ranks, std::size_t peers, epoch_number committed,
-                std::uint64_t safe_points, double seconds);
+                std::uint64_t safe_points, double seconds, const std::string& held_up = {});
   /// Ends the live line.
   void finish();
   [[nodiscard]] const std::string& digest() const noexcept { return digest_; }

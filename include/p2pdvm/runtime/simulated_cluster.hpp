@@ -20,6 +20,7 @@ class simulated_cluster {
     std::uint32_t spares = 0;  ///< join after the job has started
     peer::job_request job;     ///< its `peers` is set from the above
     std::optional<duration> checkpoint_interval;
+    duration hang_after = peer_setting().hang_after;
     sim::options network;
     overlay::detector_options detector = overlay::detector_options::wan();
     /// Of the first peers; every other machine is one of its own.

@@ -101,6 +101,7 @@ P2PDVM_DECL void endpoint::pump(rank_number destination, numbering stream) {
     const std::size_t bytes = next.message.body.size();
     if (!has_credit(o, bytes)) {
       if (!std::exchange(o.blocked_told, true)) {
+        ++blocked_destinations_;
         if (near != nullptr) {
           near->on_blocked(self_, stream);
           continue;  // credit may have been lifted by that very call
@@ -122,7 +123,7 @@ P2PDVM_DECL void endpoint::pump(rank_number destination, numbering stream) {
       host_.transmit(next.message, stream, next.epoch);
     }
   }
-  o.blocked_told = false;
+  unblock(o);
   o.lifted = false;
 }
 
@@ -458,7 +459,7 @@ P2PDVM_DECL void endpoint::on_ready(rank_number rank) {
       o.waiting_bytes += o.window[n].message.body.size();
     }
     o.used_messages = o.used_bytes = o.transmitted = 0;
-    o.blocked_told = false;
+    unblock(o);
     pump(rank, stream);
   }
 }
@@ -496,7 +497,7 @@ P2PDVM_DECL void endpoint::send_again(rank_number destination, numbering stream)
     o.used_messages -= std::min<std::uint64_t>(o.used_messages, 1);
     o.used_bytes -= std::min<std::uint64_t>(o.used_bytes, bytes);
   }
-  o.blocked_told = false;
+  unblock(o);
   pump(destination, stream);
 }
 
@@ -564,6 +565,29 @@ P2PDVM_DECL void endpoint::on_floor(epoch_number floor) {
       deliver(a, numbering::main, true, nullptr);
     }
   }
+}
+
+P2PDVM_DECL std::uint64_t endpoint::unread_bytes() const noexcept {
+  std::uint64_t bytes = 0;
+  for (const kept& k : mailbox_) bytes += k.message.body.size();
+  return bytes;
+}
+
+P2PDVM_DECL std::uint64_t endpoint::waiting_bytes(rank_number destination) const noexcept {
+  const pair_of& p = pairs_[destination.value()];
+  return p.out[0].waiting_bytes + p.out[1].waiting_bytes;
+}
+
+P2PDVM_DECL std::vector<stall> endpoint::stalls(std::size_t most) const {
+  std::vector<stall> all;
+  if (blocked_destinations_ == 0) return all;
+  for (std::uint32_t r = 0; r < pairs_.size() && all.size() < most; ++r) {
+    for (const outgoing& o : pairs_[r].out) {
+      if (o.blocked_told)
+        all.push_back({self_, rank_number(r), o.used_bytes - o.consumed_bytes, o.waiting_bytes});
+    }
+  }
+  return all;
 }
 
 P2PDVM_DECL std::size_t endpoint::unacknowledged() const noexcept {

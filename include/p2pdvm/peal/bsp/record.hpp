@@ -11,11 +11,12 @@
 namespace p2pdvm::bsp::detail {
 
 /// How a rank came to the end of a superstep.
-enum class ending : std::uint32_t { sync, safe_sync, left };
+enum class ending : std::uint16_t { sync, safe_sync, left };
 
 /// In front of every message of a superstep; copied as it is (all ranks are little-endian).
 struct superstep_head {
   ending end = ending::sync;
+  std::uint16_t file = 0;  ///< peal::rank::file_number
   std::uint32_t line = 0;
   std::uint64_t wished = 0;         ///< epoch, with `safe_sync`
   std::uint64_t registrations = 0;  ///< digest of what is registered, in order
@@ -25,11 +26,12 @@ struct superstep_head {
 inline constexpr std::size_t head_bytes = sizeof(superstep_head);
 static_assert(head_bytes == 32);
 
-enum class record_kind : std::uint32_t { put, get, send, fold };
+enum class record_kind : std::uint16_t { put, get, send, fold };
 
 /// In front of each operation's data; `bytes` of data follow, for a get none.
 struct record_head {
   record_kind kind = record_kind::put;
+  std::uint16_t file = 0;
   std::uint32_t slot = 0;    ///< registration, or number of the fold
   std::int64_t offset = 0;   ///< in bytes, or the tag of a send
   std::uint64_t bytes = 0;

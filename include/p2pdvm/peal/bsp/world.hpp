@@ -219,14 +219,14 @@ class world final : public peal::adapter {
   void add_send(int destination, std::int64_t tag, byte_view data, std::size_t element_bytes,
                 const std::source_location& where);
   byte_vector& out_to(int destination, const char* what, const std::source_location& where);
-  task<epoch_number> end_superstep(detail::ending how, std::uint32_t line);
-  [[nodiscard]] detail::superstep_head head_for(detail::ending how, std::uint32_t line);
+  task<epoch_number> end_superstep(detail::ending how, std::source_location where);
+  [[nodiscard]] detail::superstep_head head_for(detail::ending how, const std::source_location& where);
   /// The schedule of an exchange: everybody sends to everybody directly.
-  task<arrived> exchange(const detail::superstep_head& mine);
+  task<arrived> exchange(const detail::superstep_head& mine, peal::call_site at);
   void check_head(const detail::superstep_head& mine, const detail::superstep_head& theirs,
                   int source) const;
   void answer_gets(const arrived& all);
-  task<> finish_gets();
+  task<> finish_gets(peal::call_site at);
   void write_puts(const arrived& all);
   void finish_folds(const arrived& all);
   void read_messages(const arrived& all);

@@ -40,24 +40,31 @@ P2PDVM_DECL message operation::take() {
                        std::to_string(rank_->size() - 1));
 }
 
+[[gnu::cold]] P2PDVM_DECL sending port::no_room(rank_number destination,
+                                               std::source_location where) {
+  rank_->full_[destination] = where;
+  return sending(*rank_, destination);
+}
+
 P2PDVM_DECL sending port::send(int destination, std::int64_t tag, payload body,
-                               std::uint32_t space) {
+                               std::uint32_t space, std::source_location where) {
   check_destination(destination);
   const rank_number to(static_cast<std::uint32_t>(destination));
   const std::lock_guard lock(rank_->token_);
   rank_->throw_if_cancelled();
   const bool room = rank_->endpoint_.send(to, whole(space), tag, std::move(body));
-  return room ? sending() : sending(*rank_, to);
+  return room ? sending() : no_room(to, where);
 }
 
 P2PDVM_DECL sending port::send(int destination, std::int64_t tag, byte_view first,
-                               byte_view second, std::uint32_t space) {
+                               byte_view second, std::uint32_t space,
+                               std::source_location where) {
   check_destination(destination);
   const rank_number to(static_cast<std::uint32_t>(destination));
   const std::lock_guard lock(rank_->token_);
   rank_->throw_if_cancelled();
   const bool room = rank_->endpoint_.send(to, whole(space), tag, first, second);
-  return room ? sending() : sending(*rank_, to);
+  return room ? sending() : no_room(to, where);
 }
 
 P2PDVM_DECL void sending::suspend(p2pdvm::detail::frame_pointer frame) const {
@@ -69,16 +76,17 @@ P2PDVM_DECL sending::operator task<>() const {
   return [](sending done) -> task<> { co_await done; }(*this);
 }
 
-P2PDVM_DECL task<message> port::receive(int source, std::int64_t tag, std::uint32_t space) {
-  detail::receive_wait wait(*rank_, pattern_of(source, tag, space));
+P2PDVM_DECL task<message> port::receive(int source, std::int64_t tag, std::uint32_t space,
+                                        call_site at) {
+  detail::receive_wait wait(*rank_, pattern_of(source, tag, space), at);
   if (!wait.run()) co_await wait.suspend();
   wait.resumed();
   co_return wait.take();
 }
 
 P2PDVM_DECL task<envelope> port::receive_into(byte_span into, int source, std::int64_t tag,
-                                              std::uint32_t space) {
-  detail::receive_wait wait(*rank_, pattern_of(source, tag, space));
+                                              std::uint32_t space, call_site at) {
+  detail::receive_wait wait(*rank_, pattern_of(source, tag, space), at);
   if (!wait.run()) co_await wait.suspend();
   wait.resumed();
   const message received = wait.take();
@@ -88,14 +96,16 @@ P2PDVM_DECL task<envelope> port::receive_into(byte_span into, int source, std::i
         "rank " + std::to_string(rank_->id()) + " receives " + std::to_string(into.size()) +
             " bytes, but rank " + std::to_string(received.source()) + " sent " +
             std::to_string(received.body().size()) + " (tag " + std::to_string(received.tag()) +
-            ")");
+            ", " + std::string(file_part(at.where.file_name())) + ":" +
+            std::to_string(at.where.line()) + ")");
   }
   if (!received.body().empty()) std::memcpy(into.data(), received.body().data(), received.body().size());
   co_return received.head();
 }
 
-P2PDVM_DECL operation port::post_receive(int source, std::int64_t tag, std::uint32_t space) {
-  return operation(std::make_unique<detail::posted_receive>(*rank_, pattern_of(source, tag, space)));
+P2PDVM_DECL operation port::post_receive(int source, std::int64_t tag, std::uint32_t space,
+                                         call_site at) {
+  return operation(std::make_unique<detail::posted_receive>(*rank_, pattern_of(source, tag, space), at));
 }
 
 P2PDVM_DECL std::optional<envelope> port::probe(int source, std::int64_t tag,
@@ -108,8 +118,9 @@ P2PDVM_DECL std::optional<envelope> port::probe(int source, std::int64_t tag,
   return envelope{static_cast<int>(found->source.value()), found->tag, found->body.size()};
 }
 
-P2PDVM_DECL task<envelope> port::wait_probe(int source, std::int64_t tag, std::uint32_t space) {
-  detail::receive_wait wait(*rank_, pattern_of(source, tag, space), true);
+P2PDVM_DECL task<envelope> port::wait_probe(int source, std::int64_t tag, std::uint32_t space,
+                                            call_site at) {
+  detail::receive_wait wait(*rank_, pattern_of(source, tag, space), at, true);
   if (!wait.run()) co_await wait.suspend();
   wait.resumed();
   co_return wait.take().head();

@@ -132,10 +132,12 @@ P2PDVM_DECL std::string rank::cannot_cut() const {
   return {};
 }
 
-P2PDVM_DECL task<> rank::safe_point() { return pass_safe_point(false, epoch_number()); }
+P2PDVM_DECL task<> rank::safe_point(std::source_location where) {
+  return pass_safe_point(false, epoch_number(), where);
+}
 
-P2PDVM_DECL task<> rank::safe_point_together(epoch_number wished_by_any) {
-  return pass_safe_point(true, wished_by_any);
+P2PDVM_DECL task<> rank::safe_point_together(epoch_number wished_by_any, std::source_location where) {
+  return pass_safe_point(true, wished_by_any, where);
 }
 
 P2PDVM_DECL epoch_number rank::wished() const {
@@ -143,7 +145,8 @@ P2PDVM_DECL epoch_number rank::wished() const {
   return services_.wished();
 }
 
-P2PDVM_DECL task<> rank::pass_safe_point(bool together, epoch_number wished_by_any) {
+P2PDVM_DECL task<> rank::pass_safe_point(bool together, epoch_number wished_by_any,
+                                         std::source_location where) {
   suspension gate(ready_);
   {
     const std::lock_guard lock(token_);
@@ -159,6 +162,8 @@ P2PDVM_DECL task<> rank::pass_safe_point(bool together, epoch_number wished_by_a
     }
     if (answer != verdict::wait && !services_.frozen()) co_return;
     safe_point_gate_ = &gate;
+    safe_point_at_ = where;
+    ++waits_begun_;
   }
   co_await gate.wait(token_);
   const std::lock_guard lock(token_);  // the runtime may be capturing this rank
@@ -175,15 +180,31 @@ P2PDVM_DECL void rank::thaw() {
   if (suspension* gate = std::exchange(safe_point_gate_, nullptr)) gate->release();
 }
 
+P2PDVM_DECL std::vector<wait_state> rank::waits(std::size_t most) {
+  std::vector<wait_state> all;
+  if (safe_point_gate_ != nullptr) {
+    wait_state s;
+    s.why = wait_state::kind::safe_point;
+    s.number = waits_begun_;
+    s.where = safe_point_at_;
+    all.push_back(s);
+  }
+  for (const detail::waiting& w : waits_) {
+    if (all.size() >= most) break;
+    if (w.suspended()) all.push_back(w.state());
+  }
+  return all;
+}
+
 P2PDVM_DECL task<message> rank::safe_wait(port& from, int source, std::int64_t tag,
-                                          std::uint32_t space) {
+                                          std::uint32_t space, call_site at) {
   {
     const std::lock_guard lock(token_);
     throw_if_cancelled();
     if (const std::string reason = cannot_cut(); !reason.empty())
       detail::throw_misuse("a safe wait cannot be here: " + reason);
   }
-  detail::receive_wait wait(*this, from.pattern_of(source, tag, space), false, true);
+  detail::receive_wait wait(*this, from.pattern_of(source, tag, space), at, false, true);
   if (!wait.run()) co_await wait.suspend();
   wait.resumed();
   co_return wait.take();
@@ -264,8 +285,8 @@ P2PDVM_DECL double rank::now() const {
   return to_seconds(services_.now().time_since_epoch());
 }
 
-P2PDVM_DECL task<> rank::sleep(duration delay) {
-  detail::sleep_wait wait(*this);
+P2PDVM_DECL task<> rank::sleep(duration delay, std::source_location where) {
+  detail::sleep_wait wait(*this, where);
   {
     const std::lock_guard lock(token_);
     wait.post(delay);
@@ -277,6 +298,37 @@ P2PDVM_DECL task<> rank::sleep(duration delay) {
 P2PDVM_DECL std::size_t rank::peers() const {
   const std::lock_guard lock(token_);
   return services_.peers();
+}
+
+P2PDVM_DECL std::uint16_t rank::new_file_number(const char* file) {
+  const std::uint16_t number = file_number_of(file);
+  const std::lock_guard lock(token_);
+  const auto known = std::find_if(files_.begin(), files_.end(), [file](const named_file& f) { return f.name == file; });
+  if (known == files_.end() && files_.size() >= files_max) return number;
+  last_file_ = known != files_.end() ? &*known : &files_.emplace_back(named_file{file, number});
+  return number;
+}
+
+P2PDVM_DECL std::optional<std::string> rank::file_name(std::uint16_t number) const {
+  for (const named_file& f : files_) {
+    if (f.number == number) return std::string(file_part(f.name));
+  }
+  return std::nullopt;
+}
+
+P2PDVM_DECL std::string rank::unnamed_place::text() const {
+  const std::byte number[2] = {static_cast<std::byte>(file >> 8), static_cast<std::byte>(file)};
+  return "line " + std::to_string(line) + " of file " + to_hex(number);
+}
+
+P2PDVM_DECL std::string rank::place_text(int of, std::uint16_t file, std::uint32_t line) {
+  const rank_number other(static_cast<std::uint32_t>(of));
+  const std::lock_guard lock(token_);
+  auto name = services_.file_name(other, file);
+  if (!name) name = file_name(file);
+  if (name) return *name + ":" + std::to_string(line);
+  unnamed_ = unnamed_place{other, file, line};
+  return unnamed_->text();
 }
 
 P2PDVM_DECL std::optional<double> rank::round_trip(int other) const {

@@ -19,6 +19,29 @@ P2PDVM_DECL void waiting::cancel() {
   complete();
 }
 
+P2PDVM_DECL wait_state waiting::state() const {
+  wait_state s;
+  s.number = number_;
+  s.where = site_.where;
+  if (site_.note != nullptr) s.note = *site_.note;
+  describe(s);
+  return s;
+}
+
+P2PDVM_DECL void receive_wait::describe(wait_state& s) const {
+  s.why = probe ? wait_state::kind::probe : wait_state::kind::receive;
+  s.partner = pattern.source;
+  s.tag = pattern.tag;
+}
+
+P2PDVM_DECL void room_wait::describe(wait_state& s) const {
+  s.why = wait_state::kind::room;
+  s.partner = destination_;
+  s.bytes = rank_.endpoint_.waiting_bytes(destination_);
+}
+
+P2PDVM_DECL void sleep_wait::describe(wait_state& s) const { s.why = wait_state::kind::sleep; }
+
 P2PDVM_DECL void receive_wait::give_up() {
   const std::lock_guard lock(rank_.token_);
   withdraw();  // it may have been completed meanwhile
@@ -41,7 +64,9 @@ P2PDVM_DECL void room_wait::suspend(rank& owner, rank_number destination,
   const std::lock_guard lock(owner.token_);
   std::erase_if(owner.room_waits_, [](const room_wait& w) { return w.gate_.spent(); });
   if (owner.cancelled()) return;
-  room_wait& wait = owner.room_waits_.emplace_back(owner, destination);
+  const auto sent = owner.full_.find(destination);
+  const call_site site(sent == owner.full_.end() ? std::source_location() : sent->second);
+  room_wait& wait = owner.room_waits_.emplace_back(owner, destination, site);
   if (!owner.endpoint_.wait_for_room(destination, wait)) return owner.room_waits_.pop_back();
   wait.begin();
   wait.gate_.hold(frame);

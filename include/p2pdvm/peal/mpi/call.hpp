@@ -3,6 +3,7 @@
 
 #include <p2pdvm/base/bytes.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <source_location>
@@ -54,10 +55,20 @@ enum class format : std::uint8_t { elements, serialised };
 struct message_head {
   operation op = operation::message;
   format form = format::elements;
-  std::uint16_t reduction = 0;  ///< which reduction, 0 for the user's own
+  std::uint8_t reduction = 0;  ///< which reduction, 0 for the user's own
+  std::uint8_t file_high = 0;
   std::uint32_t element_bytes = 0;
-  std::uint32_t line = 0;
+  std::uint32_t line : 24 = 0;
+  std::uint32_t file_low : 8 = 0;
   std::int32_t root = -1;
+  /// Number of the source file: see `peal::rank::file_number`.
+  [[nodiscard]] std::uint16_t file() const noexcept {
+    return static_cast<std::uint16_t>(file_high << 8 | file_low);
+  }
+  void set_file(std::uint16_t number) noexcept {
+    file_high = static_cast<std::uint8_t>(number >> 8);
+    file_low = number & 0xff;
+  }
 };
 inline constexpr std::size_t head_bytes = 16;
 static_assert(sizeof(message_head) == head_bytes);
@@ -65,11 +76,11 @@ static_assert(sizeof(message_head) == head_bytes);
 /// One call of this rank: what it sends as head, and where it stands in the program.
 struct call {
   message_head head;
-  const char* file = "";
+  std::source_location where;
 
-  call(operation op, const std::source_location& where) : file(where.file_name()) {
+  call(operation op, const std::source_location& place) : where(place) {
     head.op = op;
-    head.line = where.line();
+    head.line = std::min<std::uint32_t>(place.line(), 0xffffff) & 0xffffff;
   }
   [[nodiscard]] call with_root(int root) const {
     call c(*this);
@@ -86,8 +97,8 @@ struct call {
   [[nodiscard]] std::string text() const;
 };
 
-/// "allreduce with plus (line 52)": the same of a remote call.
-[[nodiscard]] std::string text_of(const message_head& head);
+/// "allreduce with plus (solver.cpp:52)": the same of a remote call at `place`.
+[[nodiscard]] std::string text_of(const message_head& head, const std::string& place);
 /// "10 elements of 8 bytes"
 [[nodiscard]] std::string extent_of(const message_head& head, std::size_t bytes);
 

@@ -134,21 +134,27 @@ class group final {
   [[nodiscard]] bool names(int member) const noexcept { return member >= 0 && member < size_; }
   void check_send(const call& c, int destination, int tag) const;
   void check_receive(const call& c, int source, int tag) const;
-  peal::sending send(int destination, int tag, payload whole) {
+  peal::sending send(int destination, int tag, payload whole, std::source_location where) {
     if (destination == no_rank) return {};
-    return owner_->port().send(job_rank(destination), tag, std::move(whole), id_ * 2);
+    return owner_->port().send(job_rank(destination), tag, std::move(whole), id_ * 2, where);
   }
-  peal::sending send(int destination, int tag, const message_head& head, byte_view data) {
+  peal::sending send(int destination, int tag, const message_head& head, byte_view data,
+                     std::source_location where) {
     if (destination == no_rank) return {};
-    return owner_->port().send(job_rank(destination), tag, bytes_of(head), data, id_ * 2);
+    message_head whole(head);
+    whole.set_file(file_number(where));
+    return owner_->port().send(job_rank(destination), tag, bytes_of(whole), data, id_ * 2, where);
+  }
+  [[nodiscard]] std::uint16_t file_number(const std::source_location& where) {
+    return owner_->rank().file_number(where.file_name());
   }
   /// `into`, in parts that fit into registers.
   task<status> receive(void* object, std::size_t capacity, const target_type* type, int source,
                        int tag, std::source_location where);
-  [[nodiscard]] peal::operation post_receive(int source, int tag);
+  [[nodiscard]] peal::operation post_receive(const call& c, int source, int tag);
   status deliver(const call& c, const target& into, const peal::message& m) const;
   [[nodiscard]] std::optional<status> iprobe(int source, int tag);
-  task<status> probe(int source, int tag);
+  task<status> probe(int source, int tag, std::source_location where);
 
   // --- collectives ---
 

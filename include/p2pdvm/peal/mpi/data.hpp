@@ -5,6 +5,7 @@
 #pragma once
 
 #include <p2pdvm/peal/mpi/call.hpp>
+#include <p2pdvm/peal/rank.hpp>
 #include <p2pdvm/wire/archive.hpp>
 
 #include <concepts>
@@ -111,8 +112,11 @@ struct incoming {
   byte_view data;
   int source = 0;      ///< in the communicator
   int job_source = 0;  ///< in the job
+  peal::rank* at = nullptr;  ///< who got it
   /// "rank 3", or "rank 3 (rank 7 of the job)"
   [[nodiscard]] std::string from() const;
+  /// "bcast, root 0 (solver.cpp:41)": the call that sent it.
+  [[nodiscard]] std::string call_text(const call& mine) const;
 };
 [[nodiscard]] std::string rank_text(int rank, int job_rank);
 

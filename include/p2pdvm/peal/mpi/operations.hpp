@@ -104,7 +104,7 @@ struct maximum_location {
 namespace detail {
 
 template <class Op>
-[[nodiscard]] constexpr std::uint16_t reduction_code() {
+[[nodiscard]] constexpr std::uint8_t reduction_code() {
   if constexpr (requires { Op::code; }) {
     return Op::code;
   } else {

@@ -37,9 +37,9 @@ class point_to_point {
       const detail::call c(detail::operation::message, where);
       if (!in_->names(destination) || tag < 0) in_->check_send(c, destination, tag);
       return in_->send(destination, tag, detail::describe<value>(c).head,
-                       detail::view_of(detail::natural(data)));
+                       detail::view_of(detail::natural(data)), where);
     } else {
-      return in_->send(destination, tag, packed(data, destination, tag, where, check<T>()));
+      return in_->send(destination, tag, packed(data, destination, tag, where, check<T>()), where);
     }
   }
   template <class T>
@@ -47,7 +47,7 @@ class point_to_point {
                               std::source_location where = std::source_location::current()) {
     payload whole = packed(data, destination, tag, where, check<T>());
     const status done{rank(), tag, whole.size() - detail::head_bytes};
-    const peal::sending room = in_->send(destination, tag, std::move(whole));
+    const peal::sending room = in_->send(destination, tag, std::move(whole), where);
     return request(in_, done, room);
   }
 
@@ -74,14 +74,14 @@ class point_to_point {
     check_receive(source, tag, where);
     const detail::call c = t.describe(detail::call(detail::operation::message, where));
     if (source == no_rank) return request(in_, status{no_rank, any_tag, 0}, {});
-    return request(in_, c, t, in_->post_receive(source, tag));
+    return request(in_, c, t, in_->post_receive(c, source, tag));
   }
 
   /// Both at once, without a deadlock whatever the others do.
   template <class S, class R>
   task<status> sendrecv(S&& data, int destination, R&& into, int source, int tag = 0,
                         std::source_location where = std::source_location::current()) {
-    (void)in_->send(destination, tag, packed(data, destination, tag, where, check<S>()));
+    (void)in_->send(destination, tag, packed(data, destination, tag, where, check<S>()), where);
     return recv_into(std::forward<R>(into), source, tag, where);
   }
 
@@ -96,7 +96,7 @@ class point_to_point {
   task<status> probe(int source = any_source, int tag = any_tag,
                      std::source_location where = std::source_location::current()) {
     check_receive(source, tag, where);
-    return in_->probe(source, tag);
+    return in_->probe(source, tag, where);
   }
 
  protected:
@@ -113,8 +113,9 @@ class point_to_point {
   template <class T>
   [[nodiscard]] payload packed(const T& data, int destination, int tag,
                                const std::source_location& where, checked) const {
-    const detail::call c(detail::operation::message, where);
+    detail::call c(detail::operation::message, where);
     if (!in_->names(destination) || tag < 0) in_->check_send(c, destination, tag);
+    c.head.set_file(in_->file_number(where));
     return detail::message_with(c, detail::natural(data));
   }
   void check_receive(int source, int tag, const std::source_location& where) const {

@@ -11,7 +11,9 @@ namespace p2pdvm::runtime {
 P2PDVM_DECL bool early_messages::hold(const node_id& from, job_message message) {
   const bool repeated = std::holds_alternative<checkpoint::register_request>(message) ||
                         std::holds_alternative<checkpoint::register_reply>(message) ||
-                        std::holds_alternative<record_request>(message);
+                        std::holds_alternative<record_request>(message) ||
+                        std::holds_alternative<roll_request>(message) ||
+                        std::holds_alternative<roll_answer>(message);
   const std::size_t bytes = repeated ? 0 : wire::encode(message).size();
   if (repeated || bytes > limits::early_bytes_max) return false;
   if (const auto known = held_.find(from); known != held_.end() &&

@@ -53,6 +53,8 @@ P2PDVM_DECL job::job(job_owner& owner, peer_context& context, job_identity who,
              context.setting.shared_memory ? context.machine.neighbours() : nullptr, context.self.id()),
       store_(*this, context, who_.spec.id, who_.secret),
       restorer_(*this, context, who_.spec.id, who_.secret),
+      roll_call_(*this, context.machine.clock(), context.self.id(), context.setting.hang_after),
+      failure_timer_(context.machine.clock()),
       detector_(context.self.id(), context.setting.detector,
                 random_generator(context.machine.entropy().next()), *this),
       policy_timer_(context.machine.clock()),
@@ -344,6 +346,7 @@ P2PDVM_DECL void job::begin_running() {
   tell(event_kind::started, std::move(e));
   cut_at_ = clock_now();
   begin_incarnation();
+  roll_call_.begin();
   arm_policy();
 }
 
@@ -362,6 +365,7 @@ P2PDVM_DECL void job::begin_incarnation() {
   for (const rank_number rank : old) retire(rank);
   store_.abandon_all();
   restorer_.cancel_all();
+  roll_call_.reset();
   wanted_.clear();
   found_.clear();
   missing_.clear();
@@ -526,7 +530,7 @@ P2PDVM_DECL void job::sweep_later() {
 
 P2PDVM_DECL void job::rank_ended(rank_runner& r, std::exception_ptr failure) {
   if (r.rank().cancelled()) return sweep_later();
-  if (failure) return fail("rank " + std::to_string(r.number().value()) + ": " + detail::describe(failure));
+  if (failure) return fail_of(r, "rank " + std::to_string(r.number().value()) + ": " + detail::describe(failure));
   event e;
   e.rank = r.number();
   tell(event_kind::rank_returned, std::move(e));
@@ -619,10 +623,12 @@ P2PDVM_DECL void job::on(const node_id& from, follow_request& request) {
 P2PDVM_DECL void job::on(const node_id& from, passed_on& message) {
   if (auto* update = std::get_if<record_update>(&message.news)) {
     on(message.author, *update);
-  } else if (auto& facts = std::get<checkpoint::cut_facts>(message.news); record().is_live(message.author)) {
-    on(message.author, facts);
+  } else if (!record().is_live(message.author)) {
+    if (auto* facts = std::get_if<checkpoint::cut_facts>(&message.news)) (void)early_.hold(message.author, *facts);
+  } else if (auto* facts = std::get_if<checkpoint::cut_facts>(&message.news)) {
+    on(message.author, *facts);
   } else {
-    (void)early_.hold(message.author, facts);
+    on(message.author, std::get<roll_report>(message.news));
   }
   if (!message.further || !record().is_live(from)) return;
   message.further = false;
@@ -848,6 +854,7 @@ P2PDVM_DECL job::status job::now() const {
   s.whole = whole();
   s.live_peers = record().live_count();
   s.committed = record().committed.epoch;
+  s.stalls = stalls();
   for (const auto& [rank, r] : runners_) {
     const std::uint64_t points = r->rank().safe_points();
     s.safe_points = s.safe_points == 0 ? points : std::min(s.safe_points, points);

@@ -421,6 +421,7 @@ P2PDVM_DECL void job::results_complete() {
 
 P2PDVM_DECL void job::end(result<std::map<std::string, byte_vector>> results) {
   if (std::exchange(ended_, true)) return;
+  roll_call_.stop();
   missing_timer_.cancel();
   policy_timer_.cancel();
   detector_timer_.cancel();

@@ -54,6 +54,7 @@ class local_parent {
     int status = 0;
     bool running = false, started = false, ended = false;
     std::optional<std::uint64_t> safe_points;  ///< of its slowest rank
+    std::string held_up;
     std::string failure;
   };
 
@@ -75,7 +76,8 @@ class local_parent {
                                   "--local-index", std::to_string(k), "--event-fd", "3",
                                   "--threads", std::to_string(how_.threads),
                                   "--shared-memory", how_.shared_memory,
-                                  "--checkpoint-every", how_.checkpoint_every};
+                                  "--checkpoint-every", how_.checkpoint_every,
+                                  "--hang-after", how_.hang_after};
     const auto add = [&a](std::initializer_list<std::string> words) { a.insert(a.end(), words); };
     if (!how_.profile.empty()) add({"--profile", how_.profile, "--seed", std::to_string(how_.seed)});
     if (how_.resume) {
@@ -186,6 +188,7 @@ class local_parent {
   void on_event(std::size_t k, const event& e) {
     if (e.kind == event_kind::progress) {
       children_[k].safe_points = e.count;
+      children_[k].held_up = e.text;
       return show_progress();
     }
     if (e.kind == event_kind::started) ranks_ = e.count;
@@ -207,13 +210,15 @@ class local_parent {
   void show_progress() {
     std::size_t running = 0;
     std::optional<std::uint64_t> slowest;
+    std::string held_up;
     for (const child& c : children_) {
       if (!c.running) continue;
+      if (held_up.empty()) held_up = c.held_up;
       ++running;
       if (c.safe_points) slowest = std::min(slowest.value_or(*c.safe_points), *c.safe_points);
     }
     const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - began_;
-    report_.progress(ranks_, running, report_.committed(), slowest.value_or(0), passed.count());
+    report_.progress(ranks_, running, report_.committed(), slowest.value_or(0), passed.count(), held_up);
   }
 
   /// What the run failed of, if it did: a peer that gave up does not matter once others are done,

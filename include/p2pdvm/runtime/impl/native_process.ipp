@@ -140,6 +140,7 @@ struct far_machine {
 inline peer_setting setting_of(const command_line& how) {
   peer_setting s;
   s.checkpoint_interval = how.checkpoint_interval();
+  s.hang_after = how.hang_patience();
   s.platform = platform_probe();
   if (!how.listen.empty()) {
     s.listen = *address::parse(how.listen);
@@ -296,13 +297,15 @@ P2PDVM_DECL int run_peer(const peal::program& program, const command_line& how) 
       if (ec) return;
       if (auto* j = p->current_job()) {
         const auto s = j->now();
+        const std::string held_up = s.stalls.empty() ? std::string() : text_of(s.stalls.front());
         if (!child) {
           report.progress(s.ranks_here, s.live_peers, s.committed, s.safe_points,
-                          to_seconds(machine.clock().now() - began));
+                          to_seconds(machine.clock().now() - began), held_up);
         } else if (s.ranks_here > 0) {
           event e;
           e.kind = event_kind::progress;
           e.count = s.safe_points;
+          e.text = held_up;
           pipe.write(e);
         }
       }

@@ -78,6 +78,12 @@ inline std::string check_interval(const std::string& text) {
   return "write auto, off or a number of seconds (0.001 at least), not '" + text + "'";
 }
 
+/// What rounds to no time at all would mean "never".
+inline std::string check_hang_after(const std::string& text) {
+  if (const auto seconds = read_seconds(text); seconds && (*seconds == 0 || *seconds >= 0.001)) return {};
+  return "write a number of seconds (0.001 at least, or 0 for never), not '" + text + "'";
+}
+
 inline std::string check_profile(const std::string& name) {
   if (sim::latency_profile_of(name)) return {};
   return "there is no latency profile '" + name +
@@ -207,6 +213,12 @@ inline void add_output_options(CLI::App& app, command_line& out) {
   app.add_flag("--explain", out.explain,
                "print which way each collective takes, how long that was predicted to take and how long it took")
       ->group(group);
+  app.add_option("--hang-after", out.hang_after,
+                 "when ranks wait for one thing so long [s], print where every rank is; 0: never")
+      ->check(check_hang_after)
+      ->type_name("SECONDS")
+      ->capture_default_str()
+      ->group(group);
   app.add_option("--trace", out.trace, "append every event to this file, one JSON object a line")
       ->type_name("FILE")
       ->group(group);
@@ -298,6 +310,10 @@ P2PDVM_DECL std::optional<duration> command_line::checkpoint_interval() const {
   if (checkpoint_every == "auto") return std::nullopt;
   if (checkpoint_every == "off") return duration::zero();
   return from_seconds(detail::read_seconds(checkpoint_every).value_or(0));
+}
+
+P2PDVM_DECL duration command_line::hang_patience() const {
+  return from_seconds(detail::read_seconds(hang_after).value_or(0));
 }
 
 P2PDVM_DECL std::optional<parse_exit> parse_command_line(int argc, const char* const* argv,

@@ -18,6 +18,11 @@ inline std::string human_time(double seconds) {
   return seconds < 1 ? fmt::format("{:.0f} ms", seconds * 1e3) : fmt::format("{:.1f} s", seconds);
 }
 
+/// What differs in its text alone is something else.
+inline bool tells_text(event_kind kind) {
+  return kind == event_kind::warning || kind == event_kind::explained || kind == event_kind::hung;
+}
+
 }  // namespace detail
 
 P2PDVM_DECL std::string to_json(const event& e, int peer) {
@@ -87,10 +92,11 @@ P2PDVM_DECL void reporter::on_event(const event& e, int peer) {
   // What comes and goes is told each time, and each warning.
   if (e.kind == event_kind::no_majority) forget(event_kind::majority_again);
   if (e.kind == event_kind::majority_again) forget(event_kind::no_majority);
+  if (e.kind == event_kind::hung) forget(event_kind::went_on);
   const auto key = std::make_tuple(e.kind, e.incarnation, e.epoch,
                                    e.rank ? std::int64_t{e.rank->value()} : e.kind == event_kind::waiting_peers ? static_cast<std::int64_t>(e.count) : -1,
                                    e.node.value_or(node_id()),
-                                   e.kind == event_kind::warning || e.kind == event_kind::explained ? e.text : std::string());
+                                   detail::tells_text(e.kind) ? e.text : std::string());
   auto text = sentence(e, peer);
   if (!text || !told_.insert(key).second) return;
   say(*text);
@@ -137,6 +143,9 @@ P2PDVM_DECL std::optional<std::string> reporter::sentence(const event& e, int pe
     case event_kind::left: return fmt::format("{} has left", name(e.node));
     case event_kind::no_majority: return e.text;
     case event_kind::majority_again: return std::string("a majority of keepers answers again");
+    case event_kind::hung: return e.text;
+    case event_kind::went_on:
+      return fmt::format("ranks go on that had been waiting for {}", detail::human_time(e.seconds));
     case event_kind::explained: return options_.explain ? std::optional(e.text) : std::nullopt;
     case event_kind::damaged: [[fallthrough]];
     case event_kind::warning: return "warning: " + e.text;
@@ -145,7 +154,8 @@ P2PDVM_DECL std::optional<std::string> reporter::sentence(const event& e, int pe
 }
 
 P2PDVM_DECL void reporter::progress(std::size_t ranks, std::size_t peers, epoch_number committed,
-                                    std::uint64_t safe_points, double seconds) {
+                                    std::uint64_t safe_points, double seconds,
+                                    const std::string& held_up) {
   if (!terminal_ || options_.quiet || options_.json) return;
   const double since = seconds - shown_at_;
   if (since < 0.4) return;  // several peers report
@@ -153,9 +163,9 @@ P2PDVM_DECL void reporter::progress(std::size_t ranks, std::size_t peers, epoch_
   const double rate = back ? 0 : static_cast<double>(safe_points - shown_safe_points_) / since;
   shown_at_ = seconds;
   shown_safe_points_ = safe_points;
-  fmt::print("\r\033[K{} ranks on {} peer{} | step {} ({:.1f}/s) | checkpoint {} | {}", ranks, peers,
-             peers == 1 ? "" : "s", safe_points, rate, committed.value(),
-             detail::human_time(seconds));
+  fmt::print("\r\033[K{} ranks on {} peer{} | step {} ({:.1f}/s) | checkpoint {} | {}{}{}", ranks, peers,
+             peers == 1 ? "" : "s", safe_points, rate, committed.value(), detail::human_time(seconds),
+             held_up.empty() ? "" : " | ", held_up);
   std::fflush(stdout);
   line_shown_ = true;
 }

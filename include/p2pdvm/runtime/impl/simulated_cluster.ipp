@@ -44,6 +44,7 @@ P2PDVM_DECL void simulated_cluster::begin(node& n, beginning how) {
       n.index < options_.failure_domains.size() ? options_.failure_domains[n.index] : n.machine->name();
   setting.checkpoint_interval = options_.checkpoint_interval;
   setting.detector = options_.detector;
+  setting.hang_after = options_.hang_after;
   n.may_go = false;
   n.outcome.reset();
   peer::callbacks call;

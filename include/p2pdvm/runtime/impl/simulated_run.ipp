@@ -68,6 +68,7 @@ P2PDVM_DECL int run_simulated(const peal::program& program, const command_line& 
   o.job.replicas = how.replicas;
   o.job.options = how.program_options;
   o.checkpoint_interval = how.checkpoint_interval();
+  o.hang_after = how.hang_patience();
   auto inputs = read_inputs(how.inputs);
   if (!inputs.ok()) return fail(inputs.error().message());
   o.job.inputs = std::move(*inputs);

@@ -5,6 +5,7 @@
 #include <p2pdvm/runtime/impl/job.ipp>
 #include <p2pdvm/runtime/impl/job_checkpoint.ipp>
 #include <p2pdvm/runtime/impl/job_folder.ipp>
+#include <p2pdvm/runtime/impl/job_roll_call.ipp>
 #include <p2pdvm/runtime/impl/job_spec.ipp>
 #include <p2pdvm/runtime/impl/joiner.ipp>
 #include <p2pdvm/runtime/impl/lanes.ipp>
@@ -16,6 +17,8 @@
 #include <p2pdvm/runtime/impl/record_followers.ipp>
 #include <p2pdvm/runtime/impl/record_keeper.ipp>
 #include <p2pdvm/runtime/impl/restorer.ipp>
+#include <p2pdvm/runtime/impl/roll.ipp>
+#include <p2pdvm/runtime/impl/roll_call.ipp>
 #include <p2pdvm/runtime/impl/scenario.ipp>
 #include <p2pdvm/runtime/impl/scenario_programs.ipp>
 #include <p2pdvm/runtime/impl/scenario_run.ipp>

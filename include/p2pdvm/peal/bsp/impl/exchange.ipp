@@ -12,18 +12,20 @@ P2PDVM_DECL std::int64_t world::tag_of(bool reply) const noexcept {
 }
 
 P2PDVM_DECL task<> world::sync(std::source_location where) {
-  (void)co_await end_superstep(detail::ending::sync, where.line());
+  (void)co_await end_superstep(detail::ending::sync, where);
 }
 
 P2PDVM_DECL task<> world::safe_sync(std::source_location where) {
-  const epoch_number wished = co_await end_superstep(detail::ending::safe_sync, where.line());
-  co_await rank_.safe_point_together(wished);
+  const epoch_number wished = co_await end_superstep(detail::ending::safe_sync, where);
+  co_await rank_.safe_point_together(wished, where);
 }
 
-P2PDVM_DECL detail::superstep_head world::head_for(detail::ending how, std::uint32_t line) {
+P2PDVM_DECL detail::superstep_head world::head_for(detail::ending how,
+                                                   const std::source_location& where) {
   detail::superstep_head head;
   head.end = how;
-  head.line = line;
+  head.file = rank_.file_number(where.file_name());
+  head.line = where.line();
   head.registrations = registrations_;
   head.registered = registered_;
   head.folds = static_cast<std::uint32_t>(folds_.size());
@@ -31,7 +33,7 @@ P2PDVM_DECL detail::superstep_head world::head_for(detail::ending how, std::uint
   return head;
 }
 
-P2PDVM_DECL task<epoch_number> world::end_superstep(detail::ending how, std::uint32_t line) {
+P2PDVM_DECL task<epoch_number> world::end_superstep(detail::ending how, std::source_location where) {
   ending_ = true;
   for (std::size_t i = 0; i < folds_.size(); ++i) {
     detail::record_head head;
@@ -40,8 +42,11 @@ P2PDVM_DECL task<epoch_number> world::end_superstep(detail::ending how, std::uin
     head.bytes = folds_[i]->mine().size();
     for (byte_vector& out : out_) detail::append_record(out, head, folds_[i]->mine());
   }
-  const detail::superstep_head mine = head_for(how, line);
-  const arrived all = co_await exchange(mine);
+  const detail::superstep_head mine = head_for(how, where);
+  const peal::call_note note{how == detail::ending::sync ? "sync of superstep" : "safe_sync of superstep",
+                             static_cast<std::int64_t>(superstep_), 0, true, {}};
+  const peal::call_site at(where, &note);
+  const arrived all = co_await exchange(mine, at);
   std::uint64_t wished = 0;
   for (int r = 0; r < size(); ++r) {
     detail::superstep_head theirs;
@@ -50,7 +55,7 @@ P2PDVM_DECL task<epoch_number> world::end_superstep(detail::ending how, std::uin
     wished = std::max(wished, theirs.wished);
   }
   answer_gets(all);
-  co_await finish_gets();
+  co_await finish_gets(at);
   write_puts(all);
   finish_folds(all);
   read_messages(all);
@@ -59,7 +64,8 @@ P2PDVM_DECL task<epoch_number> world::end_superstep(detail::ending how, std::uin
   co_return epoch_number(wished);
 }
 
-P2PDVM_DECL task<world::arrived> world::exchange(const detail::superstep_head& mine) {
+P2PDVM_DECL task<world::arrived> world::exchange(const detail::superstep_head& mine,
+                                                 peal::call_site at) {
   const auto ranks = static_cast<std::size_t>(size());
   arrived all(ranks);
   for (std::size_t i = 0; i < ranks; ++i) {
@@ -74,7 +80,7 @@ P2PDVM_DECL task<world::arrived> world::exchange(const detail::superstep_head& m
   }
   for (std::size_t i = 0; i < ranks; ++i) {
     if (static_cast<int>(i) != rank()) {
-      const peal::message m = co_await port_.receive(static_cast<int>(i), tag_of(false));
+      const peal::message m = co_await port_.receive(static_cast<int>(i), tag_of(false), 0, at);
       all[i].first = m.body();
     }
     if (all[i].first.size() < detail::head_bytes)
@@ -86,19 +92,22 @@ P2PDVM_DECL task<world::arrived> world::exchange(const detail::superstep_head& m
 
 P2PDVM_DECL void world::check_head(const detail::superstep_head& mine,
                                    const detail::superstep_head& theirs, int source) const {
+  if (theirs.end == mine.end && theirs.registered == mine.registered &&
+      theirs.registrations == mine.registrations && theirs.folds == mine.folds)
+    return;
   const auto name = [](detail::ending e) {
     return e == detail::ending::safe_sync ? "safe_sync" : "sync";
   };
   const std::string here = "rank " + std::to_string(rank()) + " is at the end of superstep " +
-                           std::to_string(superstep_) + " (" + name(mine.end) + ", line " +
-                           std::to_string(mine.line) + "), but rank " + std::to_string(source);
+                           std::to_string(superstep_) + " (" + name(mine.end) + ", " +
+                           rank_.place_text(rank(), mine.file, mine.line) + "), but rank " +
+                           std::to_string(source);
   if (theirs.end == detail::ending::left)
     detail::refuse(here + " has left after " + std::to_string(superstep_) + " supersteps");
-  const std::string there =
-      " (" + std::string(name(theirs.end)) + ", line " + std::to_string(theirs.line) + ")";
+  const std::string place = rank_.place_text(source, theirs.file, theirs.line);
+  const std::string there = " (" + std::string(name(theirs.end)) + ", " + place + ")";
   if (theirs.end != mine.end)
-    detail::refuse(here + " ends it with " + name(theirs.end) + " (line " +
-                   std::to_string(theirs.line) + ")");
+    detail::refuse(here + " ends it with " + name(theirs.end) + " (" + place + ")");
   if (theirs.registered != mine.registered)
     detail::refuse(here + there + " has registered " + std::to_string(theirs.registered) +
                    " variables and arrays, and this one " + std::to_string(mine.registered));
@@ -111,25 +120,29 @@ P2PDVM_DECL void world::check_head(const detail::superstep_head& mine,
 }
 
 P2PDVM_DECL byte_span world::target_of(const detail::record& r, int source) const {
-  const bool put = r.head.kind == detail::record_kind::put;
-  const std::string who = "rank " + std::to_string(source) + (put ? " puts " : " gets ");
-  const std::string place = " (superstep " + std::to_string(superstep_) + ", line " +
-                            std::to_string(r.head.line) + ")";
+  const auto who = [&] {
+    const bool put = r.head.kind == detail::record_kind::put;
+    return "rank " + std::to_string(source) + (put ? " puts " : " gets ");
+  };
+  const auto place = [&] {
+    return " (superstep " + std::to_string(superstep_) + ", " +
+           rank_.place_text(source, r.head.file, r.head.line) + ")";
+  };
   detail::registered* const owner =
       r.head.slot < slots_.size() ? slots_[r.head.slot] : nullptr;
   if (owner == nullptr)
-    detail::refuse(who + "something that rank " + std::to_string(rank()) +
-                   " has not registered, or no longer" + place);
+    detail::refuse(who() + "something that rank " + std::to_string(rank()) +
+                   " has not registered, or no longer" + place());
   const byte_span memory = owner->memory();
   const auto offset = static_cast<std::uint64_t>(r.head.offset);
   if (offset <= memory.size() && r.head.bytes <= memory.size() - offset)
     return memory.subspan(static_cast<std::size_t>(offset),
                           static_cast<std::size_t>(r.head.bytes));
   const std::uint64_t size = owner->element_bytes();
-  detail::refuse(who + std::to_string(r.head.bytes / size) + " elements at index " +
+  detail::refuse(who() + std::to_string(r.head.bytes / size) + " elements at index " +
                  std::to_string(offset / size) + " of registration " +
                  std::to_string(r.head.slot) + ", of which rank " + std::to_string(rank()) +
-                 " has " + std::to_string(memory.size() / size) + " elements" + place);
+                 " has " + std::to_string(memory.size() / size) + " elements" + place());
 }
 
 P2PDVM_DECL void world::answer_gets(const arrived& all) {
@@ -146,14 +159,14 @@ P2PDVM_DECL void world::answer_gets(const arrived& all) {
   }
 }
 
-P2PDVM_DECL task<> world::finish_gets() {
+P2PDVM_DECL task<> world::finish_gets(peal::call_site at) {
   const std::vector<get> gets = std::exchange(gets_, {});
   std::vector<std::pair<payload, std::size_t>> replies(static_cast<std::size_t>(size()));
   std::vector<bool> asked(replies.size());
   for (const get& g : gets) asked[static_cast<std::size_t>(g.source)] = true;
   for (std::size_t r = 0; r < replies.size(); ++r) {
     if (!asked[r]) continue;
-    const peal::message m = co_await port_.receive(static_cast<int>(r), tag_of(true));
+    const peal::message m = co_await port_.receive(static_cast<int>(r), tag_of(true), 0, at);
     replies[r].first = m.body();
   }
   for (const get& g : gets) {

@@ -17,10 +17,7 @@ namespace detail {
 }
 
 inline std::string place_of(const std::source_location& where) {
-  std::string_view name(where.file_name());
-  if (const auto slash = name.rfind('/'); slash != std::string_view::npos)
-    name.remove_prefix(slash + 1);
-  return std::string(name) + ":" + std::to_string(where.line());
+  return std::string(peal::file_part(where.file_name())) + ":" + std::to_string(where.line());
 }
 
 /// What crosses a cut: data lives in the program's own state.
@@ -102,6 +99,7 @@ P2PDVM_DECL void world::add_send(int destination, std::int64_t tag, byte_view da
   head.kind = detail::record_kind::send;
   head.offset = tag;
   head.bytes = data.size();
+  head.file = rank_.file_number(where.file_name());
   head.line = where.line();
   head.element_bytes = static_cast<std::uint32_t>(element_bytes);
   detail::append_record(out_to(destination, "sends to", where), head, data);
@@ -115,6 +113,7 @@ P2PDVM_DECL void world::add_put(int destination, std::uint32_t slot, std::size_t
   head.slot = slot;
   head.offset = static_cast<std::int64_t>(first * element_bytes);
   head.bytes = data.size();
+  head.file = rank_.file_number(where.file_name());
   head.line = where.line();
   head.element_bytes = static_cast<std::uint32_t>(element_bytes);
   detail::append_record(out_to(destination, "puts to", where), head, data);
@@ -129,6 +128,7 @@ P2PDVM_DECL void world::add_get(int source, std::uint32_t slot, std::size_t firs
   head.slot = slot;
   head.offset = static_cast<std::int64_t>(first * element_bytes);
   head.bytes = count * element_bytes;
+  head.file = rank_.file_number(where.file_name());
   head.line = where.line();
   head.element_bytes = static_cast<std::uint32_t>(element_bytes);
   detail::append_record(out_to(source, "gets from", where), head, {});

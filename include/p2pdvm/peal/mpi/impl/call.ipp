@@ -17,7 +17,7 @@ P2PDVM_DECL const char* name_of(operation op) noexcept {
   return index < names.size() ? names[index] : "an unknown operation";
 }
 
-inline std::string reduction_text(std::uint16_t code) {
+inline std::string reduction_text(std::uint8_t code) {
   static constexpr std::array names{"an operation of its own", "plus",      "multiplies",
                                     "minimum",                 "maximum",   "logical_and",
                                     "logical_or",              "bit_and",   "bit_or",
@@ -36,14 +36,11 @@ inline std::string described(const message_head& head, const std::string& place)
 }
 
 P2PDVM_DECL std::string call::text() const {
-  std::string_view name(file);
-  if (const auto slash = name.rfind('/'); slash != std::string_view::npos)
-    name.remove_prefix(slash + 1);
-  return described(head, std::string(name) + ":" + std::to_string(head.line));
+  return described(head, std::string(peal::file_part(where.file_name())) + ":" + std::to_string(head.line));
 }
 
-P2PDVM_DECL std::string text_of(const message_head& head) {
-  return described(head, "line " + std::to_string(head.line));
+P2PDVM_DECL std::string text_of(const message_head& head, const std::string& place) {
+  return described(head, place);
 }
 
 P2PDVM_DECL std::string extent_of(const message_head& head, std::size_t bytes) {

@@ -10,7 +10,8 @@ namespace p2pdvm::mpi::detail {
 /// A collective of this rank while it runs: its number, and that no safe point may be here; when it is done it tells, the first time, how long it took.
 class group::collective {
  public:
-  collective(group& g, const call& what) : tag(g.sequence_++), mine(what), owner_(*g.owner_) {
+  collective(group& g, const call& what)
+      : tag(g.sequence_++), mine(with_file(g, what)), owner_(*g.owner_), note_{name_of(what.head.op), tag, g.id_, true, g.members_} {
     ++owner_.running_;
     owner_.last_ = what.head.op;
   }
@@ -33,11 +34,18 @@ class group::collective {
     return std::exchange(tag, tag >= 0 ? -1 - tag : tag - apart);
   }
 
+  [[nodiscard]] peal::call_site site() const noexcept { return {mine.where, &note_}; }
+
   std::int64_t tag;
   const call mine;
 
  private:
+  static call with_file(group& g, call c) {
+    c.head.set_file(g.file_number(c.where));
+    return c;
+  }
   context& owner_;
+  peal::call_note note_;
   double began_ = 0;
   std::string explanation_;
 };

@@ -18,7 +18,7 @@ P2PDVM_DECL void group::put_value(const collective& in, int to, const accumulato
 }
 
 P2PDVM_DECL task<peal::message> group::take(const collective& in, int from) {
-  peal::message m = co_await owner_->port().receive(job_rank(from), in.tag, id_ * 2 + 1);
+  peal::message m = co_await owner_->port().receive(job_rank(from), in.tag, id_ * 2 + 1, in.site());
   (void)opened_alike(in, m);
   co_return m;
 }
@@ -29,7 +29,7 @@ P2PDVM_DECL incoming group::opened_alike(const collective& in, const peal::messa
   const message_head& b = got.head;
   if (a.op != b.op || a.root != b.root || a.reduction != b.reduction)
     refuse("collectives do not match: " + text_of_self() + " is in " + in.mine.text() + ", but " +
-           got.from() + " is in " + text_of(b));
+           got.from() + " is in " + got.call_text(in.mine));
   check_format(in.mine, got);
   return got;
 }
@@ -230,7 +230,7 @@ P2PDVM_DECL std::vector<incoming> group::all_incoming(const call& c, const std::
   std::vector<incoming> all;
   all.reserve(parts.size());
   for (int member = 0; member < size_; ++member)
-    all.push_back({c.head, parts[static_cast<std::size_t>(member)].view(), member, job_rank(member)});
+    all.push_back({c.head, parts[static_cast<std::size_t>(member)].view(), member, job_rank(member), &owner_->rank()});
   return all;
 }
 
@@ -255,7 +255,7 @@ P2PDVM_DECL task<std::vector<payload>> group::exchange(const collective& in, pay
   std::vector<std::pair<const exchange_plan::bundle*, std::size_t>> to_pass_on;  // parts it lacks
   for (const auto* b : plan.bundles_of(self_)) to_pass_on.emplace_back(b, b->sources.size());
   for (std::size_t left = plan.messages_to(self_); left > 0; --left) {
-    const peal::message m = co_await owner_->port().receive(peal::any_source, in.tag, id_ * 2 + 1);
+    const peal::message m = co_await owner_->port().receive(peal::any_source, in.tag, id_ * 2 + 1, in.site());
     const incoming got = opened_alike(in, m);
     const auto from = static_cast<std::size_t>(got.source);
     if (heard[from]) {

@@ -70,9 +70,11 @@ inline bool fits(const message_head& head, const target_type& type, std::size_t 
 
 inline std::int64_t pattern_tag(int tag) { return tag == any_tag ? peal::any_tag : tag; }
 
-P2PDVM_DECL peal::operation group::post_receive(int source, int tag) {
+inline constexpr peal::call_note receive_note{"recv"}, posted_note{"irecv"}, probe_note{"probe"};
+
+P2PDVM_DECL peal::operation group::post_receive(const call& c, int source, int tag) {
   const int from = source == any_source ? peal::any_source : job_rank(source);
-  return owner_->port().post_receive(from, pattern_tag(tag), id_ * 2);
+  return owner_->port().post_receive(from, pattern_tag(tag), id_ * 2, peal::call_site(c.where, &posted_note));
 }
 
 P2PDVM_DECL task<status> group::receive(void* object, std::size_t capacity,
@@ -82,7 +84,8 @@ P2PDVM_DECL task<status> group::receive(void* object, std::size_t capacity,
   const int from = source == any_source ? peal::any_source : job_rank(source);
   peal::port& port = owner_->port();
   // Waits here, and not in a coroutine of the port: a frame less.
-  peal::detail::receive_wait wait(port.rank(), port.pattern_of(from, pattern_tag(tag), id_ * 2));
+  peal::detail::receive_wait wait(port.rank(), port.pattern_of(from, pattern_tag(tag), id_ * 2),
+                                  peal::call_site(where, &receive_note));
   message_head head;
   const byte_span memory(static_cast<std::byte*>(object), capacity * type->element_bytes);
   if (type->flat) {
@@ -107,7 +110,7 @@ P2PDVM_DECL task<status> group::receive(void* object, std::size_t capacity,
   const call c = call(operation::message, where).with_data(type->form, type->element_bytes);
   incoming got;
   if (wait.place.done) {
-    got = {head, memory.first(wait.place.bytes), member_of(job_source), job_source};
+    got = {head, memory.first(wait.place.bytes), member_of(job_source), job_source, &port.rank()};
   } else {
     got = opened(c, job_source, body.view());
   }
@@ -117,6 +120,7 @@ P2PDVM_DECL task<status> group::receive(void* object, std::size_t capacity,
 
 P2PDVM_DECL incoming group::opened(const call& c, int job_source, byte_view body) const {
   incoming got;
+  got.at = &owner_->rank();
   got.job_source = job_source;
   got.source = member_of(job_source);
   if (body.size() < head_bytes)
@@ -146,10 +150,11 @@ P2PDVM_DECL std::optional<status> group::iprobe(int source, int tag) {
   return status_of(*found);
 }
 
-P2PDVM_DECL task<status> group::probe(int source, int tag) {
+P2PDVM_DECL task<status> group::probe(int source, int tag, std::source_location where) {
   if (source == no_rank) co_return status{no_rank, any_tag, 0};
   const int from = source == any_source ? peal::any_source : job_rank(source);
-  co_return status_of(co_await owner_->port().wait_probe(from, pattern_tag(tag), id_ * 2));
+  const peal::call_site at(where, &probe_note);
+  co_return status_of(co_await owner_->port().wait_probe(from, pattern_tag(tag), id_ * 2, at));
 }
 
 }  // namespace p2pdvm::mpi::detail

@@ -29,7 +29,7 @@ P2PDVM_DECL task<> group::know_network(collective& in) {
   while (knowledge_ == knowledge::coming) {  // another collective of this rank is at it
     const std::int64_t wake = peal::any_tag + 1 + in.tag;
     waiting_.push_back(wake);
-    (void)co_await owner_->port().receive(job_rank(self_), wake, id_ * 2 + 1);
+    (void)co_await owner_->port().receive(job_rank(self_), wake, id_ * 2 + 1, in.site());
   }
   if (knowledge_ == knowledge::there) co_return;
   if (all_here()) {  // and so it is for each of them
@@ -59,7 +59,7 @@ P2PDVM_DECL task<> group::agree(const collective& in, std::int64_t tag) {
     for (const network_agreement::output& out : agreement.take_output())
       owner_->port().post_send(job_rank(out.to), tag, message_of(in.mine.head, out.data), id_ * 2 + 1);
     if (agreement.done()) break;
-    const peal::message m = co_await owner_->port().receive(peal::any_source, tag, id_ * 2 + 1);
+    const peal::message m = co_await owner_->port().receive(peal::any_source, tag, id_ * 2 + 1, in.site());
     const incoming got = opened_alike(in, m);
     if (const auto taken = agreement.on_message(rank.now(), got.source, got.data); !taken.ok())
       refuse(taken.error().message());
@@ -84,7 +84,7 @@ P2PDVM_DECL task<> group::know_uplinks(collective& in) {
     for (const network_agreement::output& out : agreement.take_output())
       owner_->port().post_send(job_rank(out.to), tag, message_of(in.mine.head, out.data), id_ * 2 + 1);
     if (agreement.done()) break;
-    const peal::message m = co_await owner_->port().receive(peal::any_source, tag, id_ * 2 + 1);
+    const peal::message m = co_await owner_->port().receive(peal::any_source, tag, id_ * 2 + 1, in.site());
     const incoming got = opened_alike(in, m);
     if (const auto taken = agreement.on_message(owner_->rank().now(), got.source, got.data); !taken.ok())
       refuse(taken.error().message());
