@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 
 namespace p2pdvm::runtime {
 
@@ -120,9 +121,8 @@ P2PDVM_DECL void roll::add(place_group group) {
 }
 
 P2PDVM_DECL void roll::add(const backlog& unread) {
-  backlogs_.push_back(unread);
-  std::stable_sort(backlogs_.begin(), backlogs_.end(),
-                   [](const backlog& a, const backlog& b) { return a.bytes > b.bytes; });
+  const auto more = [](const backlog& a, const backlog& b) { return a.bytes > b.bytes; };
+  backlogs_.insert(std::upper_bound(backlogs_.begin(), backlogs_.end(), unread, more), unread);
   if (backlogs_.size() > backlogs_max) backlogs_.pop_back();
 }
 
@@ -279,8 +279,8 @@ P2PDVM_DECL std::string roll::text(std::uint32_t ranks) const {
     all += g.ranks.count();
     one_epoch &= g.place.epoch == groups_.front().place.epoch;
   }
-  std::stable_sort(order.begin(), order.end(), [](const place_group* a, const place_group* b) {
-    return std::pair(!a->stuck, a->place.what) < std::pair(!b->stuck, b->place.what);
+  std::sort(order.begin(), order.end(), [](const place_group* a, const place_group* b) {  // of equals, as they came
+    return std::tuple(!a->stuck, a->place.what, a) < std::tuple(!b->stuck, b->place.what, b);
   });
   const rank_set waiting = stuck();
   std::string text = fmt::format("{} {} been waiting for {} s", waiting.text(), waiting.count() == 1 ? "has" : "have", seconds());
