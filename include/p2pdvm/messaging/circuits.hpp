@@ -66,6 +66,8 @@ class circuits {
   void on_message(const node_id& from, const arrived_message& message);
   /// The connection with this peer has ended, and with it all circuits that went over it.
   void drop(const node_id& neighbour);
+  /// All end and nobody is told: the owner is about to go.
+  void stop();
   /// Ends here and circuits that are passed on, each counted once for either side of this peer.
   [[nodiscard]] std::size_t size() const noexcept { return circuits_.size(); }
 

@@ -277,6 +277,14 @@ P2PDVM_DECL void circuits::drop(const node_id& neighbour) {
   }
 }
 
+P2PDVM_DECL void circuits::stop() {
+  for (auto& [where, e] : circuits_) {
+    if (e.end != nullptr) e.end->end();
+  }
+  circuits_.clear();
+  end_timer_.cancel();
+}
+
 P2PDVM_DECL void circuits::end_later(stream& s) {
   if (std::find(ended_.begin(), ended_.end(), &s) == ended_.end()) ended_.push_back(&s);
   if (!end_timer_.armed()) end_timer_.at(clock_.now(), [this] { end_some(); });

@@ -76,7 +76,7 @@ P2PDVM_DECL exchange::exchange(host::machine& machine, const crypto::identity& s
   }
 }
 
-P2PDVM_DECL exchange::~exchange() = default;
+P2PDVM_DECL exchange::~exchange() { circuits_.stop(); }
 
 // --- peers ---
 
