@@ -63,5 +63,21 @@ TEST_CASE("a peer that loses its direct way to another is reached through a thir
   CHECK(world.count(event_kind::evicted) == 0);
 }
 
+TEST_CASE("a job in which most of many peers are behind NATs ends as any other") {
+  const auto program = slow_program();
+  const std::string right = undisturbed(program, 48, 40);
+  auto how = cluster_of(48, 48, 40);
+  how.checkpoint_interval = 500ms;
+  how.network.profile = sim::latency_profile::planetlab;
+  for (std::uint32_t i = 0; i < how.peers; ++i) {
+    if (i % 6 != 0) how.hidden.insert(i);
+  }
+  observed_cluster world(program, how);
+  REQUIRE(world->run(10min));
+  CHECK(world.endings() == std::set{right});
+  CHECK(world.count(event_kind::evicted) == 0);
+  CHECK(world.count(event_kind::committed) > 0);
+}
+
 }  // namespace
 }  // namespace p2pdvm::test

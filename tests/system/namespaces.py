@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Four hosts that are really apart: network namespaces with addresses of their own, joined by
-ticket; one is cut off in mid-run and reconnected later. Needs root; skips where that is refused."""
+ticket; one is cut off in mid-run and reconnected later; two are each behind a NAT. Needs root; skips where that is
+refused."""
 import os
 import subprocess
 import tempfile
@@ -20,11 +21,29 @@ def ip(*arguments):
     raise OSError("ip %s: %s" % (" ".join(arguments), done.stderr.strip()))
 
 
-class Network:
-  """Namespaces around a bridge in a namespace of its own: nothing outside of them changes."""
+# What home routers do: whoever is inside may call, and nobody from outside.
+ROUTER_RULES = """
+table ip nat {
+  chain postrouting { type nat hook postrouting priority srcnat; oifname "eth0" masquerade; }
+}
+table ip filter {
+  chain forward {
+    type filter hook forward priority filter; policy drop;
+    ct state established,related accept
+    iifname "lan" accept
+  }
+  chain input { type filter hook input priority filter; iifname "eth0" ct state new drop; }
+}
+"""
 
-  def __init__(self, hosts):
+
+class Network:
+  """Namespaces around a bridge in a namespace of its own: nothing outside of them changes. The hosts in `hidden` are
+  each behind a router of their own, with the same private address."""
+
+  def __init__(self, hosts, hidden=()):
     self.hosts = hosts
+    self.hidden = hidden
     self.made = []
     self.switch = "p2pdvm-%d" % os.getpid()
 
@@ -40,12 +59,27 @@ class Network:
     ip("-n", self.switch, "link", "set", "bridge", "up")
     for host in range(self.hosts):
       self.make_namespace(self.name(host))
-      ip("-n", self.switch, "link", "add", "port%d" % host, "type", "veth",
-         "peer", "name", "eth0", "netns", self.name(host))
-      ip("-n", self.switch, "link", "set", "port%d" % host, "master", "bridge", "up")
-      ip("-n", self.name(host), "address", "add", self.address(host) + "/24", "dev", "eth0")
-      ip("-n", self.name(host), "link", "set", "eth0", "up")
       ip("-n", self.name(host), "link", "set", "lo", "up")
+      outside = self.name(host)
+      if host in self.hidden:
+        outside = self.name(host) + "-router"
+        self.make_router(host, outside)
+      ip("-n", self.switch, "link", "add", "port%d" % host, "type", "veth",
+         "peer", "name", "eth0", "netns", outside)
+      ip("-n", self.switch, "link", "set", "port%d" % host, "master", "bridge", "up")
+      ip("-n", outside, "address", "add", self.address(host) + "/24", "dev", "eth0")
+      ip("-n", outside, "link", "set", "eth0", "up")
+
+  def make_router(self, host, router):
+    self.make_namespace(router)
+    ip("-n", router, "link", "add", "lan", "type", "veth", "peer", "name", "eth0", "netns", self.name(host))
+    for namespace, device, address in ((router, "lan", "192.168.1.1/24"), (self.name(host), "eth0", "192.168.1.2/24")):
+      ip("-n", namespace, "address", "add", address, "dev", device)
+      ip("-n", namespace, "link", "set", device, "up")
+    ip("-n", self.name(host), "route", "add", "default", "via", "192.168.1.1")
+    inside = ["ip", "netns", "exec", router]
+    subprocess.run([*inside, "sysctl", "-qw", "net.ipv4.ip_forward=1"], check=True)
+    subprocess.run([*inside, "nft", "-f", "-"], input=ROUTER_RULES, text=True, check=True)
 
   def make_namespace(self, name):
     ip("netns", "add", name)
@@ -64,12 +98,14 @@ class Network:
     return ["ip", "netns", "exec", self.name(host), *support.machine("host-%d" % host, folder)]
 
 
-class Namespaces(unittest.TestCase):
+class Hosts(unittest.TestCase):
+  """What tests on several hosts share."""
   network = None
+  hidden = ()
 
   @classmethod
   def setUpClass(cls):
-    cls.network = Network(HOSTS)
+    cls.network = Network(HOSTS, cls.hidden)
     try:
       refused = support.machines_permitted()
       if refused:
@@ -108,6 +144,8 @@ class Namespaces(unittest.TestCase):
       self.assertEqual(job.wait_for_exit(PATIENCE), 0, job.report())
       return job.digest
 
+
+class Namespaces(Hosts):
   def cut_off(self, host):
     # The job cannot end before this file exists, however fast the machine is.
     gate = os.path.join(self.folder, "gate")
@@ -152,6 +190,35 @@ class Namespaces(unittest.TestCase):
     for job in jobs:
       self.assertEqual(job.wait_for_exit(PATIENCE), 0, job.report())
     self.assertEqual({job.digest for job in jobs}, {self.reference(*heat)})
+
+
+class BehindNats(Hosts):
+  hidden = (2, 3)
+
+  def test_hosts_behind_nats_take_part_and_outlive_the_one_that_passed_on_for_them(self):
+    # The job cannot end before this file exists, however fast the machine is.
+    gate = os.path.join(self.folder, "gate")
+    jobs = self.start_all("gated", "--steps", options.steps, "--gate", gate)
+    jobs[0].wait_for_commits(2, PATIENCE)
+    hidden = [jobs[host] for host in self.hidden]
+    for job, other in zip(hidden, reversed(hidden)):
+      job.wait_for("relayed", PATIENCE, lambda e, other=other: e["node"] == identity(other))
+    # Of the two that were asked to pass on one dies: the other is left.
+    relays = {identity(job)[:8]: job for job in jobs[:2]}
+    victim = relays[hidden[0].of_kind("relayed")[-1]["text"]]
+    victim.process.kill()
+    rest = [job for job in jobs if job is not victim]
+    recovered = rest[0].wait_for("recovered", PATIENCE)
+    rest[0].wait_for_commits(2, PATIENCE, beyond=recovered["epoch"])
+    open(gate, "w", encoding="ascii").close()
+    digests = set()
+    for job in rest:
+      self.assertEqual(job.wait_for_exit(PATIENCE), 0, job.report())
+      digests.add(job.digest)
+      self.assertIsNone(check_recoveries(job), job.report())
+      for event in job.of_kind("evicted"):
+        self.assertEqual(event["node"], identity(victim), job.report())
+    self.assertEqual(digests, {self.reference("gated", "--steps", options.steps, "--gate", "/")})
 
 
 def identity(job):

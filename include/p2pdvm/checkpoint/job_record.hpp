@@ -32,6 +32,7 @@ struct member {
   static constexpr std::uint8_t storage_only = 2;  ///< keeper and holder, cannot run ranks
   static constexpr std::uint8_t left = 4;          ///< went politely
   static constexpr std::uint8_t evicted = 8;       ///< declared lost
+  static constexpr std::uint8_t hidden = 16;       ///< when it asked, it came from none of its addresses: a NAT is between
 
   node_id node;
   std::vector<address> addresses;
@@ -44,6 +45,7 @@ struct member {
   /// A node id is the key itself.
   [[nodiscard]] public_key key() const { return public_key(node.bytes()); }
   [[nodiscard]] bool live() const noexcept { return (flags & (left | evicted)) == 0; }
+  [[nodiscard]] bool is_hidden() const noexcept { return (flags & hidden) != 0; }
   [[nodiscard]] bool can_host() const noexcept { return live() && (flags & storage_only) == 0; }
   friend bool operator==(const member&, const member&) = default;
   template <class F>

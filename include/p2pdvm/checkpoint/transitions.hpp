@@ -21,7 +21,7 @@ namespace p2pdvm::checkpoint {
                                            member founder);
 
 /// Adds a member, or takes back one that had left or was evicted. In a running job it is a
-/// spare. Flags other than `spare` and `storage_only` are cleared.
+/// spare. Flags other than `spare`, `storage_only` and `hidden` are cleared.
 [[nodiscard]] result<job_record> admit(const job_record& record, const member& joiner);
 /// All of them at once, without those that cannot be admitted; an error when nobody can. With
 /// more than one, a change of keepers is left to `upkeep`.

@@ -41,8 +41,6 @@ inline constexpr std::uint64_t stranger_datagrams_per_second_max = 2000;
 /// Bytes handed to a stream ahead of the network: more would let small messages wait.
 inline constexpr std::size_t write_ahead_bytes = 256 * 1024;
 inline constexpr std::size_t meetings_max = 16;
-/// NATs forget what they have let out for a while, some after half a minute.
-inline constexpr duration datagram_source_age_max = std::chrono::seconds(30);
 /// Ports tried when the host may choose one that is free for both kinds of socket.
 inline constexpr int port_attempts_max = 16;
 
@@ -99,14 +97,13 @@ class exchange_handler {
   /// The peer has restarted (or forgotten us): what was sent before this call and was
   /// unacknowledged is dropped. `on_peer_up` follows.
   virtual void on_peer_reset(const node_id&) {}
-  /// A hint for failure detection: a connection was lost, or no address could be dialled. The
-  /// exchange itself goes on trying when it has reason to.
+  /// A hint for failure detection: a connection was lost, or no address could be dialled. The code `not_found`
+  /// is no such hint: none ever led to the peer. The exchange itself goes on trying when it has reason to.
   virtual void on_connection_lost(const node_id&, const error&) {}
   /// The session was `congested` and is no longer.
   virtual void on_writable(const node_id&) {}
   virtual void on_meeting_failed(const address&, const error&) {}
-  /// Who may have a connection with `node`, the best way first. Only those are asked that this side is itself
-  /// connected with, not by a relay.
+  /// Trusted peers that may have a connection with `node`, the best way first.
   [[nodiscard]] virtual std::vector<node_id> relays_to(const node_id& node) {
     static_cast<void>(node);
     return {};
@@ -171,6 +168,10 @@ class exchange final : private host::listen_handler,
   /// Hands what is queued to the network now.
   void flush();
   [[nodiscard]] bool connected(const node_id& node) const;
+  /// Whether it may be asked to pass something on: it is trusted, and not itself reached through another.
+  [[nodiscard]] bool can_relay(const node_id& node) const;
+  /// Where its connection leads; none where there is none, or it is through another peer.
+  [[nodiscard]] std::optional<address> remote_address(const node_id& node) const;
   /// The peer through which this one is reached; none when that is direct, or not at all.
   [[nodiscard]] std::optional<node_id> relay_to(const node_id& node) const;
   /// See `session::congested`; `on_writable` is called when it ends.
@@ -180,9 +181,6 @@ class exchange final : private host::listen_handler,
 
   /// False when it is too large, the key is invalid or the exchange does not listen.
   bool send_datagram(const public_key& to, const address& where, byte_view plain);
-  /// Where a peer's last datagram came from, if it has a session and that is not long ago: behind a
-  /// NAT no other address may lead to it, and that one not for long.
-  [[nodiscard]] std::optional<address> datagram_source(const node_id& node) const;
 
   [[nodiscard]] const exchange_statistics& statistics() const noexcept { return statistics_; }
   /// Incoming connections whose remote has not proven to be there.
@@ -224,7 +222,6 @@ class exchange final : private host::listen_handler,
   void on_event(const node_id& node, session_event event);
   void on_established(peer& p);
   void on_detour(peer& p);
-  void note_datagram(const node_id& node, const address& from, time_point now);
 
   [[nodiscard]] static bool wanted(const peer& p);
   void touch(peer& p);
@@ -240,7 +237,7 @@ class exchange final : private host::listen_handler,
   /// Tries ways through other peers; false when there is none to try.
   bool take_detour(peer& p);
   bool next_relay(peer& p);
-  [[nodiscard]] bool is_relay(const node_id& node) const;
+  [[nodiscard]] bool is_straight(const node_id& node) const;
   void on_detour_failed(peer& p, const error& why);
   void rest(peer& p, const error& why);
   void redial_later(peer& p);

@@ -77,11 +77,13 @@ struct detector_message {
 };
 
 /// What the detector wants of its owner. Events are delivered when the detector is done with
-/// its input, so they may call it again; `send`, `place` and `measured` may not.
+/// its input, so they may call it again; sending, `place` and `measured` may not.
 class detector_owner {
  public:
   /// Unreliable, authenticated, at most `datagram_payload_max` bytes.
   virtual void send(const node_id& to, byte_view bytes) = 0;
+  /// The same, when nothing came back of what was sent before: if there is another way, by that too.
+  virtual void send_again(const node_id& to, byte_view bytes) { send(to, bytes); }
   virtual void suspected(const node_id& who, const std::vector<node_id>& observers) = 0;
   /// A suspected or even agreed member lives.
   virtual void refuted(const node_id& who) = 0;
@@ -205,7 +207,7 @@ class failure_detector {
   void probe_next(time_point now);
   void start_probe(time_point now, slot target, bool hinted, bool with_helpers);
   void ask_helpers(probe& p);
-  void ping(slot target, std::uint32_t sequence);
+  void ping(slot target, std::uint32_t sequence, bool again = false);
   void advance(time_point now, probe& p);
   void fail_probe(time_point now, const probe& p);
   void on_ack(time_point now, slot by, const detector_message& m);
@@ -217,7 +219,7 @@ class failure_detector {
   void sicker(std::size_t by) noexcept;
 
   // failure_detector_claims.ipp: suspicion and news
-  void send(slot to, detector_message m);
+  void send(slot to, detector_message m, bool again = false);
   void note_alive(time_point now, slot who, std::uint64_t incarnation);
   void on_claim(time_point now, const detector_claim& c);
   void on_suspect_claim(time_point now, const detector_claim& c, slot who);

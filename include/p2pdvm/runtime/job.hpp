@@ -16,6 +16,7 @@
 #include <p2pdvm/runtime/peer_context.hpp>
 #include <p2pdvm/runtime/rank_runner.hpp>
 #include <p2pdvm/runtime/lanes.hpp>
+#include <p2pdvm/runtime/member_ways.hpp>
 #include <p2pdvm/runtime/rank_traffic.hpp>
 #include <p2pdvm/runtime/record_followers.hpp>
 #include <p2pdvm/runtime/record_keeper.hpp>
@@ -37,7 +38,6 @@ class job_owner {
  public:
   virtual void send(const node_id& to, job_message message) = 0;
   virtual void send_store(const node_id& to, const store::store_message& message) = 0;
-  virtual void send_detector(const node_id& to, byte_view datagram) = 0;
   /// This peer's coordinate.
   [[nodiscard]] virtual overlay::packed_coordinate place() = 0;
   /// What it takes to a member that says that it is there.
@@ -95,8 +95,9 @@ class job final : private record_owner,
   void on_message(const node_id& from, job_message message);
   void on_rank_message(const node_id& from, messaging::arrived_message message);
   void on_store_message(const node_id& from, const store::store_message& message);
-  void on_detector_datagram(const node_id& from, byte_view bytes);
-  void on_connection_lost(const node_id& node);
+  void on_detector_datagram(const node_id& from, const address& source, byte_view bytes);
+  void on_detector_message(const node_id& from, byte_view bytes);
+  void on_connection_lost(const node_id& node, const error& why);
   void on_peer_reset(const node_id& node);
 
   /// A joiner that is not a member yet may read chunks of the inputs.
@@ -106,11 +107,14 @@ class job final : private record_owner,
   /// The members to whom this one keeps a connection: see member_square.hpp.
   [[nodiscard]] const std::set<node_id>& links() const noexcept { return links_; }
   /// Members that have seen the end.
-  [[nodiscard]] const std::set<node_id>& end_seen_by() const noexcept { return end_seen_; }
+  /// All members have seen the end, or are gone. Each knows it of its links, and hears it of theirs.
+  [[nodiscard]] bool end_seen_by_all() const;
 
   /// What this peer knows of the round trips among the members of `r`: their coordinates, and what
   /// it has measured itself.
-  /// Members that may be connected with that one and with this, those on the shortest way first.
+  /// The members through which this one wants to be reached, beyond its links.
+  [[nodiscard]] std::vector<node_id> own_relays() const;
+  /// Members that may be connected with that one, those on the shortest way first.
   [[nodiscard]] std::vector<node_id> relays_to(const node_id& node) const;
   [[nodiscard]] checkpoint::member_distances distances(const checkpoint::job_record& r) const;
 
@@ -180,7 +184,8 @@ class job final : private record_owner,
   void hung(const roll& all) override;
   void went_on(std::uint32_t seconds) override;
   // overlay::detector_owner
-  void send(const node_id& to, byte_view bytes) override { owner_.send_detector(to, bytes); }
+  void send(const node_id& to, byte_view bytes) override { send_detector(to, bytes, false); }
+  void send_again(const node_id& to, byte_view bytes) override { send_detector(to, bytes, true); }
   void suspected(const node_id& who, const std::vector<node_id>& observers) override;
   void refuted(const node_id& who) override;
   void agreed_dead(const node_id& who, const std::vector<node_id>& observers) override;
@@ -207,6 +212,8 @@ class job final : private record_owner,
   void on(const node_id& from, messaging::rank_blocked& blocked);
   void on(const node_id& from, lane_offer& offer);
   void on(const node_id& from, runtime::end_seen& seen);
+  void note_end_seen(const node_id& by, bool by_links);
+  void tell_end_by_links();
   void on(const node_id&, join_request&) {}  // the peer's business
   void on(const node_id&, join_refusal&) {}
   void on(const node_id&, welcome&) {}
@@ -214,6 +221,7 @@ class job final : private record_owner,
   void on(const node_id&, passed_join&) {}
   void on(const node_id& from, record_difference& difference);
   void on(const node_id& from, follow_request& request);
+  void on(const node_id& from, passed_probe& probe);
   void on(const node_id& from, roll_request& request);
   void on(const node_id& from, roll_answer& answer);
   void on(const node_id& from, roll_report& report);
@@ -261,6 +269,7 @@ class job final : private record_owner,
   void propose_commit(const checkpoint::cut_action::committable& c);
   void arm_policy();
   [[nodiscard]] checkpoint::observation observe() const;
+  void send_detector(const node_id& to, byte_view bytes, bool again);
   void arm_detector();
   void evict_lost();
   void wish_to_leave();
@@ -296,6 +305,7 @@ class job final : private record_owner,
   std::optional<unnamed_failure> failure_;
   std::map<std::pair<rank_number, rank_number>, int> stalled_;  ///< how often in a row it was seen, source first
   host::timer failure_timer_;
+  member_ways ways_;
   overlay::failure_detector detector_;
 
   std::map<rank_number, std::unique_ptr<rank_runner>> runners_;
@@ -349,7 +359,9 @@ class job final : private record_owner,
   std::map<node_id, incarnation_number> ready_askers_;  ///< live members, no links
   std::set<node_id> readers_;
   std::optional<node_id> awaiting_inputs_;  ///< from this member
-  std::set<node_id> end_seen_;
+  std::set<node_id> end_seen_;           ///< who has seen the end,
+  std::set<node_id> end_seen_by_links_;  ///< and whose links have
+  bool told_end_by_links_ = false;
   bool leaving_ = false, no_majority_ = false, finishing_ = false, ended_ = false;
   epoch_number leaving_epoch_;
   std::map<rank_number, std::shared_ptr<const peal::snapshot>> results_;

@@ -48,11 +48,12 @@ struct join_request {
   bool storage_only = false;
   bool is_ready = false;  ///< second step: job and inputs are on the disk, admit me
   bool is_guided = false;  ///< it follows another member than the one that it asks
+  bool is_hidden = false;  ///< set by who passes it on: it came from none of its addresses
   overlay::packed_coordinate place;
   template <class F>
   void fields(F&& f) {
     f(job), f(ticket), f(executable), f(platform), f(failure_domain), f(addresses),
-        f(storage_only), f(is_ready), f(is_guided), f(place);
+        f(storage_only), f(is_ready), f(is_guided), f(is_hidden), f(place);
   }
 };
 struct join_refusal {
@@ -239,8 +240,22 @@ struct lane_offer {
 };
 /// The sender has the results and the certified end of the job.
 struct end_seen {
+  bool by_links = false;  ///< all links of the sender have seen it too
   template <class F>
-  void fields(F&&) {}
+  void fields(F&& f) {
+    f(by_links);
+  }
+};
+
+/// What a failure detector says to a member that it may not reach by itself.
+struct passed_probe {
+  node_id peer;          ///< to whom; from whom once it was passed on
+  bool further = false;  ///< to be passed on
+  byte_vector bytes;
+  template <class F>
+  void fields(F&& f) {
+    f(peer), f(further), f(bytes);
+  }
 };
 
 using job_message =
@@ -248,6 +263,6 @@ using job_message =
                  checkpoint::cut_facts, checkpoint::register_request, checkpoint::register_reply,
                  acknowledgement_batch, messaging::rank_blocked, end_seen, ready_request, passed_on,
                  record_difference, join_queued, follow_request, passed_join, lane_offer, roll_request,
-                 roll_answer, roll_report, file_request, file_answer>;
+                 roll_answer, roll_report, file_request, file_answer, passed_probe>;
 
 }  // namespace p2pdvm::runtime

@@ -109,7 +109,6 @@ class peer final : private messaging::exchange_handler,
   // job_owner
   void send(const node_id& to, job_message message) override;
   void send_store(const node_id& to, const store::store_message& message) override;
-  void send_detector(const node_id& to, byte_view datagram) override;
   overlay::packed_coordinate place() override;
   void measured(const node_id& member, const overlay::packed_coordinate& place,
                 duration round_trip) override;
@@ -126,7 +125,7 @@ class peer final : private messaging::exchange_handler,
   void tell_listening();
   void begin(job_identity who, record_update newest,
              std::optional<checkpoint::acceptor> acceptor);
-  void on_join_request(const node_id& from, const join_request& request);
+  void on_join_request(const node_id& from, join_request& request);
   void on_join_datagram(const public_key& key, const address& where, byte_view bytes);
   [[nodiscard]] std::string why_not(const node_id& from, const join_request& request) const;
   [[nodiscard]] welcome welcome_for(const node_id& from, const join_request& request);

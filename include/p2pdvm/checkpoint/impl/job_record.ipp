@@ -30,7 +30,7 @@ inline result<> validate_members(const job_record& r) {
     if (m.addresses.size() > member_addresses_max) return bad_record("too many addresses");
     if (m.failure_domain.size() > failure_domain_bytes_max)
       return bad_record("the name of a failure domain is too long");
-    if (m.flags >= 16) return bad_record("a member has unknown flags");
+    if (m.flags >= 2 * member::hidden) return bad_record("a member has unknown flags");
     if (!overlay::unpack(m.place).ok()) return bad_record("a member's coordinate is impossible");
   }
   return {};

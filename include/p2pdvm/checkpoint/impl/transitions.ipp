@@ -161,7 +161,7 @@ P2PDVM_DECL result<job_record> found_job(const job_id& job, const digest256& spe
   r.replicas = replicas;
   r.incarnation = incarnation_number(1);
   r.roster = roster_version(1);
-  founder.flags &= member::spare | member::storage_only;
+  founder.flags &= member::spare | member::storage_only | member::hidden;
   founder.admitted = r.roster;
   r.keepers = {founder.node};
   r.keeper_version = 1;
@@ -188,7 +188,7 @@ P2PDVM_DECL result<job_record> admit(const job_record& record, const std::vector
     }
     member& admitted = next.members[*entry];
     admitted = joiner;
-    admitted.flags &= member::spare | member::storage_only;
+    admitted.flags &= member::spare | member::storage_only | member::hidden;
     admitted.admitted = record.roster.next();
     any = true;
   }

@@ -40,14 +40,13 @@ struct exchange::peer : list_link<exchange::peer> {
   bool kept = false;
   bool trusted = false;
   bool was_congested = false;
-  bool hidden = false;  ///< none of its addresses led to it when they were last tried
+  bool reached = false;  ///< an address of it has led to it,
+  bool hidden = false;   ///< and none did when they were last tried
   duration backoff = duration::zero();
   duration straighten = duration::zero();
   std::size_t next_address = 0;
   std::vector<node_id> relays;  ///< still to be tried, the best last
   std::optional<node_id> path;  ///< the relay that the handler was told of
-  address datagrams_from;
-  time_point datagram_at = time_point_never;
   address source;       ///< where it came from; of a stranger
   time_point spoke_at;  ///< when a message of it was last delivered, or its session made
   time_point wrote_at;  ///< when its session was last given something to say
@@ -167,6 +166,19 @@ P2PDVM_DECL void exchange::send(const node_id& node, std::uint8_t channel, byte_
 P2PDVM_DECL bool exchange::connected(const node_id& node) const {
   const peer* p = find_peer(node);
   return p != nullptr && p->s.established();
+}
+
+P2PDVM_DECL bool exchange::can_relay(const node_id& node) const {
+  if (!trusted_.contains(node)) return false;
+  const peer* p = find_peer(node);
+  if (p == nullptr || !p->s.established()) return p == nullptr || !p->hidden;
+  return !p->live->relay();
+}
+
+P2PDVM_DECL std::optional<address> exchange::remote_address(const node_id& node) const {
+  const peer* p = find_peer(node);
+  if (p == nullptr || !p->live || p->live->relay()) return std::nullopt;
+  return p->live->remote_address();
 }
 
 P2PDVM_DECL std::optional<node_id> exchange::relay_to(const node_id& node) const {
@@ -323,7 +335,8 @@ P2PDVM_DECL void exchange::on_dial_failed(peer& p, const error& why) {
   rest(p, why);
 }
 
-P2PDVM_DECL bool exchange::is_relay(const node_id& node) const {
+/// It is connected with this peer, and not by a relay.
+P2PDVM_DECL bool exchange::is_straight(const node_id& node) const {
   const peer* p = find_peer(node);
   return p != nullptr && p->trusted && p->s.established() && !p->live->relay();
 }
@@ -342,8 +355,9 @@ P2PDVM_DECL bool exchange::next_relay(peer& p) {
   while (who != nullptr && !p.relays.empty()) {
     const node_id relay = p.relays.back();
     p.relays.pop_back();
-    if (relay == p.id || !is_relay(relay)) continue;
+    if (relay == p.id || !can_relay(relay)) continue;
     ++statistics_.dials;
+    static_cast<void>(peer_of(relay));  // it may have no session yet
     p.detour = open(link::noise::role::initiator, circuits_.connect(relay, p.id), who->key, relay);
     p.detour->start();
     return true;
@@ -359,9 +373,10 @@ P2PDVM_DECL void exchange::on_detour_failed(peer& p, const error& why) {
 
 /// Nothing led to the peer: later again.
 P2PDVM_DECL void exchange::rest(peer& p, const error& why) {
+  circuits_.drop(p.id);
   redial_later(p);
   const node_id node = p.id;  // the handler may forget the peer
-  handler_.on_connection_lost(node, why);
+  handler_.on_connection_lost(node, p.reached ? why : error(errc::not_found, why.message()));
 }
 
 P2PDVM_DECL void exchange::redial_later(peer& p) {

@@ -272,6 +272,7 @@ P2PDVM_DECL void exchange::on_established(peer& p) {
   const address where = p.live->remote_address();
   const link::handshake_result& remote = p.live->remote();
   if (p.live->initiator()) {
+    p.reached = true;
     book_.confirm(p.id, where);
   } else {
     static_cast<void>(book_.learn({remote.key, {where.with_port(remote.port)}}));
@@ -328,24 +329,17 @@ P2PDVM_DECL void exchange::send_circuit(const node_id& to, byte_view head, paylo
 
 P2PDVM_DECL bool exchange::passes_on(const node_id& from, const node_id& to) {
   const peer* const asks = find_peer(from);
-  return asks != nullptr && asks->trusted && is_relay(to);
+  return asks != nullptr && asks->trusted && is_straight(to);
 }
 
 P2PDVM_DECL void exchange::on_circuit(const node_id& relay, const node_id& origin,
                                       std::unique_ptr<host::stream> stream) {
-  if (!is_relay(relay) || !trusted_.contains(origin) || half_open_.size() >= limits::half_open_max) return;
+  if (!is_straight(relay) || !trusted_.contains(origin) || half_open_.size() >= limits::half_open_max) return;
   half_open_.push_back(open(link::noise::role::responder, std::move(stream), std::nullopt, relay));
   half_open_.back()->start();
 }
 
 // --- datagrams ---
-
-P2PDVM_DECL std::optional<address> exchange::datagram_source(const node_id& node) const {
-  const peer* const p = find_peer(node);
-  if (p == nullptr || p->datagram_at == time_point_never) return std::nullopt;
-  if (machine_.clock().now() - p->datagram_at > datagram_source_age_max) return std::nullopt;
-  return p->datagrams_from;
-}
 
 P2PDVM_DECL bool exchange::send_datagram(const public_key& to, const address& where,
                                          byte_view plain) {
@@ -369,14 +363,6 @@ P2PDVM_DECL void exchange::expect(unsigned stage) const noexcept {
   }
 }
 
-P2PDVM_DECL void exchange::note_datagram(const node_id& node, const address& from, time_point now) {
-  if (peers_.empty()) return;
-  peer* const p = find_peer(node);
-  if (p == nullptr) return;
-  p->datagrams_from = from;
-  p->datagram_at = now;
-}
-
 P2PDVM_DECL void exchange::on_datagram(const address& from, byte_view bytes) {
   const time_point now = machine_.clock().now();
   if (now - stranger_second_ >= std::chrono::seconds(1)) {
@@ -392,7 +378,6 @@ P2PDVM_DECL void exchange::on_datagram(const address& from, byte_view bytes) {
     return;
   }
   ++statistics_.datagrams_received;
-  if (opened->current) note_datagram(crypto::node_id_of(opened->from), from, now);
   handler_.on_datagram(*opened, from);
   flush();
 }

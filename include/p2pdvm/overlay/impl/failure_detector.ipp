@@ -169,10 +169,10 @@ P2PDVM_DECL std::vector<failure_detector::slot> failure_detector::pick(std::size
   return picked;
 }
 
-P2PDVM_DECL void failure_detector::ping(slot target, std::uint32_t sequence) {
+P2PDVM_DECL void failure_detector::ping(slot target, std::uint32_t sequence, bool again) {
   detector_message m;
   m.sequence = sequence;
-  send(target, std::move(m));
+  send(target, std::move(m), again);
 }
 
 /// When our own timers ran late, the time that passed is no evidence against others: they may
@@ -217,7 +217,7 @@ P2PDVM_DECL void failure_detector::start_probe(time_point now, slot target, bool
   p.sent = now;
   p.deadline = now + timeout_for(target);
   p.hinted = hinted;
-  ping(target, p.sequence);
+  ping(target, p.sequence, hinted);
   if (hinted) {
     p.stage = 2;  // everything at once
     if (with_helpers) ask_helpers(p);
@@ -242,7 +242,7 @@ P2PDVM_DECL void failure_detector::advance(time_point now, probe& p) {
   ++p.stage;
   p.repeated = true;
   p.deadline = now + timeout_for(p.target);
-  ping(p.target, p.sequence);
+  ping(p.target, p.sequence, true);
   if (p.stage == 1) ask_helpers(p);
 }
 

@@ -114,12 +114,12 @@ P2PDVM_DECL void failure_detector::attach_news(slot to, detector_message& m) {
   std::erase_if(news_, [&](const news& n) { return n.transmissions >= transmissions_max; });
 }
 
-P2PDVM_DECL void failure_detector::send(slot to, detector_message m) {
+P2PDVM_DECL void failure_detector::send(slot to, detector_message m, bool again) {
   m.incarnation = incarnation_;
   attach_news(to, m);
   const byte_vector bytes = wire::encode(m);
   P2PDVM_ASSERT(bytes.size() <= datagram_payload_max);
-  owner_->send(members_[to].id, bytes);
+  again ? owner_->send_again(members_[to].id, bytes) : owner_->send(members_[to].id, bytes);
 }
 
 P2PDVM_DECL void failure_detector::note_alive(time_point now, slot who,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <p2pdvm/runtime/home_relays.hpp>
 #include <p2pdvm/runtime/job.hpp>
 #include <p2pdvm/runtime/member_square.hpp>
 
@@ -182,6 +183,7 @@ P2PDVM_DECL void job::note_members(const checkpoint::job_record& previous) {
       lifetimes_.died(age);
     }
     lost_.erase(m.node);
+    ways_.forget(m.node);
     tell(left ? event_kind::left : event_kind::evicted, std::move(e));
     if (m.node != self()) {
       store_.on_member_lost(m.node);
@@ -699,9 +701,26 @@ P2PDVM_DECL void job::on_lane_message(const node_id& from, byte_view head, host:
   if (record().is_live(from)) traffic_.on_lane_message(from, head, body);
 }
 
-P2PDVM_DECL void job::on(const node_id& from, end_seen&) {
-  end_seen_.insert(from);
-  owner_.on_end_seen(from);
+P2PDVM_DECL void job::on(const node_id& from, end_seen& seen) { note_end_seen(from, seen.by_links); }
+
+P2PDVM_DECL void job::note_end_seen(const node_id& by, bool by_links) {
+  end_seen_.insert(by);
+  if (by_links) end_seen_by_links_.insert(by);
+  tell_end_by_links();
+  owner_.on_end_seen(by);
+}
+
+P2PDVM_DECL void job::tell_end_by_links() {
+  if (!ended_ || told_end_by_links_) return;
+  if (!std::includes(end_seen_.begin(), end_seen_.end(), links_.begin(), links_.end())) return;
+  told_end_by_links_ = true;
+  for (const node_id& link : links_) owner_.send(link, end_seen{true});
+}
+
+P2PDVM_DECL bool job::end_seen_by_all() const {
+  const bool all_are_links = record().members.size() <= member_square::width;
+  const auto& seen = all_are_links ? end_seen_ : end_seen_by_links_;
+  return std::includes(seen.begin(), seen.end(), links_.begin(), links_.end());
 }
 
 P2PDVM_DECL void job::on_rank_message(const node_id& from, messaging::arrived_message message) {
@@ -733,16 +752,52 @@ P2PDVM_DECL void job::arm_detector() {
   });
 }
 
-P2PDVM_DECL void job::on_detector_datagram(const node_id& from, byte_view bytes) {
+/// By datagram; where that may not get there, by the session too, or through another member.
+P2PDVM_DECL void job::send_detector(const node_id& to, byte_view bytes, bool again) {
+  messaging::exchange* const net = context_.exchange;
+  const messaging::contact* const who = net == nullptr ? nullptr : net->find(to);
+  if (who == nullptr) return;
+  const auto source = ways_.source(to, clock_now());
+  byte_vector datagram{datagram_kind::detector};
+  append(datagram, bytes);
+  if (source || !who->addresses.empty())
+    net->send_datagram(who->key, source ? *source : who->addresses.front(), datagram);
+  if (source && !again) return;
+  if (net->connected(to)) return net->send(to, channel::detector, bytes, {}, messaging::priority::control);
+  if (!again && !ways_.is_passed_on(to, clock_now())) return;
+  for (const node_id& relay : relays_to(to)) {
+    if (!net->can_relay(relay)) continue;
+    return owner_.send(relay, passed_probe{to, true, to_vector(bytes)});
+  }
+}
+
+P2PDVM_DECL void job::on(const node_id& from, passed_probe& probe) {
+  if (!record().is_live(probe.peer)) return;
+  if (!probe.further) {
+    ways_.passed_on(probe.peer, clock_now());
+    return on_detector_message(probe.peer, probe.bytes);
+  }
+  if (context_.exchange == nullptr || !context_.exchange->connected(probe.peer)) return;
+  owner_.send(probe.peer, passed_probe{from, false, std::move(probe.bytes)});
+}
+
+P2PDVM_DECL void job::on_detector_datagram(const node_id& from, const address& source, byte_view bytes) {
+  const messaging::contact* const who = context_.exchange->find(from);
+  if (record().is_live(from) && who != nullptr) {
+    const bool listed = std::find(who->addresses.begin(), who->addresses.end(), source) != who->addresses.end();
+    ways_.by_datagram(from, source, listed, clock_now());
+  }
+  on_detector_message(from, bytes);
+}
+
+P2PDVM_DECL void job::on_detector_message(const node_id& from, byte_view bytes) {
   detector_.on_message(clock_now(), from, bytes);
   arm_detector();
 }
 
-P2PDVM_DECL void job::on_connection_lost(const node_id& node) {
-  if (ended_) {
-    end_seen_.insert(node);
-    return owner_.on_end_seen(node);
-  }
+P2PDVM_DECL void job::on_connection_lost(const node_id& node, const error& why) {
+  if (why.code() == errc::not_found) return;  // it may be behind a NAT, and nobody passes anything on yet
+  if (ended_) return note_end_seen(node, true);
   if (!record().is_live(node) || clock_now() < patient_until_) return;
   detector_.hint(clock_now(), node);
   arm_detector();
@@ -762,7 +817,7 @@ P2PDVM_DECL void job::on_peer_reset(const node_id& node) {
   traffic_.on_peer_reset(node);
   if (barrier_) barrier_->repeat_to(node);
   pump_barrier();
-  if (ended_) owner_.send(node, end_seen());
+  if (ended_) owner_.send(node, end_seen{told_end_by_links_});
 }
 
 P2PDVM_DECL void job::suspected(const node_id& who, const std::vector<node_id>&) {
@@ -825,12 +880,19 @@ P2PDVM_DECL checkpoint::member_distances job::distances(const checkpoint::job_re
   return known;
 }
 
+P2PDVM_DECL std::vector<node_id> job::own_relays() const {
+  const checkpoint::member* const me = record().find(self());
+  const bool needed = me != nullptr && me->is_hidden() && record().members.size() > member_square::width;
+  return needed ? home_relays(record(), self()) : std::vector<node_id>();
+}
+
 P2PDVM_DECL std::vector<node_id> job::relays_to(const node_id& node) const {
   const checkpoint::job_record& r = record();
   const auto here = r.index_of(self());
   const auto there = r.index_of(node);
   if (!here || !there) return {};
   const member_square theirs(r, node);
+  const std::vector<node_id> home = home_relays(r, node);
   const checkpoint::member_distances known = distances(r);
   struct way {
     bool unlikely;
@@ -839,10 +901,12 @@ P2PDVM_DECL std::vector<node_id> job::relays_to(const node_id& node) const {
   };
   std::vector<way> ways;
   for (std::uint32_t i = 0; i < r.members.size(); ++i) {
-    const node_id& relay = r.members[i].node;
-    if (!r.members[i].live() || i == *here || i == *there) continue;
-    if (!links_.contains(relay) && r.members.size() > member_square::width) continue;
-    ways.push_back({!theirs.is_link(relay), known.between(*here, i) + known.between(i, *there), i});
+    const checkpoint::member& relay = r.members[i];
+    if (!relay.live() || i == *here || i == *there) continue;
+    const bool common = links_.contains(relay.node) && theirs.is_link(relay.node);
+    const bool at_home = std::find(home.begin(), home.end(), relay.node) != home.end();
+    if (!common && !at_home) continue;
+    ways.push_back({relay.is_hidden(), known.between(*here, i) + known.between(i, *there), i});
   }
   std::sort(ways.begin(), ways.end(), [](const way& a, const way& b) {
     return std::tie(a.unlikely, a.length, a.relay) < std::tie(b.unlikely, b.length, b.relay);

@@ -23,6 +23,13 @@ inline constexpr auto newcomer_time = std::chrono::seconds(3);
 
 inline constexpr std::size_t join_datagram_bytes = link::datagram_plain_bytes_max - 16;
 
+/// Whether who asks to join says that it can be reached where it came from; the port may be another one.
+inline bool lists(const join_request& request, const std::optional<address>& source) {
+  return source && std::any_of(request.addresses.begin(), request.addresses.end(), [&](const address& a) {
+           return a.with_port(0) == source->with_port(0);
+         });
+}
+
 /// What the record keeps of a ticket, to count its uses.
 inline std::uint64_t word_of(const ticket& t) {
   std::uint64_t word = 0;
@@ -376,7 +383,8 @@ P2PDVM_DECL std::string peer::why_not(const node_id& from, const join_request& r
   return {};
 }
 
-P2PDVM_DECL void peer::on_join_request(const node_id& from, const join_request& request) {
+P2PDVM_DECL void peer::on_join_request(const node_id& from, join_request& request) {
+  request.is_hidden = !detail::lists(request, exchange_->remote_address(from));
   if (!job_ || request.job != job_->spec().id)
     return send(from, join_refusal{"this peer does not work on that job", true, {}});
   if (std::string reason = why_not(from, request); !reason.empty())
@@ -414,7 +422,8 @@ P2PDVM_DECL void peer::on_join_datagram(const public_key& key, const address& wh
   if (!decoded.ok()) return;
   const node_id from = crypto::node_id_of(key);
   if (auto* answer = std::get_if<welcome>(&decoded->what)) return on_welcome(from, std::move(*answer));
-  const join_request& request = std::get<join_request>(decoded->what);
+  join_request& request = std::get<join_request>(decoded->what);
+  request.is_hidden = !detail::lists(request, where);
   // Who has been in the job before must know of the newest record what it was.
   if (!job_ || !first_record_ || request.job != job_->spec().id || !job_->is_member() ||
       job_->record().state != checkpoint::job_state::forming ||
@@ -471,7 +480,8 @@ P2PDVM_DECL bool peer::note_applicant(const node_id& from, const join_request& r
     joiner.addresses.resize(checkpoint::member_addresses_max);
   joiner.failure_domain = request.failure_domain.substr(0, checkpoint::failure_domain_bytes_max);
   if (overlay::unpack(request.place).ok()) joiner.place = request.place;
-  if (request.storage_only) joiner.flags = checkpoint::member::storage_only;
+  if (request.storage_only) joiner.flags |= checkpoint::member::storage_only;
+  if (request.is_hidden) joiner.flags |= checkpoint::member::hidden;
   if (request.ticket) joiner.ticket = detail::word_of(*request.ticket);
   admissions_[from] = std::move(joiner);
   return true;
@@ -654,7 +664,7 @@ P2PDVM_DECL void peer::on_message(const node_id& from, std::uint8_t channel,
     return;
   }
   if (channel == channel::detector) {
-    if (job_) job_->on_detector_datagram(from, message.view);
+    if (job_) job_->on_detector_message(from, message.view);
     return;
   }
   if (channel != channel::job) return;
@@ -701,7 +711,7 @@ P2PDVM_DECL void peer::on_connection_lost(const node_id& node, const error& why)
       follow(*joining_->asked());
     }
   }
-  job_->on_connection_lost(node);
+  job_->on_connection_lost(node, why);
 }
 
 P2PDVM_DECL std::vector<node_id> peer::relays_to(const node_id& node) {
@@ -721,7 +731,7 @@ P2PDVM_DECL void peer::on_datagram(const link::opened_datagram& datagram, const 
   if (plain.empty()) return;
   if (plain[0] == datagram_kind::detector) {
     // What a member's earlier process said is no sign that it lives.
-    if (job_ && datagram.current) job_->on_detector_datagram(crypto::node_id_of(datagram.from), plain.subspan(1));
+    if (job_ && datagram.current) job_->on_detector_datagram(crypto::node_id_of(datagram.from), from, plain.subspan(1));
   } else if (plain[0] == datagram_kind::joining) {
     on_join_datagram(datagram.from, from, plain.subspan(1));
   } else if (plain[0] == datagram_kind::overlay) {
@@ -760,20 +770,6 @@ P2PDVM_DECL void peer::send(const node_id& to, job_message message) {
 P2PDVM_DECL void peer::send_store(const node_id& to, const store::store_message& message) {
   if (!exchange_) return;
   exchange_->send(to, channel::store, wire::encode(message), {}, messaging::priority::bulk);
-}
-
-P2PDVM_DECL void peer::send_detector(const node_id& to, byte_view datagram) {
-  if (!exchange_) return;
-  const messaging::contact* who = exchange_->find(to);
-  if (who == nullptr) return;
-  const auto source = exchange_->datagram_source(to);
-  // Until a datagram of the peer has come, none may get there: a NAT may be between.
-  if (!source && exchange_->connected(to))
-    exchange_->send(to, channel::detector, datagram, {}, messaging::priority::control);
-  if (!source && who->addresses.empty()) return;
-  byte_vector bytes{datagram_kind::detector};
-  append(bytes, datagram);
-  exchange_->send_datagram(who->key, source ? *source : who->addresses.front(), bytes);
 }
 
 P2PDVM_DECL overlay::packed_coordinate peer::place() {
@@ -860,6 +856,7 @@ P2PDVM_DECL void peer::on_members(const checkpoint::job_record& previous,
   for (const node_id& link : job_->links()) {
     if (!is_awaited(link) || exchange_->connected(link)) exchange_->keep(link);
   }
+  for (const node_id& relay : job_->own_relays()) exchange_->keep(relay);
   remember_contacts();
   publish_later(std::chrono::seconds(1));
   maybe_start();
@@ -964,8 +961,7 @@ P2PDVM_DECL void peer::check_may_go() {
   if (exchange_ && job_ && job_->is_member()) {
     const auto state = job_->record().state;
     const bool over = state == checkpoint::job_state::done || state == checkpoint::job_state::failed;
-    const auto seen = [&](const node_id& link) { return job_->end_seen_by().contains(link); };
-    if (over && !std::all_of(job_->links().begin(), job_->links().end(), seen)) return;
+    if (over && !job_->end_seen_by_all()) return;
   }
   // What is still queued for others must go out first.
   linger_timer_.after(std::chrono::milliseconds(exchange_ ? 200 : 0), [this] { call_.may_go(); });

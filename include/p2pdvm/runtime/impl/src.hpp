@@ -2,6 +2,7 @@
 
 #include <p2pdvm/runtime/impl/early_messages.ipp>
 #include <p2pdvm/runtime/impl/hostile_peers.ipp>
+#include <p2pdvm/runtime/impl/home_relays.ipp>
 #include <p2pdvm/runtime/impl/job.ipp>
 #include <p2pdvm/runtime/impl/job_checkpoint.ipp>
 #include <p2pdvm/runtime/impl/job_folder.ipp>
@@ -10,6 +11,7 @@
 #include <p2pdvm/runtime/impl/joiner.ipp>
 #include <p2pdvm/runtime/impl/lanes.ipp>
 #include <p2pdvm/runtime/impl/member_square.ipp>
+#include <p2pdvm/runtime/impl/member_ways.ipp>
 #include <p2pdvm/runtime/impl/peer.ipp>
 #include <p2pdvm/runtime/impl/rank_runner.ipp>
 #include <p2pdvm/runtime/impl/rank_traffic.ipp>
