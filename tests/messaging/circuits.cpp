@@ -115,7 +115,7 @@ class crowd {
   std::vector<std::unique_ptr<member>> members;
 };
 
-byte_vector pattern(std::size_t size) {
+byte_vector patterned(std::size_t size) {
   byte_vector bytes(size);
   for (std::size_t i = 0; i < size; ++i) bytes[i] = static_cast<std::byte>(i * 7 + i / 251);
   return bytes;
@@ -127,20 +127,20 @@ TEST_CASE("bytes go through a relay in order, both ways, as on any stream") {
   crowd c(3);
   end_handler caller;
   const auto out = c.at(1).call(node(2), node(3), caller);
-  out->write(pattern(1000));
-  out->write(pattern(2'000'000));
+  out->write(patterned(1000));
+  out->write(patterned(2'000'000));
   c.carry();
   REQUIRE(c.at(3).streams.size() == 1);
   CHECK(c.at(3).origins == std::vector{node(1)});
   CHECK(c.at(3).relays_used == std::vector{node(2)});
-  byte_vector both = pattern(1000);
-  append(both, pattern(2'000'000));
+  byte_vector both = patterned(1000);
+  append(both, patterned(2'000'000));
   CHECK(c.at(3).handlers[0]->heard == both);
   CHECK(out->unsent() == 0);
   CHECK(caller.drained == 1);
-  c.at(3).streams[0]->write(pattern(5000));
+  c.at(3).streams[0]->write(patterned(5000));
   c.carry();
-  CHECK(caller.heard == pattern(5000));
+  CHECK(caller.heard == patterned(5000));
   CHECK(caller.opened == 1);
   CHECK(c.at(2).x.size() == 2);
 }
@@ -149,11 +149,11 @@ TEST_CASE("a circuit's reader that pauses holds its writer back, and no relay ke
   crowd c(3);
   end_handler caller;
   const auto out = c.at(1).call(node(2), node(3), caller);
-  out->write(pattern(10));
+  out->write(patterned(10));
   c.carry();
   c.at(3).streams[0]->pause(true);
   const std::size_t much = 3 * circuit_window_bytes;
-  out->write(pattern(much));
+  out->write(patterned(much));
   std::size_t most = 0;
   while (!c.way.empty()) {
     c.carry_one();
@@ -161,7 +161,7 @@ TEST_CASE("a circuit's reader that pauses holds its writer back, and no relay ke
   }
   CHECK(out->unsent() >= much - circuit_window_bytes);
   CHECK(most <= circuit_window_bytes + 1024);
-  CHECK(c.at(3).handlers[0]->heard == pattern(10));
+  CHECK(c.at(3).handlers[0]->heard == patterned(10));
   c.at(3).streams[0]->pause(false);
   c.carry();
   CHECK(c.at(3).handlers[0]->heard.size() == 10 + much);
@@ -172,7 +172,7 @@ TEST_CASE("a circuit ends for both ends and the relay when") {
   crowd c(3);
   end_handler caller;
   auto out = c.at(1).call(node(2), node(3), caller);
-  out->write(pattern(100));
+  out->write(patterned(100));
   c.carry();
   REQUIRE(c.at(3).streams.size() == 1);
   end_handler& called = *c.at(3).handlers[0];
@@ -195,8 +195,8 @@ TEST_CASE("a circuit ends for both ends and the relay when") {
   }
   SECTION("the relay has begun anew, and is sent more") {
     c.at(2).x.stop();
-    out->write(pattern(100));
-    c.at(3).streams[0]->write(pattern(100));
+    out->write(patterned(100));
+    c.at(3).streams[0]->write(patterned(100));
   }
   c.carry();
   CHECK(caller.closed.has_value() == caller_hears);
@@ -208,10 +208,10 @@ TEST_CASE("what has arrived when a circuit ends is read before its end") {
   crowd c(3);
   end_handler caller;
   auto out = c.at(1).call(node(2), node(3), caller);
-  out->write(pattern(10));
+  out->write(patterned(10));
   c.carry();
   c.at(3).streams[0]->pause(true);
-  out->write(pattern(20'000));
+  out->write(patterned(20'000));
   out.reset();
   c.carry();
   end_handler& called = *c.at(3).handlers[0];
@@ -228,7 +228,7 @@ TEST_CASE("who may not be reached by a circuit is not") {
   SECTION("because the relay does not pass it on") { c.at(2).relays = false; }
   SECTION("because the other end refuses") { c.at(3).accepts = false; }
   const auto out = c.at(1).call(node(2), node(3), caller);
-  out->write(pattern(100));
+  out->write(patterned(100));
   c.carry();
   CHECK(caller.closed);
   for (const std::size_t i : {1u, 2u, 3u}) CHECK(c.at(i).x.size() == 0);
@@ -272,15 +272,15 @@ TEST_CASE("a sender without credit ends its circuit, and none of the others") {
   REQUIRE(c.at(3).streams.size() == 2);
   c.at(3).streams[1]->pause(true);
   byte_vector message = {std::byte{2}, std::byte{2}};  // data of the second circuit
-  append(message, pattern(circuit_piece_bytes_max));
+  append(message, patterned(circuit_piece_bytes_max));
   for (std::size_t sent = 0; sent <= circuit_window_bytes; sent += circuit_piece_bytes_max)
     c.at(2).x.on_message(node(1), {message, nullptr});
   c.carry();
   CHECK(bad_end.closed);
   CHECK_FALSE(good_end.closed);
-  good->write(pattern(50));
+  good->write(patterned(50));
   c.carry();
-  CHECK(c.at(3).handlers[0]->heard == pattern(50));
+  CHECK(c.at(3).handlers[0]->heard == patterned(50));
 }
 
 TEST_CASE("handlers may drop their stream while it is read, and begin another") {
@@ -292,9 +292,9 @@ TEST_CASE("handlers may drop their stream while it is read, and begin another") 
     out.reset();
     next = c.at(1).call(node(2), node(3), again);
   };
-  out->write(pattern(1));
+  out->write(patterned(1));
   c.carry();
-  c.at(3).streams[0]->write(pattern(100'000));
+  c.at(3).streams[0]->write(patterned(100'000));
   c.carry();
   CHECK(caller.heard.size() <= circuit_piece_bytes_max);
   CHECK(c.at(3).streams.size() == 2);
@@ -319,9 +319,9 @@ TEST_CASE("whatever a peer says about circuits, others' circuits stay whole") {
       c.at(1 + random.below(3)).x.on_message(node(4), {bytes, nullptr});
       if (random.chance(0.3)) c.carry();
     }
-    out->write(pattern(3000));
+    out->write(patterned(3000));
     c.carry();
     REQUIRE_FALSE(caller.closed);
-    REQUIRE(c.at(3).handlers[0]->heard == pattern(3000));
+    REQUIRE(c.at(3).handlers[0]->heard == patterned(3000));
   }
 }
