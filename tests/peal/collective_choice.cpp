@@ -196,3 +196,32 @@ TEST_CASE("a view among some members has their round trips") {
       CHECK(part.one_way(i, j) == n.one_way(some[static_cast<std::size_t>(i)], some[static_cast<std::size_t>(j)]));
   }
 }
+
+TEST_CASE("members of one peer are one group, and small data far apart go by peers") {
+  for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+    const network_view peers = drawn(16, sim::latency_profile::planetlab, seed);
+    std::vector<std::uint32_t> round_trips;
+    for (int a = 0; a < 64; ++a) {
+      for (int b = 0; b < 64; ++b) {
+        const auto units = peers.one_way(a / 4, b / 4).count() * 2 / network_view::unit_nanoseconds;
+        round_trips.push_back(a == b ? 0 : a / 4 == b / 4 ? 1 : static_cast<std::uint32_t>(units));
+      }
+    }
+    const network_view n(64, round_trips);
+    const mpi::peer_groups groups(n);
+    REQUIRE(groups.any());
+    CHECK(groups.largest() == 4);
+    REQUIRE(groups.leaders().size() == 16);
+    for (int m = 0; m < 64; ++m) {
+      CHECK(groups.group_of(m) == static_cast<std::size_t>(m / 4));
+      CHECK(groups.leaders()[static_cast<std::size_t>(m / 4)] == m / 4 * 4);
+    }
+    CHECK(groups.plan().bound() == relay_bound(peers));
+    // A leader has two tree messages and those of 16 peers; an exchange of all would have 63.
+    for (int g = 0; g < 16; ++g) CHECK(groups.plan().messages_from(g) <= 15 + 15);
+    for (const collective_task task : {collective_task{kind::barrier, 0}, collective_task{kind::allreduce, 8},
+                                       collective_task{kind::allgather, 0}})
+      CHECK(mpi::chosen(mpi::predictions(n, exchange_plan(n), task, &groups)).which == way::by_peers);
+    CHECK_FALSE(mpi::peer_groups(peers).any());
+  }
+}

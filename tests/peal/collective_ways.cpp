@@ -117,6 +117,21 @@ TEST_CASE("every way of every collective gives the same bytes, at every number o
   }
 }
 
+TEST_CASE("where peers have several ranks, the first of each speaks for them, with the same bytes") {
+  // Of unequal sizes, and ranks of one peer not always side by side.
+  const auto blocks = [](int a, int b) { return a / 5 == b / 5 ? std::optional(duration(0)) : far(a / 5, b / 5); };
+  const auto scattered = [](int a, int b) { return a % 7 == b % 7 ? std::optional(duration(0)) : far(a % 7, b % 7); };
+  for (const std::uint32_t ranks : {9u, 16u, 23u, 48u, 64u}) {
+    INFO(ranks << " ranks");
+    const std::string classic = seen(ranks, {});
+    std::vector<std::string> told;
+    CHECK(seen(ranks, blocks, &told) == classic);
+    if (ranks > 16) CHECK_THAT(told.front(), Contains("by peers, predicted"));
+    CHECK(seen(ranks, scattered, &told) == classic);
+    if (ranks > 16) CHECK_THAT(told.front(), Contains("by peers, predicted") && Contains(", 7 peers"));
+  }
+}
+
 TEST_CASE("large reductions give the same bytes in slices") {
   for (const std::uint32_t ranks : {5u, 8u, 16u, 17u}) {
     INFO(ranks << " ranks");

@@ -31,6 +31,7 @@ enum class way : std::uint8_t {
   halving,   ///< Rabenseifner: halves of the data with distances 1, 2, 4, …, and back
   exchange,  ///< everybody's own to everybody, over at most one other member
   slices,    ///< everybody combines one slice of all data and gives it to everybody
+  by_peers,  ///< the members of a peer gather at the first of them, and these exchange
 };
 [[nodiscard]] std::string_view name_of(way w) noexcept;
 
@@ -53,6 +54,8 @@ class network_view {
   [[nodiscard]] bool knows_uplinks() const noexcept { return !uplinks_.empty(); }
   /// Of `count` elements, what member `member` combines: more of them the faster it can send them on.
   [[nodiscard]] std::pair<std::size_t, std::size_t> slice(std::size_t count, int member) const;  // first, end
+  /// Whether both are on one peer.
+  [[nodiscard]] bool together(int a, int b) const noexcept { return a == b || round_trips_[index(a, b)] <= 1; }
   /// Whether some are so far apart that access links may be between them.
   [[nodiscard]] bool wide() const noexcept;
   /// What a choice among some of the members goes by.
@@ -117,6 +120,30 @@ class exchange_plan {
   std::vector<std::pair<std::int64_t, int>> order_;
 };
 
+/// Which members are on one peer. Their first member speaks for them: between peers goes one message instead of one
+/// for every two members, so that fewer can be lost, and links and cores carry less.
+class peer_groups {
+ public:
+  explicit peer_groups(const network_view& network);
+
+  /// Whether some members share a peer.
+  [[nodiscard]] bool any() const noexcept { return groups_.size() < group_of_.size(); }
+  /// First members, ascending; as many as there are peers.
+  [[nodiscard]] const std::vector<int>& leaders() const noexcept { return leaders_; }
+  [[nodiscard]] const std::vector<int>& members(std::size_t group) const { return groups_[group]; }  ///< ascending
+  [[nodiscard]] std::size_t group_of(int member) const { return group_of_[static_cast<std::size_t>(member)]; }
+  [[nodiscard]] std::size_t largest() const noexcept;
+  /// How the leaders exchange, by their places among the leaders.
+  [[nodiscard]] const exchange_plan& plan() const noexcept { return plan_; }
+
+ private:
+  [[nodiscard]] exchange_plan find(const network_view& network);
+  std::vector<std::size_t> group_of_;
+  std::vector<std::vector<int>> groups_;
+  std::vector<int> leaders_;
+  exchange_plan plan_;
+};
+
 /// What is to be done.
 struct collective_task {
   /// An allreduce is one by elements: data that cannot be cut take the rounds.
@@ -131,10 +158,10 @@ struct prediction {
   duration time{};
 };
 
-/// One per possible way; the rounds first.
+/// One per possible way; the rounds first. `groups`: of the same network, or null.
 [[nodiscard]] std::vector<prediction> predictions(const network_view& network, const exchange_plan& plan,
-                                                  const collective_task& task);
-/// The fastest, or the rounds where that gains little.
+                                                  const collective_task& task, const peer_groups* groups = nullptr);
+/// The fastest, or the rounds where that gains little; by peers rather than by an exchange that is hardly faster.
 [[nodiscard]] prediction chosen(std::span<const prediction> all);
 
 }  // namespace p2pdvm::mpi

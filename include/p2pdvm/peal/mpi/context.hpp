@@ -97,14 +97,19 @@ class bracket {
 /// What the members of a communicator know of the network, and by what they choose.
 class known_network {
  public:
-  explicit known_network(network_view view) : view_(std::move(view)), plan_(view_) {}
+  explicit known_network(network_view view) : view_(std::move(view)), plan_(view_), groups_(view_) {}
   void set_uplinks(std::vector<std::uint32_t> rates) { view_.set_uplinks(std::move(rates)); }
   [[nodiscard]] const network_view& view() const noexcept { return view_; }
   [[nodiscard]] const exchange_plan& plan() const noexcept { return plan_; }
+  [[nodiscard]] const peer_groups& groups() const noexcept { return groups_; }
+  [[nodiscard]] std::vector<prediction> predict(const collective_task& task) const {
+    return predictions(view_, plan_, task, &groups_);
+  }
 
  private:
   network_view view_;
   exchange_plan plan_;
+  peer_groups groups_;
 };
 
 /// One communicator of this rank: who is in it, and the collectives as movements of bytes.
@@ -228,10 +233,14 @@ class group final {
   task<> allreduce_in_halves(const collective& in, accumulator& value);
   task<> allreduce_in_slices(const collective& in, accumulator& value);
   task<std::vector<payload>> allgather_in_rounds(const collective& in, payload mine);
-  /// Of all members, in order, as they were given.
-  task<std::vector<payload>> exchange(const collective& in, payload mine);
+  /// Of all members, in order, as they were given: by an exchange of all, or by peers.
+  task<std::vector<payload>> exchange(const collective& in, way how, payload mine);
+  /// Among those in `circle` (empty: all), of whom this is number `self`.
+  task<std::vector<payload>> exchange_among(const collective& in, const exchange_plan& plan,
+                                            const std::vector<int>& circle, int self, payload mine);
+  task<std::vector<payload>> exchange_by_peers(const collective& in, payload mine);
   [[nodiscard]] std::vector<incoming> all_incoming(const call& c, const std::vector<payload>& parts) const;
-  void pass_on(const collective& in, const exchange_plan::bundle& what, const std::vector<payload>& parts);
+  void pass_on(const collective& in, int target, const exchange_plan::bundle& what, const std::vector<payload>& parts);
   void put(const collective& in, int to, byte_view data);
   void put_value(const collective& in, int to, const accumulator& value);
   task<peal::message> take(const collective& in, int from);

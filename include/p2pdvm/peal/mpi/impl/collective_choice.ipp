@@ -10,7 +10,7 @@
 namespace p2pdvm::mpi {
 
 P2PDVM_DECL std::string_view name_of(way w) noexcept {
-  static constexpr std::array<std::string_view, 4> names{"rounds", "halving", "exchange", "slices"};
+  static constexpr std::array<std::string_view, 5> names{"rounds", "halving", "exchange", "slices", "by peers"};
   return names[static_cast<std::size_t>(w)];
 }
 
@@ -179,6 +179,32 @@ P2PDVM_DECL std::size_t exchange_plan::messages_to(int member) const {
   return count;
 }
 
+// --- peers ---
+
+P2PDVM_DECL peer_groups::peer_groups(const network_view& network)
+    : group_of_(static_cast<std::size_t>(network.members())), plan_(find(network)) {}
+
+P2PDVM_DECL exchange_plan peer_groups::find(const network_view& network) {
+  for (int member = 0; member < network.members(); ++member) {
+    const auto first = std::find_if(leaders_.begin(), leaders_.end(),
+                                    [&](int leader) { return network.together(leader, member); });
+    const auto group = static_cast<std::size_t>(first - leaders_.begin());
+    if (first == leaders_.end()) {
+      leaders_.push_back(member);
+      groups_.emplace_back();
+    }
+    groups_[group].push_back(member);
+    group_of_[static_cast<std::size_t>(member)] = group;
+  }
+  return exchange_plan(network.among(leaders_));
+}
+
+P2PDVM_DECL std::size_t peer_groups::largest() const noexcept {
+  std::size_t most = 0;
+  for (const auto& g : groups_) most = std::max(most, g.size());
+  return most;
+}
+
 // --- predictions: the schedule of each way, message by message ---
 
 namespace detail {
@@ -286,12 +312,19 @@ inline duration time_of_exchange(const network_view& network, const exchange_pla
 }  // namespace detail
 
 P2PDVM_DECL std::vector<prediction> predictions(const network_view& network, const exchange_plan& plan,
-                                                const collective_task& task) {
+                                                const collective_task& task, const peer_groups* groups) {
   using kind = collective_task::kind;
   const auto n = static_cast<std::size_t>(network.members());
   std::vector<prediction> all{{way::rounds, detail::time_of_rounds(network, task)}};
   if (task.what != kind::allreduce || task.bytes <= exchanged_bytes_max)
     all.push_back({way::exchange, detail::time_of_exchange(network, plan, task.bytes)});
+  if (groups != nullptr && groups->any() && all.size() == 2) {
+    const std::size_t most = groups->largest();
+    const auto levels = static_cast<std::int64_t>(std::bit_width(most - 1));
+    all.push_back({way::by_peers, 2 * levels * message_cost +
+                                      detail::time_of_exchange(network.among(groups->leaders()), groups->plan(),
+                                                               task.bytes * most)});
+  }
   if (task.what != kind::allreduce) return all;
   if (detail::doubles(network.members()))
     all.push_back({way::halving, detail::time_of_halving(network, task.bytes)});
@@ -307,8 +340,12 @@ P2PDVM_DECL std::vector<prediction> predictions(const network_view& network, con
 
 P2PDVM_DECL prediction chosen(std::span<const prediction> all) {
   const prediction& usual = all.front();
-  const prediction best = *std::min_element(
+  prediction best = *std::min_element(
       all.begin(), all.end(), [](const prediction& a, const prediction& b) { return a.time < b.time; });
+  if (best.which == way::exchange) {
+    const auto peers = std::find_if(all.begin(), all.end(), [](const prediction& p) { return p.which == way::by_peers; });
+    if (peers != all.end() && peers->time <= best.time / 20 * 21) best = *peers;
+  }
   const bool gains = usual.time - best.time >= gain_min && best.time <= usual.time / 10 * 9;
   return gains ? best : usual;
 }

@@ -38,8 +38,8 @@ P2PDVM_DECL task<> group::barrier(call c) {
   collective in(*this, c);
   co_await know_network(in);
   const way how = choose(in, collective_task::kind::barrier, 0);
-  if (how == way::exchange) {
-    (void)co_await exchange(in, payload());
+  if (how == way::exchange || how == way::by_peers) {
+    (void)co_await exchange(in, how, payload());
   } else {
     co_await barrier_in_rounds(in);
   }
@@ -133,7 +133,7 @@ P2PDVM_DECL task<> group::allreduce(call c, accumulator& value) {
   } else if (how == way::slices) {
     co_await allreduce_in_slices(in, value);
   } else {
-    const std::vector<payload> parts = co_await exchange(in, payload::copy_of(*elements));
+    const std::vector<payload> parts = co_await exchange(in, how, payload::copy_of(*elements));
     value.fold(in.mine, all_incoming(in.mine, parts), 0, elements->size() / c.head.element_bytes);
   }
   in.done();
@@ -235,45 +235,113 @@ P2PDVM_DECL std::vector<incoming> group::all_incoming(const call& c, const std::
 }
 
 /// What a relay passes on: its head, and the sources' parts, each with its length in front.
-P2PDVM_DECL void group::pass_on(const collective& in, const exchange_plan::bundle& what,
+P2PDVM_DECL void group::pass_on(const collective& in, int target, const exchange_plan::bundle& what,
                                 const std::vector<payload>& parts) {
   std::vector<payload> some;
   for (const int source : what.sources) some.push_back(parts[static_cast<std::size_t>(source)]);
   byte_vector bundle;
   append_parts(bundle, some, 0);
-  put(in, what.target, bundle);
+  put(in, target, bundle);
 }
 
-P2PDVM_DECL task<std::vector<payload>> group::exchange(const collective& in, payload mine) {
-  const exchange_plan& plan = network_->plan();
+/// Appends what arrived, which must be `expected` parts.
+inline void add_parts(std::vector<payload>& parts, const peal::message& m, int expected) {
+  std::vector<payload> more = parts_of(m.body(), head_bytes);
+  if (more.size() != static_cast<std::size_t>(expected)) refuse("a gathered message is damaged");
+  std::move(more.begin(), more.end(), std::back_inserter(parts));
+}
+
+P2PDVM_DECL task<std::vector<payload>> group::exchange(const collective& in, way how, payload mine) {
+  if (how == way::by_peers) co_return co_await exchange_by_peers(in, std::move(mine));
+  const std::vector<int> all;
+  co_return co_await exchange_among(in, network_->plan(), all, self_, std::move(mine));
+}
+
+/// Who has that place in it; an empty one is that of all members.
+inline int of_circle(const std::vector<int>& circle, int place) {
+  return circle.empty() ? place : circle[static_cast<std::size_t>(place)];
+}
+
+P2PDVM_DECL task<std::vector<payload>> group::exchange_among(const collective& in, const exchange_plan& plan,
+                                                             const std::vector<int>& circle, int self, payload mine) {
   const payload whole = message_of(in.mine.head, mine.view());
-  for (const int to : plan.targets(self_))
-    owner_->port().post_send(job_rank(to), in.tag, whole, id_ * 2 + 1);
-  std::vector<payload> parts(static_cast<std::size_t>(size_));
-  std::vector<bool> heard(static_cast<std::size_t>(size_));
-  parts[static_cast<std::size_t>(self_)] = std::move(mine);
+  for (const int to : plan.targets(self))
+    owner_->port().post_send(job_rank(of_circle(circle, to)), in.tag, whole, id_ * 2 + 1);
+  const std::size_t size = circle.empty() ? static_cast<std::size_t>(size_) : circle.size();
+  std::vector<payload> parts(size);
+  std::vector<bool> heard(size);
+  parts[static_cast<std::size_t>(self)] = std::move(mine);
   std::vector<std::pair<const exchange_plan::bundle*, std::size_t>> to_pass_on;  // parts it lacks
-  for (const auto* b : plan.bundles_of(self_)) to_pass_on.emplace_back(b, b->sources.size());
-  for (std::size_t left = plan.messages_to(self_); left > 0; --left) {
+  for (const auto* b : plan.bundles_of(self)) to_pass_on.emplace_back(b, b->sources.size());
+  for (std::size_t left = plan.messages_to(self); left > 0; --left) {
     const peal::message m = co_await owner_->port().receive(peal::any_source, in.tag, id_ * 2 + 1, in.site());
     const incoming got = opened_alike(in, m);
-    const auto from = static_cast<std::size_t>(got.source);
-    if (heard[from]) {
-      const exchange_plan::bundle* const b = plan.find(got.source, self_);
+    int from = got.source;
+    if (!circle.empty()) {
+      const auto at = std::lower_bound(circle.begin(), circle.end(), from);
+      if (at == circle.end() || *at != from) refuse("an exchanged message is of another member");
+      from = static_cast<int>(at - circle.begin());
+    }
+    const auto place = static_cast<std::size_t>(from);
+    if (heard[place]) {
+      const exchange_plan::bundle* const b = plan.find(from, self);
       std::vector<payload> passed = parts_of(m.body(), head_bytes);
       if (b == nullptr || passed.size() != b->sources.size()) refuse("an exchanged message is damaged");
       for (std::size_t i = 0; i < passed.size(); ++i)
         parts[static_cast<std::size_t>(b->sources[i])] = std::move(passed[i]);
       continue;
     }
-    heard[from] = true;
-    parts[from] = m.body().slice(head_bytes, m.body().size() - head_bytes);
+    heard[place] = true;
+    parts[place] = m.body().slice(head_bytes, m.body().size() - head_bytes);
     for (auto& [b, lacks] : to_pass_on) {
-      if (!std::binary_search(b->sources.begin(), b->sources.end(), got.source)) continue;
-      if (--lacks == 0) pass_on(in, *b, parts);
+      if (!std::binary_search(b->sources.begin(), b->sources.end(), from)) continue;
+      if (--lacks == 0) pass_on(in, of_circle(circle, b->target), *b, parts);
     }
   }
   co_return parts;
+}
+
+/// Within a peer by a binomial tree to its first member and back; what comes back is handed on, never copied.
+P2PDVM_DECL task<std::vector<payload>> group::exchange_by_peers(const collective& in, payload mine) {
+  const peer_groups& groups = network_->groups();
+  const std::size_t own_group = groups.group_of(self_);
+  const std::vector<int>& here = groups.members(own_group);
+  const auto size = static_cast<int>(here.size());
+  const auto place = static_cast<int>(std::lower_bound(here.begin(), here.end(), self_) - here.begin());
+  std::vector<payload> parts(1, std::move(mine));  // of this member and those after it
+  int k = 1;
+  for (; k < size && (place & k) == 0; k *= 2) {
+    if (place + k >= size) continue;
+    const peal::message m = co_await take(in, of_circle(here, place + k));
+    add_parts(parts, m, std::min(k, size - place - k));
+  }
+  payload whole;
+  if (place == 0) {
+    byte_vector own;
+    append_parts(own, parts, 0);
+    const std::vector<payload> of_groups = co_await exchange_among(in, groups.plan(), groups.leaders(),
+                                                                   static_cast<int>(own_group), payload(std::move(own)));
+    byte_vector all(to_vector(bytes_of(in.mine.head)));
+    for (const payload& p : of_groups) append(all, p.view());
+    whole = payload(std::move(all));
+  } else {
+    byte_vector bundle;
+    append_parts(bundle, parts, 0);
+    put(in, of_circle(here, place - k), bundle);
+    const peal::message m = co_await take(in, of_circle(here, place - k));
+    whole = m.body();
+  }
+  for (k /= 2; k > 0; k /= 2) {
+    if (place + k < size) owner_->port().post_send(job_rank(of_circle(here, place + k)), in.tag, whole, id_ * 2 + 1);
+  }
+  std::vector<payload> grouped = parts_of(whole, head_bytes);
+  if (grouped.size() != static_cast<std::size_t>(size_)) refuse("a gathered message is damaged");
+  std::vector<payload> ordered(grouped.size());
+  std::size_t next = 0;
+  for (std::size_t g = 0; g < groups.leaders().size(); ++g) {
+    for (const int m : groups.members(g)) ordered[static_cast<std::size_t>(m)] = std::move(grouped[next++]);
+  }
+  co_return ordered;
 }
 
 P2PDVM_DECL task<> group::scan(call c, accumulator& value) {
@@ -319,13 +387,6 @@ P2PDVM_DECL std::vector<payload> parts_of(const payload& whole, std::size_t offs
   return parts;
 }
 
-/// Appends what arrived, which must be `expected` parts.
-inline void add_parts(std::vector<payload>& parts, const peal::message& m, int expected) {
-  std::vector<payload> more = parts_of(m.body(), head_bytes);
-  if (more.size() != static_cast<std::size_t>(expected)) refuse("a gathered message is damaged");
-  std::move(more.begin(), more.end(), std::back_inserter(parts));
-}
-
 P2PDVM_DECL task<std::vector<payload>> group::gather(call c, payload mine) {
   const collective in(*this, c);
   const int root = c.head.root;
@@ -352,8 +413,8 @@ P2PDVM_DECL task<std::vector<payload>> group::allgather(call c, payload mine) {
   // Sizes may differ; the exchange moves no more bytes than the rounds do.
   const way how = choose(in, collective_task::kind::allgather, 0);
   std::vector<payload> parts;
-  if (how == way::exchange) {
-    parts = co_await exchange(in, std::move(mine));
+  if (how == way::exchange || how == way::by_peers) {
+    parts = co_await exchange(in, how, std::move(mine));
   } else {
     parts = co_await allgather_in_rounds(in, std::move(mine));
   }

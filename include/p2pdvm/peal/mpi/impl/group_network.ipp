@@ -72,7 +72,7 @@ P2PDVM_DECL bool group::wants_uplinks(std::size_t bytes) const {
   constexpr auto kind = collective_task::kind::allreduce;
   const int digits = size_class(bytes);
   if (choices_.contains({static_cast<int>(kind), digits}) || !network_->view().wide()) return false;
-  return chosen(predictions(network_->view(), network_->plan(), {kind, greatest_of_class(digits)})).which == way::slices;
+  return chosen(network_->predict({kind, greatest_of_class(digits)})).which == way::slices;
 }
 
 P2PDVM_DECL task<> group::know_uplinks(collective& in) {
@@ -119,13 +119,14 @@ P2PDVM_DECL way group::choose(collective& in, collective_task::kind what, std::s
   std::string why = size_ > network_members_max ? "rounds, too many ranks to measure their distances"
                                                 : "rounds, all ranks are on one peer";
   if (network_ != nullptr) {
-    const auto all = predictions(network_->view(), network_->plan(), {what, greatest});
+    const auto all = network_->predict({what, greatest});
     const prediction fastest = chosen(all);
     best = fastest.which;
     why = text_of(all, fastest);
     if (best == way::exchange)
       why += fmt::format(", {} of {} pairs over another rank", network_->plan().relayed_pairs(),
                          size_ * (size_ - 1));
+    if (best == way::by_peers) why += fmt::format(", {} peers", network_->groups().leaders().size());
   }
   choices_.emplace(key, best);
   if (self_ == 0)
