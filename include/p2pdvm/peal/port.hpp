@@ -18,6 +18,23 @@ namespace p2pdvm::peal {
 class rank;
 namespace detail {
 class posted_receive;
+class message_receiving;
+
+class sending_room {
+ public:
+  using result_type = void;
+  sending_room() = default;
+  sending_room(peal::rank& rank, rank_number destination) : rank_(&rank), destination_(destination.value()) {}
+  [[nodiscard]] bool begin() const noexcept { return rank_ == nullptr; }
+  void suspend(p2pdvm::detail::frame_pointer frame) const;
+  void end() const noexcept {}
+  /// There was room.
+  [[nodiscard]] bool done() const noexcept { return rank_ == nullptr; }
+
+ private:
+  peal::rank* rank_ = nullptr;  ///< none when there is room
+  std::uint64_t destination_ = 0;  ///< a whole word, see `apart`
+};
 }
 
 inline constexpr int any_source = -1;
@@ -70,25 +87,10 @@ class operation {
 };
 
 /// A message was sent; awaiting this waits while its destination is megabytes behind, and most often not at
-/// all. Dropping it loses nothing but the waiting. Where a `task` is wanted it is one.
-class [[nodiscard]] sending {
- public:
-  sending() = default;
-  sending(peal::rank& rank, rank_number destination) : rank_(&rank), destination_(destination) {}
-  operator task<>() const;
-  /// There was room.
-  [[nodiscard]] bool done() const noexcept { return rank_ == nullptr; }
-  /// What `co_await` calls; see async/frame.hpp.
-  p2pdvm::detail::frame_thread* operator()(p2pdvm::detail::frame_pointer frame) const {
-    if (rank_ != nullptr) suspend(frame);
-    return nullptr;
-  }
-
- private:
-  void suspend(p2pdvm::detail::frame_pointer frame) const;
-  peal::rank* rank_ = nullptr;  ///< none when there is room
-  rank_number destination_;
-};
+/// all. Dropping it loses nothing but the waiting. Where a `task` with no result is wanted it is one.
+using sending = task<detail::sending_room>;
+/// Of a message. Where a `task` with that result is wanted it is one; like one it begins when it is awaited.
+using receiving = task<detail::message_receiving>;
 
 /// Copyable handle; lives as long as its rank. `space` distinguishes sub-spaces of one
 /// adapter (communicators). Ranks are numbered 0 … size-1; tags are the adapter's own, and
@@ -109,15 +111,18 @@ class port {
   }
   /// A body in two parts, copied once.
   sending send(int destination, std::int64_t tag, byte_view first, byte_view second,
-               std::uint32_t space, std::source_location where = std::source_location::current());
+               std::uint32_t space, std::source_location where = std::source_location::current()) {
+    const two_parts body{first, second};
+    return send_parts(destination, tag, body, space, where);
+  }
   /// Never waits; the caller limits how much it posts.
   void post_send(int destination, std::int64_t tag, payload body, std::uint32_t space = 0) {
     (void)send(destination, tag, std::move(body), space);
   }
 
   /// The first message that matches, per source in the order of sending.
-  task<message> receive(int source, std::int64_t tag, std::uint32_t space = 0,
-                        call_site at = std::source_location::current());
+  receiving receive(int source, std::int64_t tag, std::uint32_t space = 0,
+                    call_site at = std::source_location::current());
   /// Into the caller's memory, which must stay valid until it returns. Fails with
   /// `errc::too_large` when the message is longer than `into`.
   task<envelope> receive_into(byte_span into, int source, std::int64_t tag, std::uint32_t space = 0,
@@ -133,16 +138,19 @@ class port {
 
   [[nodiscard]] peal::rank& rank() const noexcept { return *rank_; }
   /// What a receive with these arguments matches.
-  [[nodiscard, gnu::always_inline]] messaging::pattern pattern_of(int source, std::int64_t tag,
-                                              std::uint32_t space) const {
+  [[nodiscard]] messaging::pattern pattern_of(int source, std::int64_t tag, std::uint32_t space) const {
     messaging::pattern p;
+    fill(p, source, tag, space);
+    return p;
+  }
+  /// The same where it is used. Precondition: it is empty.
+  [[gnu::always_inline]] void fill(messaging::pattern& p, int source, std::int64_t tag, std::uint32_t space) const {
     p.space = whole(space);
     if (source != any_source) {
       check_destination(source);
       p.source = rank_number(static_cast<std::uint32_t>(source));
     }
     if (tag != any_tag) p.tag = tag;
-    return p;
   }
 
  private:
@@ -154,6 +162,8 @@ class port {
     if (destination < 0 || destination >= ranks_) refuse_destination(destination);
   }
   [[noreturn]] void refuse_destination(int destination) const;
+  sending send_parts(int destination, std::int64_t tag, const two_parts& body, std::uint32_t space,
+                     std::source_location where);
   [[nodiscard]] sending no_room(rank_number destination, std::source_location where);
   [[nodiscard]] std::uint64_t whole(std::uint32_t space) const noexcept {
     return std::uint64_t{number_} << 32 | space;
@@ -166,6 +176,4 @@ class port {
 
 }  // namespace p2pdvm::peal
 
-#if defined(P2PDVM_HEADER_ONLY)
-#include <p2pdvm/peal/rank.hpp>
-#endif
+#include <p2pdvm/peal/rank.hpp>  // what is awaited has to be complete

@@ -265,6 +265,8 @@ class rank {
 
 }  // namespace p2pdvm::peal
 
+#include <p2pdvm/peal/waiting.hpp>  // what is awaited has to be complete
+
 #if defined(P2PDVM_HEADER_ONLY)
 #include <p2pdvm/peal/impl/port.ipp>
 #include <p2pdvm/peal/impl/rank.ipp>

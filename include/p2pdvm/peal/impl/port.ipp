@@ -56,32 +56,22 @@ P2PDVM_DECL sending port::send(int destination, std::int64_t tag, payload body,
   return room ? sending() : no_room(to, where);
 }
 
-P2PDVM_DECL sending port::send(int destination, std::int64_t tag, byte_view first,
-                               byte_view second, std::uint32_t space,
-                               std::source_location where) {
+P2PDVM_DECL sending port::send_parts(int destination, std::int64_t tag, const two_parts& body,
+                                     std::uint32_t space, std::source_location where) {
   check_destination(destination);
   const rank_number to(static_cast<std::uint32_t>(destination));
   const std::lock_guard lock(rank_->token_);
   rank_->throw_if_cancelled();
-  const bool room = rank_->endpoint_.send(to, whole(space), tag, first, second);
+  const bool room = rank_->endpoint_.send(to, whole(space), tag, body);
   return room ? sending() : no_room(to, where);
 }
 
-P2PDVM_DECL void sending::suspend(p2pdvm::detail::frame_pointer frame) const {
-  detail::room_wait::suspend(*rank_, destination_, frame);
+P2PDVM_DECL void detail::sending_room::suspend(p2pdvm::detail::frame_pointer frame) const {
+  room_wait::suspend(*rank_, rank_number(static_cast<std::uint32_t>(destination_)), frame);
 }
 
-P2PDVM_DECL sending::operator task<>() const {
-  // What it stands for is not to be read when the task runs.
-  return [](sending done) -> task<> { co_await done; }(*this);
-}
-
-P2PDVM_DECL task<message> port::receive(int source, std::int64_t tag, std::uint32_t space,
-                                        call_site at) {
-  detail::receive_wait wait(*rank_, pattern_of(source, tag, space), at);
-  if (!wait.run()) co_await wait.suspend();
-  wait.resumed();
-  co_return wait.take();
+P2PDVM_DECL receiving port::receive(int source, std::int64_t tag, std::uint32_t space, call_site at) {
+  return receiving(*this, source, tag, space, at);
 }
 
 P2PDVM_DECL task<envelope> port::receive_into(byte_span into, int source, std::int64_t tag,
