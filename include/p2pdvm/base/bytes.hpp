@@ -64,17 +64,22 @@ template <class T>
   return value;
 }
 
-/// `memcpy` for what is mostly a few words, which a call would cost more than.
+/// `memcpy` for what is mostly a few words, just written: a call would cost more, and see `apart`.
 inline void copy_few(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
-  if (bytes - 8 <= 8) {  // 8 to 16, maybe the same twice
-    std::uint64_t first = 0, last = 0;
-    std::memcpy(&first, from, 8);
-    std::memcpy(&last, from + bytes - 8, 8);
-    std::memcpy(to, &first, 8);
-    std::memcpy(to + bytes - 8, &last, 8);
-  } else if (bytes != 0) {
-    std::memcpy(to, from, bytes);
+  constexpr std::size_t few = 64;
+  const auto word = [&](std::size_t at) {
+    std::uint64_t w = 0;
+    std::memcpy(&w, from + at, sizeof w);
+    w = apart(w);
+    std::memcpy(to + at, &w, sizeof w);
+  };
+  if (bytes - sizeof(std::uint64_t) > few - sizeof(std::uint64_t)) {
+    if (bytes != 0) std::memcpy(to, from, bytes);
+    return;
   }
+  std::size_t at = 0;
+  for (; at + sizeof(std::uint64_t) <= bytes; at += sizeof(std::uint64_t)) word(at);
+  if (at != bytes) word(bytes - sizeof(std::uint64_t));  // some of it for the second time
 }
 
 namespace detail {

@@ -25,8 +25,8 @@ inline constexpr std::size_t lane_head_bytes_max = 96;
 
 /// Copies what `first` has room for there and the rest, which is as long as `second`, to `second`.
 inline void copy_in_two(byte_view bytes, byte_span first, byte_span second) noexcept {
-  if (!first.empty()) std::memcpy(first.data(), bytes.data(), first.size());
-  if (!second.empty()) std::memcpy(second.data(), bytes.data() + first.size(), second.size());
+  copy_few(first.data(), bytes.data(), first.size());
+  copy_few(second.data(), bytes.data() + first.size(), second.size());
 }
 
 /// The body of a message that is arriving, valid during the handler's call.

@@ -12,10 +12,12 @@
 #include <asio/steady_timer.hpp>
 
 #include <fcntl.h>
+#include <linux/membarrier.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -49,6 +51,7 @@ struct lane_memory {
     std::atomic<std::uint64_t> number;
     std::atomic<std::int64_t> process;
     std::atomic<std::uint32_t> reads;  ///< 1: this side can read the other's memory
+    std::atomic<std::uint32_t> fences;  ///< 1: this side, about to sleep, has the other's cores make a fence
   };
   side sides[2];
   ring_memory rings[2];  ///< the n-th is written by side n
@@ -151,18 +154,32 @@ class mapped_lane {
 
 using unix_socket = asio::local::stream_protocol::socket;
 
-/// Kinds of records.
+/// Kinds of records. The kind in the ring's word has above it how long the message's head is, which comes first in the
+/// record: a short message fits into one line of the cache, with its word.
 enum lane_record : std::uint32_t { record_whole = 1, record_lent = 2, record_slice = 3, record_last = 4 };
+inline constexpr unsigned record_head_shift = 8;
+static_assert(host::lane_head_bytes_max < 256);
 
-/// In front of every record's bytes but those of later slices.
-struct record_head {
-  std::uint32_t head_bytes;
-  std::uint32_t reserved;
-  std::uint64_t body_bytes;
-};
 /// Instead of a body that stays where it is.
 struct lent_body {
   std::uint64_t address;
+  std::uint64_t bytes;
+};
+/// In front of the first slice of a body.
+struct slices_begin {
+  std::uint64_t bytes;  ///< of the whole
+};
+
+/// A full fence in all threads of both processes of a lane, so that the one that sends needs none.
+class fence_across {
+ public:
+  /// Whether this process takes part.
+  [[nodiscard]] static bool available() noexcept {
+    static const bool registered =
+        ::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0) == 0;
+    return registered;
+  }
+  static void make() noexcept { static_cast<void>(::syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0)); }
 };
 
 /// A body in the ring.
@@ -222,6 +239,7 @@ class shared_lane final : public host::lane, public pollable {
     // Drawn, so that no other process can have it where this one has it: process numbers mean
     // something else in another container.
     if (::getrandom(&number_, sizeof number_, 0) != static_cast<ssize_t>(sizeof number_)) return;
+    if (fence_across::available()) mine_.fences.store(1, std::memory_order_relaxed);
     mine_.number.store(number_, std::memory_order_relaxed);
     mine_.process.store(::getpid(), std::memory_order_relaxed);
     mine_.probe.store(reinterpret_cast<std::uint64_t>(&number_), std::memory_order_release);  // NOLINT
@@ -266,6 +284,7 @@ class shared_lane final : public host::lane, public pollable {
   bool doze() override {
     if (ended_) return true;
     mine_.asleep.store(1, std::memory_order_relaxed);
+    if (fence_across::available()) fence_across::make();
     std::atomic_thread_fence(std::memory_order_seq_cst);
     return in_.empty() && (waiting_.empty() || !push_waiting());
   }
@@ -346,20 +365,19 @@ class shared_lane final : public host::lane, public pollable {
 
   /// Writes a message as one record, if it can be one and there is room.
   bool put(byte_view head, const payload& body) {
-    if (body.size() <= ring_body_bytes_max) return put_record(record_whole, head, body.size(), body.view());
+    if (body.size() <= ring_body_bytes_max) return put_record(record_whole, head, {}, body.view());
     if (!may_lend()) return false;
-    const lent_body where{reinterpret_cast<std::uint64_t>(body.data())};  // NOLINT
-    return put_record(record_lent, head, body.size(), bytes_of(where));
+    const lent_body where{reinterpret_cast<std::uint64_t>(body.data()), body.size()};  // NOLINT
+    return put_record(record_lent, head, {}, bytes_of(where));
   }
-  bool put_record(lane_record kind, byte_view head, std::size_t body_bytes, byte_view bytes) {
-    const record_head front{static_cast<std::uint32_t>(head.size()), 0, body_bytes};
-    const std::size_t size = sizeof front + head.size() + bytes.size();
-    std::byte* at = out_.reserve(size);
+  bool put_record(lane_record kind, byte_view head, byte_view front, byte_view bytes) {
+    const std::size_t size = head.size() + front.size() + bytes.size();
+    std::byte* const at = out_.reserve(size);
     if (at == nullptr) return false;
-    std::memcpy(at, &front, sizeof front);
-    std::memcpy(at + sizeof front, head.data(), head.size());
-    if (!bytes.empty()) std::memcpy(at + sizeof front + head.size(), bytes.data(), bytes.size());
-    out_.publish(size, kind);
+    copy_few(at, head.data(), head.size());
+    copy_few(at + head.size(), front.data(), front.size());
+    copy_few(at + head.size() + front.size(), bytes.data(), bytes.size());
+    out_.publish(size, kind | static_cast<std::uint32_t>(head.size()) << record_head_shift);
     return true;
   }
   /// The next slice of a body that cannot be lent.
@@ -367,7 +385,8 @@ class shared_lane final : public host::lane, public pollable {
     const std::size_t bytes = std::min(ring_slice_bytes, o.body.size() - o.sent);
     const byte_view part = o.body.view().subspan(o.sent, bytes);
     const bool last = o.sent + bytes == o.body.size();
-    const bool put = o.sent == 0 ? put_record(record_slice, o.head, o.body.size(), part)
+    const slices_begin front{o.body.size()};
+    const bool put = o.sent == 0 ? put_record(record_slice, o.head, bytes_of(front), part)
                                  : put_bare(last ? record_last : record_slice, part);
     if (put) o.sent += bytes;
     return put;
@@ -394,7 +413,11 @@ class shared_lane final : public host::lane, public pollable {
   }
 
   void ring_bell() {
-    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (theirs_.fences.load(std::memory_order_relaxed) == 1 && fences_) {
+      std::atomic_signal_fence(std::memory_order_seq_cst);  // and theirs, in `doze`
+    } else {
+      std::atomic_thread_fence(std::memory_order_seq_cst);
+    }
     if (theirs_.asleep.load(std::memory_order_relaxed) == 0 || theirs_.asleep.exchange(0) == 0) return;
     const std::uint64_t one = 1;
     static_cast<void>(::write(their_bell_.get(), &one, sizeof one) < 0);
@@ -403,36 +426,36 @@ class shared_lane final : public host::lane, public pollable {
   /// False when the record is nonsense.
   bool handle(const ring_consumer::record& r) {
     if (slicing_) return handle_slice(r);
-    record_head front;
-    if (r.bytes.size() < sizeof front) return false;
-    std::memcpy(&front, r.bytes.data(), sizeof front);
-    const byte_view rest = r.bytes.subspan(sizeof front);
-    if (front.head_bytes > std::min(rest.size(), host::lane_head_bytes_max) ||
-        front.body_bytes > lane_body_bytes_max)
-      return false;
+    const std::size_t head_bytes = r.kind >> record_head_shift;
+    const std::uint32_t kind = r.kind & ((1u << record_head_shift) - 1);
+    if (head_bytes > std::min(r.bytes.size(), host::lane_head_bytes_max)) return false;
     // A copy: the other process could change it while it is read.
-    std::memcpy(head_, rest.data(), front.head_bytes);
-    const byte_view head(head_, front.head_bytes);
-    const byte_view bytes = rest.subspan(front.head_bytes);
-    const auto size = static_cast<std::size_t>(front.body_bytes);
-    if (r.kind == record_whole) {
+    copy_few(head_, r.bytes.data(), head_bytes);
+    const byte_view head(head_, head_bytes);
+    const byte_view bytes = r.bytes.subspan(head_bytes);
+    if (kind == record_whole) {
       near_body body(bytes);
-      return size == bytes.size() && tell(head, body);
+      return tell(head, body);
     }
-    if (r.kind == record_lent) {
+    if (kind == record_lent) {
       lent_body where{};
       if (bytes.size() != sizeof where || !may_read_theirs()) return false;
       std::memcpy(&where, bytes.data(), sizeof where);
-      far_body body(their_process_, where.address, size);
+      if (where.bytes > lane_body_bytes_max) return false;
+      far_body body(their_process_, where.address, static_cast<std::size_t>(where.bytes));
       return tell(head, body);
     }
-    if (r.kind != record_slice || size <= bytes.size()) return false;
+    slices_begin front{};
+    if (kind != record_slice || bytes.size() < sizeof front) return false;
+    std::memcpy(&front, bytes.data(), sizeof front);
+    const byte_view part = bytes.subspan(sizeof front);
+    if (front.bytes > lane_body_bytes_max || front.bytes <= part.size()) return false;
     slicing_ = true;
-    head_bytes_ = front.head_bytes;
+    head_bytes_ = head_bytes;
+    slices_ = static_cast<std::size_t>(front.bytes);
     sliced_.clear();
-    sliced_.reserve(std::min(size, std::size_t{1} << 20));
-    slices_ = size;
-    append(sliced_, bytes);
+    sliced_.reserve(std::min(slices_, std::size_t{1} << 20));
+    append(sliced_, part);
     return true;
   }
   bool handle_slice(const ring_consumer::record& r) {
@@ -472,6 +495,7 @@ class shared_lane final : public host::lane, public pollable {
   std::size_t slices_ = 0;
   bool slicing_ = false;
   bool ended_ = false;
+  const bool fences_ = fence_across::available();
   enum { unknown, yes, no } reads_ = unknown;
   pid_t their_process_ = 0;
   std::uint64_t number_ = 0;
