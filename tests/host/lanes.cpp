@@ -75,6 +75,22 @@ TEST_CASE("messages of every size arrive over a lane, in order, in both directio
   CHECK(as_text(p.second.heads.front()) == "to the second");
 }
 
+TEST_CASE("a lent body comes from its sender's own memory, and waits until it is the first of a look") {
+  pair p;
+  p.first.lane->send(as_bytes("is there memory to read"), bytes(1, 1));
+  p.second.lane->send(as_bytes("and here"), bytes(1, 1));
+  REQUIRE(p.world.run([&] { return p.first.heads.size() == 1 && p.second.heads.size() == 1; }));
+  const byte_vector memory = worlds::pattern(100'000, 3);
+  const two_parts body{byte_view(memory).first(16), byte_view(memory).subspan(16)};
+  p.first.lane->send(as_bytes("before"), bytes(10, 2));
+  REQUIRE(p.first.lane->lend(as_bytes("lent"), body));
+  p.first.lane->send(as_bytes("after"), bytes(10, 3));
+  REQUIRE(p.world.run([&] { return p.second.heads.size() == 4; }));
+  CHECK(as_text(p.second.heads[2]) == "lent");
+  CHECK(equal(p.second.bodies[2], memory));
+  CHECK(equal(p.second.bodies[3], bytes(10, 3).view()));
+}
+
 TEST_CASE("more messages than the memory holds wait and lose nothing") {
   pair p;
   constexpr std::size_t count = 20000;  // of some 200 bytes: eight times the ring

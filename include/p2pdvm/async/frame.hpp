@@ -52,7 +52,8 @@ class frame_hook {
 }  // namespace detail
 
 /// What can be awaited like a `task`, and has no frame: it lives in that of the coroutine which awaits it.
-/// It is moved before `begin`, and never after it; when it dies begun, the waiting is over.
+/// It is moved before `begin`, and never after it; when it dies begun, the waiting is over. If it has a `take_back`, that
+/// makes it one which may be awaited much later.
 template <class T>
 concept awaited_in_place = requires(T& waits, detail::frame_pointer frame) {
   typename T::result_type;
@@ -90,6 +91,7 @@ class [[nodiscard]] awaitable<T, any_io_executor> : public T {
   }
   typename T::result_type await_resume() { return this->end(); }
   operator p2pdvm::task<typename T::result_type>() && {  // NOLINT: is one
+    if constexpr (requires { this->take_back(); }) this->take_back();
     return [](awaitable self) -> p2pdvm::task<typename T::result_type> {
       co_return co_await std::move(self);
     }(std::move(*this));

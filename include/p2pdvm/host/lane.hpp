@@ -23,6 +23,9 @@ using lane_name = std::array<std::byte, 16>;
 /// The head of a message has at most so many bytes.
 inline constexpr std::size_t lane_head_bytes_max = 96;
 
+/// Bodies larger than this need not go through the shared memory: the receiver may read them where they are.
+inline constexpr std::size_t lane_copied_bytes_max = 32 * 1024;
+
 /// Copies what `first` has room for there and the rest, which is as long as `second`, to `second`.
 inline void copy_in_two(byte_view bytes, byte_span first, byte_span second) noexcept {
   copy_few(first.data(), bytes.data(), first.size());
@@ -62,6 +65,9 @@ class lane {
   /// Takes a message; what does not fit now waits here. A large body is not copied: the receiver reads it where it is, so
   /// the owner keeps an owner of `body` until it knows that the message has arrived or does not matter.
   virtual void send(byte_view head, const payload& body) = 0;
+  /// The same, for a body that nobody keeps, now or not at all. False: it cannot be done now, and nothing was sent. A large
+  /// second part must stay as it is until its owner knows that the message has arrived, or does not matter.
+  [[nodiscard]] virtual bool lend(byte_view, const two_parts&) { return false; }
 };
 
 /// Makes lanes.

@@ -24,6 +24,8 @@
 #include <cstddef>
 #include <deque>
 #include <list>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -76,7 +78,7 @@ class receiver : public list_link<receiver> {
   ~receiver() = default;
 };
 
-/// A sender that waits until a destination has room.
+/// A sender that waits until a destination has room, or until what it lent is no longer needed.
 class room_waiter {
  public:
   virtual void on_room() = 0;
@@ -106,6 +108,8 @@ class endpoint_host {
   /// A message waits for a rank that is not; `on_ready` is due once it is.
   virtual void awaits(rank_number) {}
   virtual void transmit(const rank_message& message, numbering stream, epoch_number epoch) = 0;
+  /// The same for a body that nobody keeps: see `host::lane::lend`. Calls `settle_lent` after a while.
+  [[nodiscard]] virtual bool lend(const rank_message&, const two_parts&, numbering, epoch_number) { return false; }
   virtual void tell_blocked(rank_number source, rank_number destination, numbering stream) = 0;
   /// The endpoint has acknowledgements to collect with `take_acknowledgements()`: soon, or now if somebody
   /// may be waiting for them.
@@ -138,6 +142,17 @@ class endpoint {
   bool send(rank_number destination, space_number space, tag_number tag, payload body);
   /// The same with a body in two parts, which are copied once.
   bool send(rank_number destination, space_number space, tag_number tag, const two_parts& body);
+  /// As `send`, but the second part stays where it is, if that can be done: its number, or nothing, and nothing was
+  /// sent. It must not change until `wait_for_return` and its waiter say so, or `take_back` was called.
+  [[nodiscard]] std::optional<std::uint64_t> lend(rank_number destination, space_number space, tag_number tag,
+                                                  const two_parts& body);
+  /// False: it is no longer needed.
+  [[nodiscard]] bool wait_for_return(rank_number destination, std::uint64_t sequence, room_waiter& waiter);
+  /// Makes a copy, if it is still needed; its waiter is not told.
+  void take_back(rank_number destination, std::uint64_t sequence);
+  /// Makes copies of what was lent before the last call: the destination may take nothing for long. Whether some is
+  /// still lent.
+  bool settle_lent();
   /// False: there is room.
   [[nodiscard]] bool wait_for_room(rank_number destination, room_waiter& waiter);
   void stop_waiting(room_waiter& waiter);
@@ -197,9 +212,16 @@ class endpoint {
   [[nodiscard]] std::size_t unacknowledged() const noexcept;
 
  private:
+  struct lent_body {
+    byte_vector first;
+    byte_view second;
+    room_waiter* waiter = nullptr;
+    bool old = false;
+  };
   struct sent {
     rank_message message;
     epoch_number epoch;
+    std::unique_ptr<lent_body> lent;  ///< instead of the message's own
   };
   struct outgoing {
     std::uint64_t next_sequence = 0;
@@ -245,6 +267,10 @@ class endpoint {
   }
   void pump(rank_number destination, numbering stream);
   void send_again(rank_number destination, numbering stream);
+  [[nodiscard]] sent* lent_of(rank_number destination, std::uint64_t sequence);
+  /// Its body is the message's own from now on.
+  void own(sent& s);
+  void given_back(lent_body& lent);
   void unblock(outgoing& o) noexcept {
     if (std::exchange(o.blocked_told, false)) --blocked_destinations_;
   }
@@ -281,6 +307,9 @@ class endpoint {
   /// Gives it to the destination, which lives here, if nothing is in the way.
   bool hand_over(outgoing& o, endpoint& near, arrival& a);
   bool send_later(outgoing& o, rank_number destination, const arrival& a);
+  /// The place of its message in the window, without a body.
+  rank_message& into_window(outgoing& o, rank_number destination, const arrival& a);
+  rank_message& sent_now(outgoing& o, rank_number destination, const arrival& a);
   /// `from`: the source's endpoint when it lives in this peer.
   void take(arrival& a, numbering stream, epoch_number epoch, endpoint* from);
   /// What is not the next of its source, and of this epoch and numbering.
@@ -318,6 +347,7 @@ class endpoint {
   std::vector<rank_message> late_;
   std::size_t late_bytes_ = 0;
   bool late_open_ = false;
+  std::size_t lent_ = 0;  ///< of all windows
   std::uint32_t blocked_sources_ = 0;  ///< of `in`, both numberings
   std::uint32_t blocked_destinations_ = 0;  ///< of `out` likewise
   std::vector<std::pair<rank_number, numbering>> dirty_;

@@ -4,6 +4,7 @@
 #include <p2pdvm/async/frame.hpp>
 #include <p2pdvm/async/task.hpp>
 #include <p2pdvm/base/bytes.hpp>
+#include <p2pdvm/host/lane.hpp>
 #include <p2pdvm/messaging/rank_message.hpp>
 #include <p2pdvm/peal/call_site.hpp>
 
@@ -31,9 +32,36 @@ class sending_room {
   /// There was room.
   [[nodiscard]] bool done() const noexcept { return rank_ == nullptr; }
 
- private:
+ protected:
   peal::rank* rank_ = nullptr;  ///< none when there is room
   std::uint64_t destination_ = 0;  ///< a whole word, see `apart`
+};
+
+/// The same where the program's memory may be lent until the awaiting is over. Unless it is awaited at once, it is
+/// copied.
+class lending_room : public sending_room {
+ public:
+  lending_room() = default;
+  lending_room(const sending_room& sent) : sending_room(sent) {}  // NOLINT: is one
+  lending_room(peal::rank& rank, rank_number destination, std::uint64_t sequence)
+      : sending_room(rank, destination), sequence_(sequence) {}
+  lending_room(lending_room&& other) noexcept
+      : sending_room(other), sequence_(std::exchange(other.sequence_, nothing)) {
+    other.rank_ = nullptr;
+  }
+  lending_room& operator=(lending_room&&) = delete;
+  ~lending_room() { take_back(); }
+  void suspend(p2pdvm::detail::frame_pointer frame);
+  /// What was lent is not, from now on.
+  void take_back() {
+    if (sequence_ != nothing) copy_lent();
+  }
+  operator task<sending_room>() &&;
+
+ private:
+  static constexpr auto nothing = ~std::uint64_t{0};
+  void copy_lent();
+  std::uint64_t sequence_ = nothing;
 };
 }
 
@@ -89,6 +117,8 @@ class operation {
 /// A message was sent; awaiting this waits while its destination is megabytes behind, and most often not at
 /// all. Dropping it loses nothing but the waiting. Where a `task` with no result is wanted it is one.
 using sending = task<detail::sending_room>;
+/// Of the program's own memory: when it was awaited or dropped, and not before, that may be changed.
+using lending = task<detail::lending_room>;
 /// Of a message. Where a `task` with that result is wanted it is one; like one it begins when it is awaited.
 using receiving = task<detail::message_receiving>;
 
@@ -113,6 +143,14 @@ class port {
   sending send(int destination, std::int64_t tag, byte_view first, byte_view second,
                std::uint32_t space, std::source_location where = std::source_location::current()) {
     const two_parts body{first, second};
+    return send_parts(destination, tag, body, space, where);
+  }
+  /// The same of memory that stays as it is until the result was awaited or dropped: where both ranks are processes of
+  /// one computer, the receiver reads a large second part where it is.
+  lending lend(int destination, std::int64_t tag, byte_view first, byte_view second,
+               std::uint32_t space, std::source_location where = std::source_location::current()) {
+    const two_parts body{first, second};
+    if (second.size() > host::lane_copied_bytes_max) return lend_parts(destination, tag, body, space, where);
     return send_parts(destination, tag, body, space, where);
   }
   /// Never waits; the caller limits how much it posts.
@@ -163,6 +201,8 @@ class port {
   }
   [[noreturn]] void refuse_destination(int destination) const;
   sending send_parts(int destination, std::int64_t tag, const two_parts& body, std::uint32_t space,
+                     std::source_location where);
+  lending lend_parts(int destination, std::int64_t tag, const two_parts& body, std::uint32_t space,
                      std::source_location where);
   [[nodiscard]] sending no_room(rank_number destination, std::source_location where);
   [[nodiscard]] std::uint64_t whole(std::uint32_t space) const noexcept {

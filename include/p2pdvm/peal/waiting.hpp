@@ -156,20 +156,27 @@ class posted_receive final : public receive_wait, public list_link<posted_receiv
   static void operator delete(void* block) noexcept { spare_blocks<sizeof(posted_receive)>::give(block); }
 };
 
-/// A sender that waits for room at a destination. Its rank owns it: what the program awaits is gone sooner.
+/// A sender that waits for room at a destination, or for the return of what it lent. Its rank owns it: what the program awaits is gone sooner.
 class room_wait final : public waiting, public messaging::room_waiter {
  public:
   room_wait(rank& owner, rank_number destination, const call_site& site)
       : waiting(owner, site), destination_(destination) {}
+  room_wait(rank& owner, rank_number destination, std::uint64_t sequence, const call_site& site)
+      : waiting(owner, site), destination_(destination), lent_(sequence) {}
   /// Suspends the coroutine until there is room or the rank is cancelled, which its next call finds
   /// out. Call without the token.
   static void suspend(rank& owner, rank_number destination, p2pdvm::detail::frame_pointer frame);
+  /// The same until the message of this number does not need what was lent to it.
+  static void suspend(rank& owner, rank_number destination, std::uint64_t sequence,
+                      p2pdvm::detail::frame_pointer frame);
   void on_room() override { complete(); }
 
  private:
   void withdraw() override;
   void describe(wait_state& s) const override;
+  [[nodiscard]] static call_site site_of(rank& owner, rank_number destination);
   rank_number destination_;
+  std::optional<std::uint64_t> lent_;
 };
 
 class sleep_wait final : public waiting {

@@ -30,8 +30,10 @@ class native_driver {
     unsigned threads = 1;  ///< that run ranks, the caller of `run` among them
     /// Looked at in every turn; the machine's, say. It must outlive the driver.
     poll_group* polled = nullptr;
-    /// How long a driver polls before it blocks. Longer costs a core, shorter costs latency.
+    /// How long a driver polls before it blocks. Longer costs a core, shorter costs latency. Where it turns out that it
+    /// was woken again right after that, it polls for up to `longer` times that.
     duration spin = std::chrono::microseconds(50);
+    int longer = 8;
     /// Without being driven for so long, the progress thread steps in.
     duration patience = std::chrono::milliseconds(1);
   };
@@ -73,6 +75,7 @@ class native_driver {
   unsigned drives_unasked_ = 0;
   bool alone_ = false;  ///< one thread runs ranks, and can do without fences
   bool crowded_ = false;  ///< others want this core
+  int patience_ = 1;      ///< times `spin`
   std::atomic<unsigned> idle_workers_{0};
   std::mutex mutex_;
   std::condition_variable ready_;

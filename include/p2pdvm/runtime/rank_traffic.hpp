@@ -67,6 +67,8 @@ class rank_traffic final : public messaging::endpoint_host {
   void on_peer_reset(const node_id& host);
   void transmit(const messaging::rank_message& message, messaging::numbering stream,
                 epoch_number epoch) override;
+  [[nodiscard]] bool lend(const messaging::rank_message& message, const two_parts& body,
+                          messaging::numbering stream, epoch_number epoch) override;
   void tell_blocked(rank_number source, rank_number destination,
                     messaging::numbering stream) override;
   void acknowledgements_due(messaging::endpoint& from, bool urgent) override;
@@ -78,13 +80,15 @@ class rank_traffic final : public messaging::endpoint_host {
   [[nodiscard]] std::uint64_t delivered() const noexcept { return delivered_; }
 
  private:
+  static constexpr std::uint8_t lane_data = 1, lane_acknowledgement = 2, lane_next = 3;
   /// What goes in front of a rank message on a lane; copied as it is, since both ends are one computer.
   struct lane_head {
     std::uint8_t kind = 0;
     std::uint8_t stream = 0;
     std::uint8_t gap = 0, lift = 0;  ///< of acknowledgements
     std::uint32_t source = 0, destination = 0;
-    std::uint32_t reserved = 0;
+    std::uint8_t lent = 0;  ///< the sender waits for the acknowledgement
+    std::uint8_t reserved[3] = {};
     std::uint64_t incarnation = 0;
     std::uint64_t epoch = 0;     ///< acknowledgements: messages read
     std::uint64_t sequence = 0;  ///< acknowledgements: how many have arrived
@@ -93,14 +97,15 @@ class rank_traffic final : public messaging::endpoint_host {
   };
   /// Instead, for the message after the last one that went this way: all but its sequence and its tag are the same.
   struct next_head {
-    std::uint64_t kind;
-    std::int64_t tag;
+    std::uint64_t kind = lane_next;  ///< and above it whether it is lent: a whole word, see `apart`
+    std::int64_t tag = 0;
   };
+  static constexpr unsigned next_lent_shift = 8;
   static constexpr std::uint32_t messages_between_wishes = 256;
-  static constexpr std::uint8_t lane_data = 1, lane_acknowledgement = 2, lane_next = 3;
   struct lane_way {
     host::lane* lane = nullptr;
     lane_head sent, received;  ///< the last data; without a kind none
+    next_head next;            ///< the last short head
   };
   struct place {
     node_id host;
@@ -116,11 +121,15 @@ class rank_traffic final : public messaging::endpoint_host {
   };
   /// Acknowledgements wait so long for others, unless somebody may be waiting for them.
   static constexpr duration acknowledgement_delay = std::chrono::milliseconds(1);
+  /// Who lends a message waits at most twice so long, then makes a copy: its receiver may be frozen, or not driven.
+  static constexpr duration lent_max = std::chrono::milliseconds(5);
 
   void flush();
   void on_lane_head(const node_id& from, const lane_head& head, host::lane_body& body);
-  void send_by(lane_way& way, const messaging::rank_message& message, messaging::numbering stream,
-               epoch_number epoch);
+  /// The head of a message on this way, which is the last one sent from now on.
+  [[nodiscard]] byte_view head_of(lane_way& way, const messaging::rank_message& message,
+                                  messaging::numbering stream, epoch_number epoch, bool lent);
+  void settle_lent();
   /// After any change of a place.
   void conclude(place& p) const;
 
@@ -134,7 +143,7 @@ class rank_traffic final : public messaging::endpoint_host {
   std::map<node_id, lane_way> ways_;
   std::pair<const node_id, lane_way>* heard_ = nullptr;  ///< the one of `ways_` that heard last
   std::vector<messaging::endpoint*> due_;
-  host::timer flush_timer_;
+  host::timer flush_timer_, lent_timer_;
   bool flush_now_ = false;
   std::uint64_t delivered_ = 0;
 };

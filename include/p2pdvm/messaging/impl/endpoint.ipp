@@ -35,7 +35,7 @@ P2PDVM_DECL endpoint::endpoint(endpoint_host& host, rank_number self, std::uint3
   }
   for (const rank_message& m : state->window) {
     outgoing& o = out(m.destination, numbering::main);
-    o.window.push_back({m, epoch});
+    o.window.push_back({m, epoch, nullptr});
     o.waiting_bytes += m.body.size();
   }
   for (const rank_message& m : state->mailbox) {
@@ -72,6 +72,13 @@ P2PDVM_DECL bool endpoint::send(rank_number destination, space_number space, tag
     endpoint* const near = host_.reached(destination);
     if (near != nullptr && hand_over(o, *near, a)) return true;
   }
+  // A small one may be on its way before it is copied for the window.
+  if (a.size <= host::lane_copied_bytes_max && o.transmitted == o.window.size() && host_.ready(destination) &&
+      has_credit(o, a.size) && host_.local(destination) == nullptr &&
+      host_.lend({self_, destination, o.next_sequence, space, tag, {}}, body, stream_, epoch_)) {
+    sent_now(o, destination, a).body = payload::copy_of(body.first, body.second);
+    return true;
+  }
   return send_later(o, destination, a);
 }
 
@@ -85,7 +92,7 @@ P2PDVM_DECL bool endpoint::hand_over(outgoing& o, endpoint& near, arrival& a) {
   return true;
 }
 
-P2PDVM_DECL bool endpoint::send_later(outgoing& o, rank_number destination, const arrival& a) {
+P2PDVM_DECL rank_message& endpoint::into_window(outgoing& o, rank_number destination, const arrival& a) {
   sent& last = o.window.append();
   rank_message& m = last.message;
   m.source = self_;
@@ -93,21 +100,95 @@ P2PDVM_DECL bool endpoint::send_later(outgoing& o, rank_number destination, cons
   m.sequence = o.next_sequence++;
   m.space = a.space;
   m.tag = a.tag;
-  m.body = body_here(a);
   last.epoch = epoch_;
+  return m;
+}
+
+P2PDVM_DECL rank_message& endpoint::sent_now(outgoing& o, rank_number destination, const arrival& a) {
+  ++o.transmitted;
+  o.used_messages += 1;
+  o.used_bytes += a.size;
+  o.lifted = false;
+  return into_window(o, destination, a);
+}
+
+P2PDVM_DECL bool endpoint::send_later(outgoing& o, rank_number destination, const arrival& a) {
   // The common case of `pump`: nothing waits, and the way is open.
-  if (o.transmitted + 1 == o.window.size() && host_.ready(destination) && has_credit(o, a.size) &&
+  if (o.transmitted == o.window.size() && host_.ready(destination) && has_credit(o, a.size) &&
       host_.local(destination) == nullptr) {
-    ++o.transmitted;
-    o.used_messages += 1;
-    o.used_bytes += a.size;
-    o.lifted = false;
+    rank_message& m = sent_now(o, destination, a);
+    m.body = body_here(a);
     host_.transmit(m, stream_, epoch_);
     return true;
   }
+  into_window(o, destination, a).body = body_here(a);
   o.waiting_bytes += a.size;
   pump(destination, stream_);
   return has_room(o);
+}
+
+P2PDVM_DECL std::optional<std::uint64_t> endpoint::lend(rank_number destination, space_number space,
+                                                        tag_number tag, const two_parts& body) {
+  P2PDVM_ASSERT(destination.value() < pairs_.size());
+  outgoing& o = out(destination, stream_);
+  const std::size_t size = body.size();
+  if (stream_ != numbering::main || o.transmitted != o.window.size() || !host_.ready(destination) ||
+      !has_credit(o, size) || host_.local(destination) != nullptr)
+    return std::nullopt;
+  if (!host_.lend({self_, destination, o.next_sequence, space, tag, {}}, body, stream_, epoch_)) return std::nullopt;
+  const rank_message& m =
+      sent_now(o, destination, {self_, o.next_sequence, space, tag, &body, size, nullptr, nullptr});
+  sent& last = o.window.back();
+  last.lent = std::make_unique<lent_body>();
+  last.lent->first = to_vector(body.first);
+  last.lent->second = body.second;
+  ++lent_;
+  return m.sequence;
+}
+
+P2PDVM_DECL endpoint::sent* endpoint::lent_of(rank_number destination, std::uint64_t sequence) {
+  outgoing& o = out(destination, numbering::main);
+  if (lent_ == 0 || o.window.empty() || sequence < o.window.front().message.sequence) return nullptr;
+  const std::size_t n = sequence - o.window.front().message.sequence;
+  return n < o.window.size() && o.window[n].lent ? &o.window[n] : nullptr;
+}
+
+P2PDVM_DECL void endpoint::given_back(lent_body& lent) {
+  --lent_;
+  if (room_waiter* const waiter = std::exchange(lent.waiter, nullptr)) waiter->on_room();
+}
+
+P2PDVM_DECL void endpoint::own(sent& s) {
+  if (!s.lent) return;
+  const std::unique_ptr<lent_body> lent = std::move(s.lent);
+  s.message.body = payload::copy_of(lent->first, lent->second);
+  given_back(*lent);
+}
+
+P2PDVM_DECL bool endpoint::wait_for_return(rank_number destination, std::uint64_t sequence,
+                                           room_waiter& waiter) {
+  sent* const s = lent_of(destination, sequence);
+  if (s == nullptr) return false;
+  s->lent->waiter = &waiter;
+  return true;
+}
+
+P2PDVM_DECL void endpoint::take_back(rank_number destination, std::uint64_t sequence) {
+  sent* const s = lent_of(destination, sequence);
+  if (s == nullptr) return;
+  s->lent->waiter = nullptr;
+  own(*s);
+}
+
+P2PDVM_DECL bool endpoint::settle_lent() {
+  if (lent_ == 0) return false;
+  for (pair_of& p : pairs_) {
+    outgoing& o = p.out[static_cast<std::size_t>(numbering::main)];
+    for (std::size_t n = 0; n < o.window.size(); ++n) {
+      if (o.window[n].lent && std::exchange(o.window[n].lent->old, true)) own(o.window[n]);
+    }
+  }
+  return lent_ != 0;
 }
 
 P2PDVM_DECL bool endpoint::has_credit(const outgoing& o, std::size_t bytes) const noexcept {
@@ -439,6 +520,7 @@ P2PDVM_DECL void endpoint::on_acknowledgement(const rank_acknowledgement& ack) {
     } else {
       o.waiting_bytes -= o.window.front().message.body.size();
     }
+    if (o.window.front().lent) given_back(*o.window.front().lent);
     o.window.drop_front();
   }
   o.consumed_messages = std::min(ack.consumed_messages, o.used_messages);
@@ -500,6 +582,7 @@ P2PDVM_DECL void endpoint::on_ready(rank_number rank) {
     i.consumed_messages = i.consumed_bytes = 0;
     o.consumed_messages = o.consumed_bytes = 0;
     for (std::size_t n = 0; n < o.transmitted; ++n) {
+      own(o.window[n]);
       o.waiting_bytes += o.window[n].message.body.size();
     }
     o.used_messages = o.used_bytes = o.transmitted = 0;
@@ -536,6 +619,7 @@ P2PDVM_DECL void endpoint::send_again(rank_number destination) {
 P2PDVM_DECL void endpoint::send_again(rank_number destination, numbering stream) {
   outgoing& o = out(destination, stream);
   for (; o.transmitted > 0; --o.transmitted) {
+    own(o.window[o.transmitted - 1]);
     const std::size_t bytes = o.window[o.transmitted - 1].message.body.size();
     o.waiting_bytes += bytes;
     o.used_messages -= std::min<std::uint64_t>(o.used_messages, 1);
@@ -554,10 +638,13 @@ P2PDVM_DECL endpoint_state endpoint::cut(epoch_number epoch,
   std::vector<std::uint64_t> held_from(pairs_.size(), 0);
   for (const held_message& h : held_) ++held_from[h.message.source.value()];
   for (std::uint32_t r = 0; r < pairs_.size(); ++r) {
-    const outgoing& o = out(rank_number(r), numbering::main);
+    outgoing& o = out(rank_number(r), numbering::main);
     state.pairs[r].next_sequence = o.next_sequence;
     state.pairs[r].received = in(rank_number(r), numbering::main).received - held_from[r];
-    for (std::size_t n = 0; n < o.window.size(); ++n) state.window.push_back(o.window[n].message);
+    for (std::size_t n = 0; n < o.window.size(); ++n) {
+      own(o.window[n]);
+      state.window.push_back(o.window[n].message);
+    }
   }
   for (const kept& k : mailbox_) {
     if (k.stream == numbering::main) state.mailbox.push_back(k.message);

@@ -70,6 +70,40 @@ P2PDVM_DECL void detail::sending_room::suspend(p2pdvm::detail::frame_pointer fra
   room_wait::suspend(*rank_, rank_number(static_cast<std::uint32_t>(destination_)), frame);
 }
 
+P2PDVM_DECL void detail::lending_room::suspend(p2pdvm::detail::frame_pointer frame) {
+  const rank_number to(static_cast<std::uint32_t>(destination_));
+  const std::uint64_t sequence = std::exchange(sequence_, nothing);
+  if (sequence == nothing) return room_wait::suspend(*rank_, to, frame);
+  room_wait::suspend(*rank_, to, sequence, frame);
+}
+
+P2PDVM_DECL void detail::lending_room::copy_lent() {
+  rank_->take_back(rank_number(static_cast<std::uint32_t>(destination_)), std::exchange(sequence_, nothing));
+  rank_ = nullptr;
+}
+
+P2PDVM_DECL detail::lending_room::operator task<detail::sending_room>() && {
+  take_back();
+  task<sending_room> plain;
+  static_cast<sending_room&>(plain) = *this;
+  return plain;
+}
+
+P2PDVM_DECL lending port::lend_parts(int destination, std::int64_t tag, const two_parts& body,
+                                     std::uint32_t space, std::source_location where) {
+  check_destination(destination);
+  const rank_number to(static_cast<std::uint32_t>(destination));
+  {
+    const std::lock_guard lock(rank_->token_);
+    rank_->throw_if_cancelled();
+    if (const auto lent = rank_->endpoint_.lend(to, whole(space), tag, body)) {
+      rank_->full_[to] = where;
+      return lending(*rank_, to, *lent);
+    }
+  }
+  return send_parts(destination, tag, body, space, where);
+}
+
 P2PDVM_DECL receiving port::receive(int source, std::int64_t tag, std::uint32_t space, call_site at) {
   return receiving(*this, source, tag, space, at);
 }

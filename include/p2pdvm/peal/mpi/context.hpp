@@ -171,11 +171,11 @@ class group final {
     if (destination == no_rank) return {};
     return owner_->port().send(job_rank(destination), tag, std::move(whole), id_ * 2, where);
   }
-  peal::sending send(int destination, int tag, format form, std::uint32_t element_bytes, byte_view data,
+  peal::lending send(int destination, int tag, format form, std::uint32_t element_bytes, byte_view data,
                      std::source_location where) {
     if (destination == no_rank) return {};
     const message_head head = message_head::of_message(form, element_bytes, where.line(), file_number(where));
-    return owner_->port().send(job_rank(destination), tag, bytes_of(head), data, id_ * 2, where);
+    return owner_->port().lend(job_rank(destination), tag, bytes_of(head), data, id_ * 2, where);
   }
   [[nodiscard]] std::uint16_t file_number(const std::source_location& where) {
     return owner_->rank().file_number(where.file_name());

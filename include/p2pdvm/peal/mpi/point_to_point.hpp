@@ -29,10 +29,10 @@ class point_to_point {
   /// False: made by default, or a `split` in which this rank takes no part.
   [[nodiscard]] explicit operator bool() const noexcept { return in_ != nullptr; }
 
-  /// Buffered: the data may be changed when the call returns. To be awaited, which waits only while the
-  /// destination is megabytes behind.
+  /// Buffered: the data may be changed when the call was awaited, or its result dropped. Awaiting it waits for nothing
+  /// that the destination's program does, unless the destination is megabytes behind.
   template <class T>
-  peal::sending send(T&& data, int destination, int tag = 0,
+  peal::lending send(T&& data, int destination, int tag = 0,
               std::source_location where = std::source_location::current()) {
     detail::check_argument<T>();
     using value = std::remove_cvref_t<decltype(detail::natural(data))>;

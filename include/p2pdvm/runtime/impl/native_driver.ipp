@@ -8,6 +8,7 @@
 
 #include <time.h>
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -168,8 +169,13 @@ P2PDVM_DECL void native_driver::drive() {
 
 P2PDVM_DECL void native_driver::sleep(duration at_most) {
   blocked_.store(true, std::memory_order_seq_cst);
-  if (polled_.doze() && ranks_.queue().empty() && !stopped_ && !token_.wanted())
+  if (polled_.doze() && ranks_.queue().empty() && !stopped_ && !token_.wanted()) {
+    const auto begin = std::chrono::steady_clock::now();
     io_.run_one_for(at_most);
+    const auto slept = std::chrono::steady_clock::now() - begin;
+    // Falling asleep and being woken costs both sides more than to look for a little longer.
+    patience_ = slept < options_.longer * options_.spin ? std::min(2 * patience_, options_.longer) : 1;
+  }
   blocked_.store(false, std::memory_order_relaxed);
   polled_.wake();
 }
@@ -195,7 +201,7 @@ P2PDVM_DECL bool native_driver::drive_spinning() {
       crowded_ = yielded_ - now > lonely_yield_max;
       now = yielded_;
     }
-    if (now - *begin >= (crowded_ ? crowded_patience * options_.spin : options_.spin)) return false;
+    if (now - *begin >= (crowded_ ? crowded_patience : patience_) * options_.spin) return false;
   }
 }
 

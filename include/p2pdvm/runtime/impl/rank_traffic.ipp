@@ -40,7 +40,8 @@ P2PDVM_DECL rank_traffic::rank_traffic(rank_traffic_owner& owner, messaging::exc
       clock_(clock),
       self_(self),
       places_(ranks),
-      flush_timer_(clock) {}
+      flush_timer_(clock),
+      lent_timer_(clock) {}
 
 P2PDVM_DECL void rank_traffic::on_record(const checkpoint::job_record& record) {
   if (incarnation_ != record.incarnation) asked_.clear();
@@ -120,10 +121,11 @@ P2PDVM_DECL std::size_t rank_traffic::ready_count() const {
 P2PDVM_DECL void rank_traffic::transmit(const messaging::rank_message& message,
                                         messaging::numbering stream, epoch_number epoch) {
   place& p = places_[message.destination.value()];
-  if (p.way != nullptr) return send_by(*p.way, message, stream, epoch);
+  if (p.way != nullptr) return p.way->lane->send(head_of(*p.way, message, stream, epoch, false), message.body);
   const node_id& to = p.host;
-  if (to == self_ || exchange_ == nullptr) return;  // a frozen rank: it will be sent again
+  if (to == self_) return;  // a frozen rank: it will be sent again
   if (p.without_lane++ % messages_between_wishes == 0) owner_.want_lane(to);
+  if (exchange_ == nullptr) return;
   messaging::rank_message_header header;
   header.incarnation = incarnation_;
   header.epoch = epoch;
@@ -137,8 +139,8 @@ P2PDVM_DECL void rank_traffic::transmit(const messaging::rank_message& message,
   exchange_->send(to, channel::rank, front.view(), message.body);
 }
 
-P2PDVM_DECL void rank_traffic::send_by(lane_way& way, const messaging::rank_message& message,
-                                       messaging::numbering stream, epoch_number epoch) {
+P2PDVM_DECL byte_view rank_traffic::head_of(lane_way& way, const messaging::rank_message& message,
+                                            messaging::numbering stream, epoch_number epoch, bool lent) {
   static_assert(sizeof(lane_head) <= host::lane_head_bytes_max);
   lane_head& head = way.sent;
   ++head.sequence;
@@ -147,11 +149,13 @@ P2PDVM_DECL void rank_traffic::send_by(lane_way& way, const messaging::rank_mess
                     incarnation_.value() == head.incarnation && static_cast<std::uint8_t>(stream) == head.stream &&
                     head.kind == lane_data;
   if (next) {
-    const next_head short_one{lane_next, message.tag};
-    return way.lane->send(bytes_of(short_one), message.body);
+    way.next.kind = lane_next | std::uint64_t{lent ? 1u : 0u} << next_lent_shift;
+    way.next.tag = message.tag;
+    return bytes_of(way.next);
   }
   head.kind = lane_data;
   head.stream = static_cast<std::uint8_t>(stream);
+  head.lent = lent ? 1 : 0;
   head.source = message.source.value();
   head.destination = message.destination.value();
   head.incarnation = incarnation_.value();
@@ -159,7 +163,26 @@ P2PDVM_DECL void rank_traffic::send_by(lane_way& way, const messaging::rank_mess
   head.sequence = message.sequence;
   head.space = message.space;
   head.tag = message.tag;
-  way.lane->send(bytes_of(head), message.body);
+  return bytes_of(head);
+}
+
+P2PDVM_DECL bool rank_traffic::lend(const messaging::rank_message& message, const two_parts& body,
+                                    messaging::numbering stream, epoch_number epoch) {
+  lane_way* const way = places_[message.destination.value()].way;
+  if (way == nullptr) return false;
+  const bool large = body.size() > host::lane_copied_bytes_max;
+  if (!way->lane->lend(head_of(*way, message, stream, epoch, large), body)) {
+    way->sent.kind = 0;  // the next head has to say everything
+    return false;
+  }
+  if (large && !lent_timer_.armed()) lent_timer_.after(lent_max, [this] { settle_lent(); });
+  return true;
+}
+
+P2PDVM_DECL void rank_traffic::settle_lent() {
+  bool some = false;
+  for (const place& p : places_) some = (p.endpoint != nullptr && p.endpoint->settle_lent()) || some;
+  if (some) lent_timer_.after(lent_max, [this] { settle_lent(); });
 }
 
 P2PDVM_DECL void rank_traffic::on_message(const node_id& from,
@@ -204,11 +227,12 @@ P2PDVM_DECL void rank_traffic::on_lane_message(const node_id& from, byte_view by
   if (heard_ == nullptr || heard_->first != from) heard_ = &*ways_.try_emplace(from).first;
   lane_head& last = heard_->second.received;
   if (bytes.size() == sizeof(next_head)) {
-    next_head next{};
+    next_head next;
     std::memcpy(&next, bytes.data(), sizeof next);
-    if (next.kind != lane_next || last.kind != lane_data) return;
+    if ((next.kind & 0xff) != lane_next || last.kind != lane_data) return;
     ++last.sequence;
     last.tag = next.tag;
+    last.lent = (next.kind >> next_lent_shift & 1) != 0 ? 1 : 0;
     return on_lane_head(from, last, body);
   }
   lane_head head;
@@ -247,7 +271,9 @@ P2PDVM_DECL void rank_traffic::on_lane_head(const node_id& from, const lane_head
   if (head.kind != lane_data || to == nullptr || places_[head.source].host != from) return;
   ++delivered_;
   const messaging::rank_message message{source, destination, head.sequence, head.space, head.tag, {}};
+  const bool waited_for = head.lent != 0;
   to->accept(message, body, stream, epoch_number(head.epoch));
+  if (waited_for) flush();
 }
 
 P2PDVM_DECL void rank_traffic::tell_blocked(rank_number source, rank_number destination,

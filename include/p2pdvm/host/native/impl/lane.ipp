@@ -34,8 +34,6 @@ namespace detail {
 
 /// How long the two sides may take to find each other.
 inline constexpr auto lane_setup_max = std::chrono::seconds(5);
-/// Bodies up to this go through the ring, larger ones are read where they are.
-inline constexpr std::size_t ring_body_bytes_max = 32 * 1024;
 /// Pieces of a large body where the system does not let a process read another's memory.
 inline constexpr std::size_t ring_slice_bytes = 16 * 1024;
 /// Records handled in one turn before others get theirs.
@@ -158,9 +156,10 @@ using unix_socket = asio::local::stream_protocol::socket;
 /// record: a short message fits into one line of the cache, with its word.
 enum lane_record : std::uint32_t { record_whole = 1, record_lent = 2, record_slice = 3, record_last = 4 };
 inline constexpr unsigned record_head_shift = 8;
+inline constexpr std::uint32_t kind_mask = (1u << record_head_shift) - 1;
 static_assert(host::lane_head_bytes_max < 256);
 
-/// Instead of a body that stays where it is.
+/// Instead of a body that stays where it is. What follows it in the record comes before that.
 struct lent_body {
   std::uint64_t address;
   std::uint64_t bytes;
@@ -196,14 +195,18 @@ class near_body final : public host::lane_body {
   byte_view bytes_;
 };
 
-/// A body in the memory of the process that sent it.
+/// A body in the memory of the process that sent it, maybe after a beginning that is in the ring.
 class far_body final : public host::lane_body {
  public:
-  far_body(pid_t process, std::uint64_t at, std::size_t bytes)
-      : process_(process), address_(at), bytes_(bytes) {}
-  [[nodiscard]] std::size_t size() const noexcept override { return bytes_; }
+  far_body(pid_t process, std::uint64_t at, std::size_t bytes, byte_view begin = {})
+      : process_(process), address_(at), bytes_(bytes), begin_(begin) {}
+  [[nodiscard]] std::size_t size() const noexcept override { return begin_.size() + bytes_; }
   [[nodiscard]] bool copy(byte_span first, byte_span second) override {
-    return read(first, 0) && read(second, first.size());
+    const std::size_t near_first = std::min(begin_.size(), first.size());
+    const std::size_t near_second = std::min(begin_.size() - near_first, second.size());
+    copy_few(first.data(), begin_.data(), near_first);
+    copy_few(second.data(), begin_.data() + near_first, near_second);
+    return read(first.subspan(near_first), 0) && read(second.subspan(near_second), first.size() - near_first);
   }
 
  private:
@@ -221,6 +224,7 @@ class far_body final : public host::lane_body {
   pid_t process_;
   std::uint64_t address_;
   std::size_t bytes_;
+  byte_view begin_;
 };
 
 class shared_lane final : public host::lane, public pollable {
@@ -265,6 +269,21 @@ class shared_lane final : public host::lane, public pollable {
     ring_bell();
   }
 
+  [[nodiscard]] bool lend(byte_view head, const two_parts& body) override {
+    P2PDVM_ASSERT(head.size() <= host::lane_head_bytes_max);
+    if (ended_ || !waiting_.empty()) return false;
+    if (body.size() <= host::lane_copied_bytes_max) {
+      if (!put_record(record_whole, head, body.first, body.second)) return false;
+      ring_bell();
+      return true;
+    }
+    if (!may_lend() || body.first.size() > ring_slice_bytes) return false;
+    const lent_body where{reinterpret_cast<std::uint64_t>(body.second.data()), body.second.size()};  // NOLINT
+    if (!put_record(record_lent, head, bytes_of(where), body.first)) return false;
+    ring_bell();
+    return true;
+  }
+
   bool poll() override {
     if (ended_) return false;
     if (reads_ == unknown) static_cast<void>(may_read_theirs());
@@ -273,6 +292,8 @@ class shared_lane final : public host::lane, public pollable {
     for (int n = 0; n < records_per_turn_max && !ended_; ++n) {
       const auto record = in_.peek();
       if (!record) break;
+      // What came before may let a rank go on and say where it wants this one.
+      if (n > 0 && (record->kind & kind_mask) == record_lent) break;
       found = true;
       if (!handle(*record)) return end(), true;
       if (in_.pop()) ring_bell();  // the other side may wait for room
@@ -365,7 +386,7 @@ class shared_lane final : public host::lane, public pollable {
 
   /// Writes a message as one record, if it can be one and there is room.
   bool put(byte_view head, const payload& body) {
-    if (body.size() <= ring_body_bytes_max) return put_record(record_whole, head, {}, body.view());
+    if (body.size() <= host::lane_copied_bytes_max) return put_record(record_whole, head, {}, body.view());
     if (!may_lend()) return false;
     const lent_body where{reinterpret_cast<std::uint64_t>(body.data()), body.size()};  // NOLINT
     return put_record(record_lent, head, {}, bytes_of(where));
@@ -403,7 +424,7 @@ class shared_lane final : public host::lane, public pollable {
     bool pushed = false;
     while (!waiting_.empty()) {
       outgoing& o = waiting_.front();
-      const bool whole = o.body.size() <= ring_body_bytes_max || (o.sent == 0 && may_lend());
+      const bool whole = o.body.size() <= host::lane_copied_bytes_max || (o.sent == 0 && may_lend());
       if (whole ? !put(o.head, o.body) : !put_slice(o)) break;
       pushed = true;
       if (whole || o.sent == o.body.size()) waiting_.pop_front();
@@ -427,7 +448,7 @@ class shared_lane final : public host::lane, public pollable {
   bool handle(const ring_consumer::record& r) {
     if (slicing_) return handle_slice(r);
     const std::size_t head_bytes = r.kind >> record_head_shift;
-    const std::uint32_t kind = r.kind & ((1u << record_head_shift) - 1);
+    const std::uint32_t kind = r.kind & kind_mask;
     if (head_bytes > std::min(r.bytes.size(), host::lane_head_bytes_max)) return false;
     // A copy: the other process could change it while it is read.
     copy_few(head_, r.bytes.data(), head_bytes);
@@ -439,10 +460,10 @@ class shared_lane final : public host::lane, public pollable {
     }
     if (kind == record_lent) {
       lent_body where{};
-      if (bytes.size() != sizeof where || !may_read_theirs()) return false;
+      if (bytes.size() < sizeof where || !may_read_theirs()) return false;
       std::memcpy(&where, bytes.data(), sizeof where);
       if (where.bytes > lane_body_bytes_max) return false;
-      far_body body(their_process_, where.address, static_cast<std::size_t>(where.bytes));
+      far_body body(their_process_, where.address, static_cast<std::size_t>(where.bytes), bytes.subspan(sizeof where));
       return tell(head, body);
     }
     slices_begin front{};
