@@ -26,6 +26,10 @@ class sending_room {
   using result_type = void;
   sending_room() = default;
   sending_room(peal::rank& rank, rank_number destination) : rank_(&rank), destination_(destination.value()) {}
+  sending_room(const sending_room& other) noexcept
+      : rank_(apart(other.rank_)), destination_(apart(other.destination_)) {}
+  sending_room& operator=(const sending_room& other) noexcept = default;
+  ~sending_room() = default;
   [[nodiscard]] bool begin() const noexcept { return rank_ == nullptr; }
   void suspend(p2pdvm::detail::frame_pointer frame) const;
   void end() const noexcept {}
@@ -46,7 +50,8 @@ class lending_room : public sending_room {
   lending_room(peal::rank& rank, rank_number destination, std::uint64_t sequence)
       : sending_room(rank, destination), sequence_(sequence) {}
   lending_room(lending_room&& other) noexcept
-      : sending_room(other), sequence_(std::exchange(other.sequence_, nothing)) {
+      : sending_room(other), sequence_(apart(other.sequence_)) {
+    other.sequence_ = nothing;
     other.rank_ = nullptr;
   }
   lending_room& operator=(lending_room&&) = delete;

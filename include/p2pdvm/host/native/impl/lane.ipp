@@ -285,7 +285,23 @@ class shared_lane final : public host::lane, public pollable {
   }
 
   bool poll() override {
-    if (ended_) return false;
+    return (!in_.empty() || !waiting_.empty() || reads_ == unknown) && !ended_ && look();
+  }
+
+  bool doze() override {
+    if (ended_) return true;
+    mine_.asleep.store(1, std::memory_order_relaxed);
+    if (fence_across::available()) fence_across::make();
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    return in_.empty() && (waiting_.empty() || !push_waiting());
+  }
+  void wake() override {
+    if (mine_.asleep.load(std::memory_order_relaxed) != 0)
+      mine_.asleep.store(0, std::memory_order_relaxed);
+  }
+
+ private:
+  [[gnu::noinline]] bool look() {
     if (reads_ == unknown) static_cast<void>(may_read_theirs());
     bool found = false;
     if (!waiting_.empty()) found = push_waiting();
@@ -302,19 +318,6 @@ class shared_lane final : public host::lane, public pollable {
     return found;
   }
 
-  bool doze() override {
-    if (ended_) return true;
-    mine_.asleep.store(1, std::memory_order_relaxed);
-    if (fence_across::available()) fence_across::make();
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    return in_.empty() && (waiting_.empty() || !push_waiting());
-  }
-  void wake() override {
-    if (mine_.asleep.load(std::memory_order_relaxed) != 0)
-      mine_.asleep.store(0, std::memory_order_relaxed);
-  }
-
- private:
   /// Belongs to the handlers of Asio, which may come after the lane.
   class waker : public std::enable_shared_from_this<waker> {
    public:
