@@ -78,10 +78,10 @@ P2PDVM_DECL void native_driver::run() {
     const std::lock_guard lock(token_);
     polled_.drive(true);
   }
+  alone_ = options_.threads == 1 && asymmetric_fence_available();
   for (unsigned i = 1; i < options_.threads; ++i)
     threads_.emplace_back([this] { guarded(&native_driver::work); });
   threads_.emplace_back([this] { guarded(&native_driver::progress); });
-  alone_ = options_.threads == 1 && asymmetric_fence_available();
   if (options_.threads == 1) {
     token_.settle();
     ranks_.queue().settle();
