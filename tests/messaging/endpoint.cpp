@@ -43,13 +43,14 @@ class world final : public endpoint_host {
   void transmit(const rank_message& m, numbering s, epoch_number e) override {
     if (!frozen.contains(m.destination)) wire[m.destination].push_back({m, s, e});
   }
-  bool lend(const rank_message& m, const two_parts& body, numbering s, epoch_number e) override {
-    if (!lends) return false;
+  std::uint64_t lend(const rank_message& m, const two_parts& body, numbering s, epoch_number e) override {
+    if (!lends) return 0;
     rank_message copy = m;
     copy.body = payload::copy_of(body.first, body.second);
     transmit(copy, s, e);
-    return true;
+    return 77;
   }
+  void take_back(std::uint64_t lent) override { taken_back += lent == 77 ? 1 : 0; }
   void tell_blocked(rank_number s, rank_number d, numbering n) override {
     (*this)[d.value()].on_blocked(s, n);
   }
@@ -89,6 +90,7 @@ class world final : public endpoint_host {
   }
 
   bool lends = false;
+  int taken_back = 0;
   std::set<rank_number> frozen;  ///< nobody takes their messages
   std::map<rank_number, std::deque<item>> wire;
   std::deque<endpoint*> due;
@@ -551,6 +553,7 @@ TEST_CASE("what was lent is the sender's again when it has arrived") {
   CHECK_FALSE(m.w[0].wait_for_return(rank_number(1), 0, m.waits));
   m.w[0].take_back(rank_number(1), 0);
   CHECK_FALSE(m.w[0].settle_lent());
+  CHECK(m.w.taken_back == 1);
 }
 
 TEST_CASE("a lent message that is lost is sent again from a copy") {
@@ -580,6 +583,7 @@ TEST_CASE("a lent message is copied when its sender does not wait, when nobody t
     CHECK(m.waits.told == 0);
     CHECK_FALSE(m.w[0].settle_lent());
     CHECK(m.waits.told == 1);
+    CHECK(m.w.taken_back == 1);  // before the sender goes on: the other side may be about to read it
     m.spoil();
     m.w[0].on_ready(rank_number(1));
     CHECK(m.received() == lent_message::value);

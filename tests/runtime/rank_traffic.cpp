@@ -326,12 +326,14 @@ struct fake_lane final : host::lane {
     heads.push_back(to_vector(head));
     bodies.push_back(body);
   }
-  bool lend(byte_view head, const two_parts& body) override {
-    if (!lends) return false;
+  std::uint64_t lend(byte_view head, const two_parts& body) override {
+    if (!lends) return 0;
     heads.push_back(to_vector(head));
     bodies.push_back(payload::copy_of(body.first, body.second));
-    return true;
+    return heads.size();
   }
+  void take_back(std::uint64_t lent) override { taken_back.push_back(lent); }
+  std::vector<std::uint64_t> taken_back;
   bool lends = false;
   std::vector<byte_vector> heads;
   std::vector<payload> bodies;
@@ -463,6 +465,7 @@ TEST_CASE("what was lent is acknowledged at once, and copied when that takes lon
   for (int i = 0; i < 8; ++i) n.b.run();  // some milliseconds
   CHECK(w.told == 2);
   CHECK(n.b.mine.unacknowledged() == 1);
+  CHECK(n.lane.taken_back == std::vector<std::uint64_t>{1, 2});
   n.lane.lends = false;
   CHECK_FALSE(n.b.mine.lend(other, 0, 0, body));
   n.b.mine.send(other, 0, 0, payload());

@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -65,9 +66,12 @@ class lane {
   /// Takes a message; what does not fit now waits here. A large body is not copied: the receiver reads it where it is, so
   /// the owner keeps an owner of `body` until it knows that the message has arrived or does not matter.
   virtual void send(byte_view head, const payload& body) = 0;
-  /// The same, for a body that nobody keeps, now or not at all. False: it cannot be done now, and nothing was sent. A large
-  /// second part must stay as it is until its owner knows that the message has arrived, or does not matter.
-  [[nodiscard]] virtual bool lend(byte_view, const two_parts&) { return false; }
+  /// The same, for a body that nobody keeps, now or not at all: 0 when it cannot be done now, and nothing was sent. A large
+  /// second part must stay as it is until `take_back` is called with what this returned.
+  [[nodiscard]] virtual std::uint64_t lend(byte_view, const two_parts&) { return 0; }
+  /// If the other side has not read all of that message yet, it will find that the sender's memory is gone. No effect when it was
+  /// lent by another lane. A lane that ends takes everything back.
+  virtual void take_back(std::uint64_t) {}
 };
 
 /// Makes lanes.

@@ -109,7 +109,10 @@ class endpoint_host {
   virtual void awaits(rank_number) {}
   virtual void transmit(const rank_message& message, numbering stream, epoch_number epoch) = 0;
   /// The same for a body that nobody keeps: see `host::lane::lend`. Calls `settle_lent` after a while.
-  [[nodiscard]] virtual bool lend(const rank_message&, const two_parts&, numbering, epoch_number) { return false; }
+  [[nodiscard]] virtual std::uint64_t lend(const rank_message&, const two_parts&, numbering, epoch_number) {
+    return 0;
+  }
+  virtual void take_back(std::uint64_t) {}
   virtual void tell_blocked(rank_number source, rank_number destination, numbering stream) = 0;
   /// The endpoint has acknowledgements to collect with `take_acknowledgements()`: soon, or now if somebody
   /// may be waiting for them.
@@ -215,6 +218,7 @@ class endpoint {
   struct lent_body {
     byte_vector first;
     byte_view second;
+    std::uint64_t number;  ///< by which the host knows it
     room_waiter* waiter = nullptr;
     bool old = false;
   };

@@ -67,8 +67,9 @@ class rank_traffic final : public messaging::endpoint_host {
   void on_peer_reset(const node_id& host);
   void transmit(const messaging::rank_message& message, messaging::numbering stream,
                 epoch_number epoch) override;
-  [[nodiscard]] bool lend(const messaging::rank_message& message, const two_parts& body,
-                          messaging::numbering stream, epoch_number epoch) override;
+  [[nodiscard]] std::uint64_t lend(const messaging::rank_message& message, const two_parts& body,
+                                   messaging::numbering stream, epoch_number epoch) override;
+  void take_back(std::uint64_t lent) override;
   void tell_blocked(rank_number source, rank_number destination,
                     messaging::numbering stream) override;
   void acknowledgements_due(messaging::endpoint& from, bool urgent) override;

@@ -75,7 +75,7 @@ P2PDVM_DECL bool endpoint::send(rank_number destination, space_number space, tag
   // A small one may be on its way before it is copied for the window.
   if (a.size <= host::lane_copied_bytes_max && o.transmitted == o.window.size() && host_.ready(destination) &&
       has_credit(o, a.size) && host_.local(destination) == nullptr &&
-      host_.lend({self_, destination, o.next_sequence, space, tag, {}}, body, stream_, epoch_)) {
+      host_.lend({self_, destination, o.next_sequence, space, tag, {}}, body, stream_, epoch_) != 0) {
     sent_now(o, destination, a).body = payload::copy_of(body.first, body.second);
     return true;
   }
@@ -135,13 +135,16 @@ P2PDVM_DECL std::optional<std::uint64_t> endpoint::lend(rank_number destination,
   if (stream_ != numbering::main || o.transmitted != o.window.size() || !host_.ready(destination) ||
       !has_credit(o, size) || host_.local(destination) != nullptr)
     return std::nullopt;
-  if (!host_.lend({self_, destination, o.next_sequence, space, tag, {}}, body, stream_, epoch_)) return std::nullopt;
+  const std::uint64_t number =
+      host_.lend({self_, destination, o.next_sequence, space, tag, {}}, body, stream_, epoch_);
+  if (number == 0) return std::nullopt;
   const rank_message& m =
       sent_now(o, destination, {self_, o.next_sequence, space, tag, &body, size, nullptr, nullptr});
   sent& last = o.window.back();
   last.lent = std::make_unique<lent_body>();
   last.lent->first = to_vector(body.first);
   last.lent->second = body.second;
+  last.lent->number = number;
   ++lent_;
   return m.sequence;
 }
@@ -155,6 +158,7 @@ P2PDVM_DECL endpoint::sent* endpoint::lent_of(rank_number destination, std::uint
 
 P2PDVM_DECL void endpoint::given_back(lent_body& lent) {
   --lent_;
+  host_.take_back(lent.number);
   if (room_waiter* const waiter = std::exchange(lent.waiter, nullptr)) waiter->on_room();
 }
 

@@ -166,17 +166,24 @@ P2PDVM_DECL byte_view rank_traffic::head_of(lane_way& way, const messaging::rank
   return bytes_of(head);
 }
 
-P2PDVM_DECL bool rank_traffic::lend(const messaging::rank_message& message, const two_parts& body,
-                                    messaging::numbering stream, epoch_number epoch) {
+P2PDVM_DECL std::uint64_t rank_traffic::lend(const messaging::rank_message& message, const two_parts& body,
+                                             messaging::numbering stream, epoch_number epoch) {
   lane_way* const way = places_[message.destination.value()].way;
-  if (way == nullptr) return false;
+  if (way == nullptr) return 0;
   const bool large = body.size() > host::lane_copied_bytes_max;
-  if (!way->lane->lend(head_of(*way, message, stream, epoch, large), body)) {
+  const std::uint64_t lent = way->lane->lend(head_of(*way, message, stream, epoch, large), body);
+  if (lent == 0) {
     way->sent.kind = 0;  // the next head has to say everything
-    return false;
+    return 0;
   }
   if (large && !lent_timer_.armed()) lent_timer_.after(lent_max, [this] { settle_lent(); });
-  return true;
+  return lent;
+}
+
+P2PDVM_DECL void rank_traffic::take_back(std::uint64_t lent) {
+  for (auto& [host, way] : ways_) {
+    if (way.lane != nullptr) way.lane->take_back(lent);
+  }
 }
 
 P2PDVM_DECL void rank_traffic::settle_lent() {

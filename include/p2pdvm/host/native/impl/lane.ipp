@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <deque>
@@ -51,8 +52,15 @@ struct lane_memory {
     std::atomic<std::uint32_t> reads;  ///< 1: this side can read the other's memory
     std::atomic<std::uint32_t> fences;  ///< 1: this side, about to sleep, has the other's cores make a fence
   };
+  /// What is lent at the moment, by number: the receiver makes it 0 when it has read all, the owner when it may not be
+  /// read any more. Who comes second finds another number there.
+  struct lent_numbers {
+    static constexpr std::size_t count = 64;
+    alignas(ring_unit) std::atomic<std::uint64_t> numbers[count];
+  };
   side sides[2];
   ring_memory rings[2];  ///< the n-th is written by side n
+  lent_numbers lent[2];  ///< likewise
 };
 
 /// The descriptors of a lane: its memory, and for each side what wakes it.
@@ -163,6 +171,8 @@ static_assert(host::lane_head_bytes_max < 256);
 struct lent_body {
   std::uint64_t address;
   std::uint64_t bytes;
+  std::uint64_t number = 0;  ///< none: it is kept until it is acknowledged
+  std::uint64_t place = 0;   ///< of the number
 };
 /// In front of the first slice of a body.
 struct slices_begin {
@@ -198,15 +208,18 @@ class near_body final : public host::lane_body {
 /// A body in the memory of the process that sent it, maybe after a beginning that is in the ring.
 class far_body final : public host::lane_body {
  public:
-  far_body(pid_t process, std::uint64_t at, std::size_t bytes, byte_view begin = {})
-      : process_(process), address_(at), bytes_(bytes), begin_(begin) {}
+  far_body(pid_t process, std::uint64_t at, std::size_t bytes, byte_view begin = {},
+           std::atomic<std::uint64_t>* lent = nullptr, std::uint64_t number = 0)
+      : process_(process), address_(at), bytes_(bytes), begin_(begin), lent_(lent), number_(number) {}
   [[nodiscard]] std::size_t size() const noexcept override { return begin_.size() + bytes_; }
   [[nodiscard]] bool copy(byte_span first, byte_span second) override {
     const std::size_t near_first = std::min(begin_.size(), first.size());
     const std::size_t near_second = std::min(begin_.size() - near_first, second.size());
     copy_few(first.data(), begin_.data(), near_first);
     copy_few(second.data(), begin_.data() + near_first, near_second);
-    return read(first.subspan(near_first), 0) && read(second.subspan(near_second), first.size() - near_first);
+    if (!read(first.subspan(near_first), 0) || !read(second.subspan(near_second), first.size() - near_first))
+      return false;
+    return lent_ == nullptr || lent_->compare_exchange_strong(number_, 0);  // else its owner may have changed it meanwhile
   }
 
  private:
@@ -225,6 +238,8 @@ class far_body final : public host::lane_body {
   std::uint64_t address_;
   std::size_t bytes_;
   byte_view begin_;
+  std::atomic<std::uint64_t>* lent_;
+  std::uint64_t number_;
 };
 
 class shared_lane final : public host::lane, public pollable {
@@ -236,6 +251,8 @@ class shared_lane final : public host::lane, public pollable {
         mapped_(std::move(mapped)),
         mine_(mapped_->get()->sides[side]),
         theirs_(mapped_->get()->sides[1 - side]),
+        lent_(mapped_->get()->lent[side]),
+        their_lent_(mapped_->get()->lent[1 - side]),
         out_(mapped_->get()->rings[side]),
         in_(mapped_->get()->rings[1 - side]),
         their_bell_(std::move(made.bells[1 - side])),
@@ -245,10 +262,12 @@ class shared_lane final : public host::lane, public pollable {
     if (::getrandom(&number_, sizeof number_, 0) != static_cast<ssize_t>(sizeof number_)) return;
     if (fence_across::available()) mine_.fences.store(1, std::memory_order_relaxed);
     mine_.number.store(number_, std::memory_order_relaxed);
+    last_lent_ += number_ >> 2;  // a number of another lane means nothing here
     mine_.process.store(::getpid(), std::memory_order_relaxed);
     mine_.probe.store(reinterpret_cast<std::uint64_t>(&number_), std::memory_order_release);  // NOLINT
   }
   ~shared_lane() override {
+    take_all_back();
     polled_.remove(*this);
     bell_->end();
   }
@@ -269,19 +288,31 @@ class shared_lane final : public host::lane, public pollable {
     ring_bell();
   }
 
-  [[nodiscard]] bool lend(byte_view head, const two_parts& body) override {
+  [[nodiscard]] std::uint64_t lend(byte_view head, const two_parts& body) override {
     P2PDVM_ASSERT(head.size() <= host::lane_head_bytes_max);
-    if (ended_ || !waiting_.empty()) return false;
+    if (ended_ || !waiting_.empty()) return 0;
     if (body.size() <= host::lane_copied_bytes_max) {
-      if (!put_record(record_whole, head, body.first, body.second)) return false;
+      if (!put_record(record_whole, head, body.first, body.second)) return 0;
       ring_bell();
-      return true;
+      return nothing_lent;
     }
-    if (!may_lend() || body.first.size() > ring_slice_bytes) return false;
-    const lent_body where{reinterpret_cast<std::uint64_t>(body.second.data()), body.second.size()};  // NOLINT
-    if (!put_record(record_lent, head, bytes_of(where), body.first)) return false;
+    if (!may_lend() || body.first.size() > ring_slice_bytes) return 0;
+    const auto place = std::find(mine_lent_.begin(), mine_lent_.end(), 0u);
+    if (place == mine_lent_.end()) return 0;
+    const auto n = static_cast<std::size_t>(place - mine_lent_.begin());
+    const lent_body where{reinterpret_cast<std::uint64_t>(body.second.data()), body.second.size(),  // NOLINT
+                          last_lent_ + 1, n};
+    lent_.numbers[n].store(where.number, std::memory_order_relaxed);
+    if (!put_record(record_lent, head, bytes_of(where), body.first)) return 0;
+    *place = ++last_lent_;
     ring_bell();
-    return true;
+    return last_lent_;
+  }
+  void take_back(std::uint64_t number) override {
+    const auto place = std::find(mine_lent_.begin(), mine_lent_.end(), number);
+    if (number == 0 || place == mine_lent_.end()) return;
+    *place = 0;
+    lent_.numbers[place - mine_lent_.begin()].compare_exchange_strong(number, 0);
   }
 
   bool poll() override {
@@ -466,7 +497,9 @@ class shared_lane final : public host::lane, public pollable {
       if (bytes.size() < sizeof where || !may_read_theirs()) return false;
       std::memcpy(&where, bytes.data(), sizeof where);
       if (where.bytes > lane_body_bytes_max) return false;
-      far_body body(their_process_, where.address, static_cast<std::size_t>(where.bytes), bytes.subspan(sizeof where));
+      if (where.place >= lane_memory::lent_numbers::count) return false;
+      far_body body(their_process_, where.address, static_cast<std::size_t>(where.bytes), bytes.subspan(sizeof where),
+                    where.number != 0 ? &their_lent_.numbers[where.place] : nullptr, where.number);
       return tell(head, body);
     }
     slices_begin front{};
@@ -497,8 +530,15 @@ class shared_lane final : public host::lane, public pollable {
     return true;
   }
 
+  void take_all_back() {
+    for (std::size_t n = 0; n < mine_lent_.size(); ++n) {
+      std::uint64_t number = std::exchange(mine_lent_[n], 0);
+      if (number != 0) lent_.numbers[n].compare_exchange_strong(number, 0);
+    }
+  }
   void end() {
     if (std::exchange(ended_, true)) return;
+    take_all_back();
     waiting_.clear();
     handler_->on_lane_ended();
   }
@@ -507,6 +547,11 @@ class shared_lane final : public host::lane, public pollable {
   std::unique_ptr<mapped_lane> mapped_;
   lane_memory::side& mine_;
   lane_memory::side& theirs_;
+  lane_memory::lent_numbers& lent_;
+  lane_memory::lent_numbers& their_lent_;
+  static constexpr std::uint64_t nothing_lent = 1;
+  std::uint64_t last_lent_ = nothing_lent;
+  std::array<std::uint64_t, lane_memory::lent_numbers::count> mine_lent_{};  ///< the numbers in use
   ring_producer out_;
   ring_consumer in_;
   descriptor their_bell_;
