@@ -25,10 +25,6 @@ inline constexpr auto yield_pause = std::chrono::microseconds(10);
 inline constexpr unsigned drives_between_asking = 64;
 /// A yield that takes longer has let somebody else run.
 inline constexpr auto lonely_yield_max = std::chrono::microseconds(2);
-/// One that takes longer still has let somebody run who does not yield, and computes: so many times that passes until the
-/// next one. The system shares the core between the two anyway.
-inline constexpr auto short_yield_max = std::chrono::microseconds(500);
-inline constexpr int long_yield_pause = 16;
 /// Where others want the core the driver gives it to them all the time, and so may look for longer: it is woken by nobody
 /// and wakes nobody, which costs more than a look.
 inline constexpr int crowded_patience = 4;
@@ -200,10 +196,10 @@ P2PDVM_DECL bool native_driver::drive_spinning() {
       if (io_.poll() > 0) return true;
     }
     if (crowded_ || now >= next_yield_) {
-      const auto before = std::exchange(now, (std::this_thread::yield(), steady::now()));
-      const auto took = now - before;
-      crowded_ = took > lonely_yield_max && took < short_yield_max;
-      next_yield_ = now + (took < short_yield_max ? duration(yield_pause) : long_yield_pause * took);
+      std::this_thread::yield();
+      const auto before = std::exchange(now, steady::now());
+      crowded_ = now - before > lonely_yield_max;
+      next_yield_ = now + yield_pause;
     }
     if (now - *begin >= (crowded_ ? crowded_patience : patience_) * options_.spin) return false;
   }
