@@ -25,8 +25,8 @@ inline constexpr auto yield_pause = std::chrono::microseconds(10);
 inline constexpr unsigned drives_between_asking = 64;
 /// A yield that takes longer has let somebody else run.
 inline constexpr auto lonely_yield_max = std::chrono::microseconds(2);
-/// Where others want the core the driver gives it to them all the time, and so may look for longer: it is woken by nobody
-/// and wakes nobody, which costs more than a look.
+/// Where others want the core the driver gives it to them all the time, and so may look for longer while things come fast:
+/// it is woken by nobody and wakes nobody, which costs more than a look.
 inline constexpr int crowded_patience = 4;
 
 namespace detail {
@@ -201,7 +201,10 @@ P2PDVM_DECL bool native_driver::drive_spinning() {
       crowded_ = now - before > lonely_yield_max;
       next_yield_ = now + yield_pause;
     }
-    if (now - *begin >= (crowded_ ? crowded_patience : patience_) * options_.spin) return false;
+    const auto busy = (crowded_ ? crowded_patience : patience_) * options_.spin;
+    // Nothing has come soon after it fell asleep the last time: who waits for the core may need it most.
+    const auto idle = crowded_ ? options_.spin / 10 : options_.spin;
+    if (now - *begin >= (patience_ > 1 ? busy : idle)) return false;
   }
 }
 
