@@ -57,7 +57,76 @@ void spawn(queue_context& context, task<> body) {
   asio::co_spawn(context.get_executor(), std::move(body), [](std::exception_ptr e) { CHECK(!e); });
 }
 
+/// Counts itself, and is neither moved nor destroyed when it should not be.
+class counted_wait {
+ public:
+  using result_type = int;
+  counted_wait(suspension& gate, driver_token& token, int value) : gate_(&gate), token_(&token), value_(value) { ++alive; }
+  counted_wait(counted_wait&& other) noexcept : counted_wait(*other.gate_, *other.token_, other.value_) {
+    moved_begun += other.begun_ ? 1 : 0;
+  }
+  counted_wait& operator=(counted_wait&&) = delete;
+  ~counted_wait() { --alive; }
+  [[nodiscard]] bool begin() {
+    begun_ = true;
+    return gate_->released();
+  }
+  void suspend(detail::frame_pointer frame) {
+    const std::lock_guard lock(*token_);
+    gate_->hold(frame);
+  }
+  [[nodiscard]] int end() {
+    if (value_ < 0) throw std::runtime_error("it failed");
+    return value_;
+  }
+  static inline int alive = 0, moved_begun = 0;
+
+ private:
+  suspension* gate_;
+  driver_token* token_;
+  int value_;
+  bool begun_ = false;
+};
+
+task<counted_wait> wait_for(suspension& gate, driver_token& token, int value) {
+  return task<counted_wait>(gate, token, value);
+}
+
+task<> add_both(suspension* first, suspension* second, driver_token* token, int* sum) {
+  *sum += co_await wait_for(*first, *token, 3) * co_await wait_for(*second, *token, 5);
+  try {
+    *sum += co_await wait_for(*first, *token, -1);
+  } catch (const std::runtime_error&) {
+    *sum += 100;
+  }
+}
+
+task<> add_as_task(suspension* gate, driver_token* token, int* sum) {
+  task<int> coroutine = wait_for(*gate, *token, 7);
+  *sum += co_await std::move(coroutine);
+}
+
 }  // namespace
+
+TEST_CASE("what is awaited in place lives once, gives its result, and is a task where one is wanted") {
+  queue_context context;
+  driver_token token;
+  suspension first(context.queue()), second(context.queue()), third(context.queue());
+  int sum = 0;
+  spawn(context, add_both(&first, &second, &token, &sum));
+  spawn(context, add_as_task(&third, &token, &sum));
+  drain(context);
+  CHECK(sum == 0);
+  CHECK(counted_wait::alive > 0);
+  first.release();
+  drain(context);
+  second.release();
+  third.release();
+  drain(context);
+  CHECK(counted_wait::alive == 0);
+  CHECK(counted_wait::moved_begun == 0);
+  CHECK(sum == 3 * 5 + 100 + 7);
+}
 
 TEST_CASE("a coroutine runs from the ready queue and only there") {
   queue_context context;

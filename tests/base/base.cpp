@@ -69,6 +69,17 @@ TEST_CASE("payloads of every size hold what was copied, share it and cut it") {
   }
 }
 
+TEST_CASE("a few bytes are copied whole, and no more than that") {
+  byte_vector from(100);
+  for (std::size_t i = 0; i < from.size(); ++i) from[i] = static_cast<std::byte>(i + 1);
+  for (std::size_t size = 0; size <= 90; ++size) {
+    byte_vector to(size + 1);
+    copy_few(to.data(), from.data() + 3, size);
+    CHECK(equal(byte_view(to).first(size), byte_view(from).subspan(3, size)));
+    CHECK(to[size] == std::byte{0});
+  }
+}
+
 TEST_CASE("small payloads may be dropped by other threads than those that made them") {
   std::vector<payload> made;
   for (std::uint64_t i = 0; i < 10000; ++i) made.push_back(payload::copy_of(bytes_of(i)));
@@ -92,8 +103,17 @@ TEST_CASE("a ring queue is first in first out while it grows and goes round") {
   random_generator random(7);
   for (int i = 0; i < 5000; ++i) {
     if (random.chance(0.52) || expected.empty()) {
-      ring.push_back(std::make_unique<int>(i));
+      if (i % 2 == 0) {
+        ring.push_back(std::make_unique<int>(i));
+      } else {
+        auto& place = ring.append();
+        REQUIRE(place == nullptr);
+        place = std::make_unique<int>(i);
+      }
       expected.push_back(i);
+    } else if (i % 3 == 0) {
+      ring.drop_front();
+      expected.pop_front();
     } else {
       REQUIRE(*ring.pop_front() == expected.front());
       expected.pop_front();

@@ -75,6 +75,62 @@ TEST_CASE("messages of every size arrive over a lane, in order, in both directio
   CHECK(as_text(p.second.heads.front()) == "to the second");
 }
 
+TEST_CASE("a lent body comes from its sender's own memory, and waits until it is the first of a look") {
+  pair p;
+  p.first.lane->send(as_bytes("is there memory to read"), bytes(1, 1));
+  p.second.lane->send(as_bytes("and here"), bytes(1, 1));
+  REQUIRE(p.world.run([&] { return p.first.heads.size() == 1 && p.second.heads.size() == 1; }));
+  const byte_vector memory = worlds::pattern(100'000, 3);
+  const two_parts body{byte_view(memory).first(16), byte_view(memory).subspan(16)};
+  p.first.lane->send(as_bytes("before"), bytes(10, 2));
+  REQUIRE(p.first.lane->lend(as_bytes("lent"), body) != 0);
+  p.first.lane->send(as_bytes("after"), bytes(10, 3));
+  REQUIRE(p.world.run([&] { return p.second.heads.size() == 4; }));
+  CHECK(as_text(p.second.heads[2]) == "lent");
+  CHECK(equal(p.second.bodies[2], memory));
+  CHECK(equal(p.second.bodies[3], bytes(10, 3).view()));
+}
+
+TEST_CASE("what was taken back, and what a side lent that is gone, is not read any more") {
+  pair p;
+  p.first.lane->send(as_bytes("is there memory to read"), bytes(1, 1));
+  p.second.lane->send(as_bytes("and here"), bytes(1, 1));
+  REQUIRE(p.world.run([&] { return p.first.heads.size() == 1 && p.second.heads.size() == 1; }));
+  const byte_vector memory = worlds::pattern(100'000, 3);
+  const two_parts body{byte_view(memory).first(16), byte_view(memory).subspan(16)};
+  const std::uint64_t first = p.first.lane->lend(as_bytes("taken back"), body);
+  const std::uint64_t second = p.first.lane->lend(as_bytes("lent"), body);
+  REQUIRE(first != 0);
+  REQUIRE(second != 0);
+  p.first.lane->take_back(first);
+  p.first.lane->take_back(12345);  // of another lane
+  REQUIRE(p.world.run([&] { return p.second.heads.size() == 3; }));
+  CHECK(p.second.lost == 1);
+  REQUIRE(p.second.bodies.size() == 2);
+  CHECK(equal(p.second.bodies[1], memory));
+  p.first.lane->take_back(second);  // it has been read
+  REQUIRE(p.first.lane->lend(as_bytes("last words"), body) != 0);
+  p.first.lane.reset();
+  REQUIRE(p.world.run([&] { return p.second.ended == 1; }));
+  CHECK(p.second.bodies.size() == 2);
+}
+
+TEST_CASE("a side lends so much and no more") {
+  pair p;
+  p.first.lane->send(as_bytes("is there memory to read"), bytes(1, 1));
+  p.second.lane->send(as_bytes("and here"), bytes(1, 1));
+  REQUIRE(p.world.run([&] { return p.first.heads.size() == 1 && p.second.heads.size() == 1; }));
+  const byte_vector memory(100'000);
+  std::vector<std::uint64_t> lent;
+  while (const std::uint64_t number = p.first.lane->lend(as_bytes("lent"), {{}, memory})) {
+    lent.push_back(number);
+    REQUIRE(lent.size() < 1000);
+  }
+  CHECK(lent.size() == 64);
+  p.first.lane->take_back(lent[7]);
+  CHECK(p.first.lane->lend(as_bytes("lent"), {{}, memory}) != 0);
+}
+
 TEST_CASE("more messages than the memory holds wait and lose nothing") {
   pair p;
   constexpr std::size_t count = 20000;  // of some 200 bytes: eight times the ring

@@ -43,6 +43,14 @@ class world final : public endpoint_host {
   void transmit(const rank_message& m, numbering s, epoch_number e) override {
     if (!frozen.contains(m.destination)) wire[m.destination].push_back({m, s, e});
   }
+  std::uint64_t lend(const rank_message& m, const two_parts& body, numbering s, epoch_number e) override {
+    if (!lends) return 0;
+    rank_message copy = m;
+    copy.body = payload::copy_of(body.first, body.second);
+    transmit(copy, s, e);
+    return 77;
+  }
+  void take_back(std::uint64_t lent) override { taken_back += lent == 77 ? 1 : 0; }
   void tell_blocked(rank_number s, rank_number d, numbering n) override {
     (*this)[d.value()].on_blocked(s, n);
   }
@@ -81,6 +89,8 @@ class world final : public endpoint_host {
     }
   }
 
+  bool lends = false;
+  int taken_back = 0;
   std::set<rank_number> frozen;  ///< nobody takes their messages
   std::map<rank_number, std::deque<item>> wire;
   std::deque<endpoint*> due;
@@ -432,7 +442,7 @@ TEST_CASE("a message goes straight into the memory of a receive that was posted,
       REQUIRE_FALSE(w[1].post(t));
       const std::string body(size, 'b');
       if (together) {
-        w[0].send(rank_number(1), 0, 3, as_bytes("the head"), as_bytes(body));
+        w[0].send(rank_number(1), 0, 3, two_parts{as_bytes("the head"), as_bytes(body)});
       } else {
         far_away b(payload::copy_of(as_bytes("the head"), as_bytes(body)));
         rank_message m = bare(0);
@@ -456,7 +466,7 @@ TEST_CASE("a message goes straight into the memory of a receive that was posted,
 
 TEST_CASE("a message that came before its receive, or one that is probed, is not placed") {
   world w(2, true);
-  w[0].send(rank_number(1), 0, 0, as_bytes("the head"), as_bytes("body"));
+  w[0].send(rank_number(1), 0, 0, two_parts{as_bytes("the head"), as_bytes("body")});
   placing_taker t;
   REQUIRE(w[1].post(t));
   CHECK_FALSE(t.place.done);
@@ -503,3 +513,102 @@ TEST_CASE("a duplicate's body is not even looked at") {
   CHECK(w[1].unread() == 1);
 }
 
+namespace {
+
+struct lender final : room_waiter {
+  void on_room() override { ++told; }
+  int told = 0;
+};
+
+/// Rank 0 has lent a message of 8 bytes to rank 1, of which 3 are its own.
+struct lent_message {
+  lent_message() {
+    w.lends = true;
+    const two_parts body{byte_view(memory).first(3), byte_view(memory).subspan(3)};
+    REQUIRE(w[0].lend(rank_number(1), 5, 6, body) == 0u);
+  }
+  void spoil() { memory.assign(memory.size(), std::byte{9}); }
+  [[nodiscard]] std::uint64_t received() {
+    w.settle();
+    taker t = any();
+    t.pattern.space = 5;
+    REQUIRE(w[1].post(t));
+    return number(t.message);
+  }
+  static constexpr std::uint64_t value = 0x0102030405060708;
+  byte_vector memory = to_vector(bytes_of(value));
+  world w{2, false};
+  lender waits;
+};
+
+}  // namespace
+
+TEST_CASE("what was lent is the sender's again when it has arrived") {
+  lent_message m;
+  REQUIRE(m.w[0].wait_for_return(rank_number(1), 0, m.waits));
+  CHECK(m.waits.told == 0);
+  CHECK(m.received() == lent_message::value);
+  CHECK(m.waits.told == 1);
+  CHECK(m.w[0].unacknowledged() == 0);
+  CHECK_FALSE(m.w[0].wait_for_return(rank_number(1), 0, m.waits));
+  m.w[0].take_back(rank_number(1), 0);
+  CHECK_FALSE(m.w[0].settle_lent());
+  CHECK(m.w.taken_back == 1);
+}
+
+TEST_CASE("a lent message that is lost is sent again from a copy") {
+  lent_message m;
+  m.w.wire.clear();
+  REQUIRE(m.w[0].wait_for_return(rank_number(1), 0, m.waits));
+  m.w[0].send_again(rank_number(1));
+  CHECK(m.waits.told == 1);
+  m.spoil();
+  CHECK(m.received() == lent_message::value);
+}
+
+TEST_CASE("a lent message is copied when its sender does not wait, when nobody takes it, and by a cut") {
+  SECTION("the sender goes on") {
+    lent_message m;
+    m.w.wire.clear();
+    m.w[0].take_back(rank_number(1), 0);
+    m.spoil();
+    m.w[0].send_again(rank_number(1));
+    CHECK(m.received() == lent_message::value);
+  }
+  SECTION("nobody takes it") {
+    lent_message m;
+    m.w.wire.clear();
+    REQUIRE(m.w[0].wait_for_return(rank_number(1), 0, m.waits));
+    CHECK(m.w[0].settle_lent());
+    CHECK(m.waits.told == 0);
+    CHECK_FALSE(m.w[0].settle_lent());
+    CHECK(m.waits.told == 1);
+    CHECK(m.w.taken_back == 1);  // before the sender goes on: the other side may be about to read it
+    m.spoil();
+    m.w[0].on_ready(rank_number(1));
+    CHECK(m.received() == lent_message::value);
+  }
+  SECTION("a cut") {
+    lent_message m;
+    const endpoint_state state = m.w[0].cut(epoch_number(1));
+    m.spoil();
+    REQUIRE(state.window.size() == 1);
+    CHECK(number(state.window[0]) == lent_message::value);
+  }
+}
+
+TEST_CASE("nothing is lent past messages that wait, nor to a rank here, nor where the way cannot") {
+  const byte_vector memory(8);
+  const two_parts body{{}, memory};
+  {
+    lent_message m;
+    while (m.w[0].send(rank_number(1), 0, 0, payload(byte_vector(100000)))) {
+    }
+    CHECK_FALSE(m.w[0].lend(rank_number(1), 0, 0, body));
+  }
+  for (const bool together : {true, false}) {
+    world w(2, together);
+    w.lends = together;
+    CHECK_FALSE(w[0].lend(rank_number(1), 0, 0, body));
+  }
+}

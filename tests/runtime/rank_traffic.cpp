@@ -326,6 +326,15 @@ struct fake_lane final : host::lane {
     heads.push_back(to_vector(head));
     bodies.push_back(body);
   }
+  std::uint64_t lend(byte_view head, const two_parts& body) override {
+    if (!lends) return 0;
+    heads.push_back(to_vector(head));
+    bodies.push_back(payload::copy_of(body.first, body.second));
+    return heads.size();
+  }
+  void take_back(std::uint64_t lent) override { taken_back.push_back(lent); }
+  std::vector<std::uint64_t> taken_back;
+  bool lends = false;
   std::vector<byte_vector> heads;
   std::vector<payload> bodies;
 };
@@ -380,6 +389,102 @@ TEST_CASE("what goes out on a lane comes in at the other end, and is acknowledge
   CHECK(n.b.mine.unacknowledged() == 1);
   n.b.traffic.on_lane_message(there, ack, nothing);
   CHECK(n.b.mine.unacknowledged() == 0);
+}
+
+/// The heads of a lane of rank 0 as if rank 1 had sent them to rank 0.
+void turn_round(std::vector<byte_vector>& heads) {
+  for (byte_vector& head : heads) {
+    if (head.size() > 16) std::swap_ranges(head.begin() + 4, head.begin() + 8, head.begin() + 8);
+  }
+}
+
+TEST_CASE("a message that follows another on a lane says only what is not the same") {
+  neighbours n;
+  const auto text = [](const char* t) { return payload(to_vector(as_bytes(t))); };
+  n.b.mine.send(other, 7, 1, text("a"));
+  n.b.mine.send(other, 7, 2, text("b"));
+  n.b.mine.send(other, 8, 2, text("c"));  // another space
+  n.b.mine.send(third, 8, 2, text("-"));  // another rank
+  n.b.mine.send(other, 8, 3, text("d"));
+  n.b.mine.send(other, 8, 4, text("e"));
+  REQUIRE(n.lane.heads.size() == 6);
+  const std::vector<bool> is_short = {false, true, false, false, false, true};
+  for (std::size_t i = 0; i < 6; ++i) CHECK((n.lane.heads[i].size() == 16) == is_short[i]);
+
+  turn_round(n.lane.heads);
+  bench receiver;
+  const auto hear = [&](std::size_t i) {
+    fake_body body(n.lane.bodies[i]);
+    receiver.traffic.on_lane_message(there, n.lane.heads[i], body);
+  };
+  hear(1);  // after nothing it says nothing
+  CHECK(receiver.mine.unread() == 0);
+  for (const std::size_t i : {0, 1, 2, 4, 5}) hear(i);
+  CHECK(receiver.mine.unread() == 5);
+  for (const tag_number tag : {1, 2}) {
+    messaging::pattern p;
+    p.space = 7;
+    p.tag = tag;
+    CHECK(receiver.mine.peek(p) != nullptr);
+  }
+  fake_lane again;
+  receiver.traffic.use_lane(there, &again);  // its other end begins anew, too
+  hear(1);
+  CHECK(receiver.mine.unread() == 5);
+}
+
+TEST_CASE("what was lent is acknowledged at once, and copied when that takes long") {
+  neighbours n;
+  n.lane.lends = true;
+  const byte_vector large(host::lane_copied_bytes_max + 100, std::byte{1});
+  const two_parts body{byte_view(large).first(4), byte_view(large).subspan(4)};
+  const auto first = n.b.mine.lend(other, 0, 0, body);
+  REQUIRE(first == 0u);
+  turn_round(n.lane.heads);
+  bench receiver;
+  fake_lane back;
+  receiver.traffic.use_lane(there, &back);
+  fake_body arrived(n.lane.bodies[0]);
+  receiver.traffic.on_lane_message(there, n.lane.heads[0], arrived);
+  REQUIRE(back.heads.size() == 1);
+  turn_round(back.heads);
+  struct waiter final : messaging::room_waiter {
+    void on_room() override { ++told; }
+    int told = 0;
+  } w;
+  REQUIRE(n.b.mine.wait_for_return(other, 0, w));
+  fake_body nothing{payload()};
+  n.b.traffic.on_lane_message(there, back.heads[0], nothing);
+  CHECK(w.told == 1);
+  CHECK(n.b.mine.unacknowledged() == 0);
+  CHECK_FALSE(n.b.mine.wait_for_return(other, 0, w));
+
+  const auto second = n.b.mine.lend(other, 0, 0, body);
+  REQUIRE(second == 1u);
+  REQUIRE(n.b.mine.wait_for_return(other, 1, w));
+  for (int i = 0; i < 8; ++i) n.b.run();  // some milliseconds
+  CHECK(w.told == 2);
+  CHECK(n.b.mine.unacknowledged() == 1);
+  CHECK(n.lane.taken_back == std::vector<std::uint64_t>{1, 2});
+  n.lane.lends = false;
+  CHECK_FALSE(n.b.mine.lend(other, 0, 0, body));
+  n.b.mine.send(other, 0, 0, payload());
+  CHECK(n.lane.heads.back().size() > 16);  // what could not be lent was not the one before
+}
+
+TEST_CASE("a lane is wished for again when it does not come") {
+  bench b;
+  b.traffic.on_ready(there, bench::notice(5, {other}));
+  const messaging::rank_message m{rank_number(0), other, 0, 0, 0, {}};
+  for (int i = 0; i < 1000; ++i) b.traffic.transmit(m, numbering::main, epoch_number());
+  CHECK(b.wanted.size() == 4);
+  fake_lane lane;
+  b.traffic.use_lane(there, &lane);
+  b.traffic.transmit(m, numbering::main, epoch_number());
+  CHECK(lane.heads.size() == 1);
+  b.traffic.use_lane(there, nullptr);
+  b.traffic.transmit(m, numbering::main, epoch_number());
+  CHECK(b.wanted.size() == 5);
 }
 
 TEST_CASE("when a lane ends, what was not acknowledged goes another way") {

@@ -2,8 +2,9 @@
 ///
 /// Asio suspends a coroutine for an operation by way of a second coroutine that waits for a completion
 /// handler. For messages between ranks of one process that costs more than the messages. This file
-/// uses what Asio builds it from, which no manual describes: `awaitable_thread` (the stack of frames),
-/// and the await transformation that hands a function the frame. Tried with Asio 1.22; all use of it is here.
+/// uses what Asio builds it from, which no manual describes: `awaitable_thread` (the stack of frames), the
+/// await transformation that hands a function the frame, and that `awaitable` is itself what `co_await` waits
+/// with. Tried with Asio 1.22; all use of it is here.
 #pragma once
 
 #include <p2pdvm/base/config.hpp>
@@ -13,6 +14,7 @@
 #include <asio/detail/thread_context.hpp>
 #include <asio/detail/thread_info_base.hpp>
 
+#include <concepts>
 #include <utility>
 
 namespace p2pdvm {
@@ -49,6 +51,19 @@ class frame_hook {
 
 }  // namespace detail
 
+/// What can be awaited like a `task`, and has no frame: it lives in that of the coroutine which awaits it.
+/// It is moved before `begin`, and never after it; when it dies begun, the waiting is over. If it has a `take_back`, that
+/// makes it one which may be awaited much later.
+template <class T>
+concept awaited_in_place = requires(T& waits, detail::frame_pointer frame) {
+  typename T::result_type;
+  /// Whether there is nothing to wait for.
+  { waits.begin() } -> std::same_as<bool>;
+  /// Takes the frame into a `suspended_coroutine`, or leaves it, and then the coroutine goes on at once.
+  waits.suspend(frame);
+  { waits.end() } -> std::same_as<typename T::result_type>;
+};
+
 /// While it lives, frames of coroutines that end on this thread are used again for new ones. Asio
 /// does so only inside of its own event loop.
 class frame_cache : private asio::detail::thread_context {
@@ -61,3 +76,26 @@ class frame_cache : private asio::detail::thread_context {
 };
 
 }  // namespace p2pdvm
+
+namespace asio {
+
+/// `p2pdvm::task<T>` of a `T` that is awaited in place. Converts to a coroutine with the same result.
+template <p2pdvm::awaited_in_place T>
+class [[nodiscard]] awaitable<T, any_io_executor> : public T {
+ public:
+  using T::T;
+  [[nodiscard]] bool await_ready() { return this->begin(); }
+  template <class Frame>
+  void await_suspend(Frame handle) {
+    this->suspend(&handle.promise());
+  }
+  typename T::result_type await_resume() { return this->end(); }
+  operator p2pdvm::task<typename T::result_type>() && {  // NOLINT: is one
+    if constexpr (requires { this->take_back(); }) this->take_back();
+    return [](awaitable self) -> p2pdvm::task<typename T::result_type> {
+      co_return co_await std::move(self);
+    }(std::move(*this));
+  }
+};
+
+}  // namespace asio

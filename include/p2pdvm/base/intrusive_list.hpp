@@ -57,32 +57,38 @@ class intrusive_list {
     link.next_ = link.previous_ = nullptr;
   }
 
-  class iterator {
+  template <class Item>
+  class basic_iterator {
    public:
     using iterator_category = std::forward_iterator_tag;
     using value_type = T;
     using difference_type = std::ptrdiff_t;
-    using pointer = T*;
-    using reference = T&;
-    explicit iterator(list_link<Tag>* at) noexcept : at_(at) {}
-    [[nodiscard]] T& operator*() const noexcept { return static_cast<T&>(*at_); }
+    using pointer = Item*;
+    using reference = Item&;
+    explicit basic_iterator(list_link<Tag>* at) noexcept : at_(at) {}
+    [[nodiscard]] Item& operator*() const noexcept { return static_cast<Item&>(*at_); }
+    [[nodiscard]] Item* operator->() const noexcept { return &**this; }
     /// The object must still be in the list.
-    iterator& operator++() noexcept {
+    basic_iterator& operator++() noexcept {
       at_ = at_->next_;
       return *this;
     }
-    iterator operator++(int) noexcept {
-      const iterator before = *this;
+    basic_iterator operator++(int) noexcept {
+      const basic_iterator before = *this;
       ++*this;
       return before;
     }
-    friend bool operator==(const iterator&, const iterator&) = default;
+    friend bool operator==(const basic_iterator&, const basic_iterator&) = default;
 
    private:
     list_link<Tag>* at_;
   };
+  using iterator = basic_iterator<T>;
+  using const_iterator = basic_iterator<const T>;
   [[nodiscard]] iterator begin() noexcept { return iterator(head_.next_); }
   [[nodiscard]] iterator end() noexcept { return iterator(&head_); }
+  [[nodiscard]] const_iterator begin() const noexcept { return const_iterator(head_.next_); }
+  [[nodiscard]] const_iterator end() const noexcept { return const_iterator(head_.previous_->next_); }
 
  private:
   struct anchor : list_link<Tag> {};

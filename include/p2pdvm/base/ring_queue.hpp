@@ -27,12 +27,23 @@ class ring_queue {
     places_[index(size_)] = std::move(value);
     ++size_;
   }
+  /// A new one at the back, to be filled.
+  T& append() {
+    if (size_ == places_.size()) grow();
+    return places_[index(size_++)];
+  }
   T pop_front() {
     P2PDVM_ASSERT(size_ > 0);
     T value = std::exchange(places_[first_], T());
     first_ = (first_ + 1) & (places_.size() - 1);
     --size_;
     return value;
+  }
+  void drop_front() {
+    P2PDVM_ASSERT(size_ > 0);
+    places_[first_] = T();
+    first_ = (first_ + 1) & (places_.size() - 1);
+    --size_;
   }
   void clear() noexcept {
     places_.clear();

@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -23,10 +24,13 @@ using lane_name = std::array<std::byte, 16>;
 /// The head of a message has at most so many bytes.
 inline constexpr std::size_t lane_head_bytes_max = 96;
 
+/// Bodies larger than this need not go through the shared memory: the receiver may read them where they are.
+inline constexpr std::size_t lane_copied_bytes_max = 32 * 1024;
+
 /// Copies what `first` has room for there and the rest, which is as long as `second`, to `second`.
 inline void copy_in_two(byte_view bytes, byte_span first, byte_span second) noexcept {
-  if (!first.empty()) std::memcpy(first.data(), bytes.data(), first.size());
-  if (!second.empty()) std::memcpy(second.data(), bytes.data() + first.size(), second.size());
+  copy_few(first.data(), bytes.data(), first.size());
+  copy_few(second.data(), bytes.data() + first.size(), second.size());
 }
 
 /// The body of a message that is arriving, valid during the handler's call.
@@ -62,6 +66,12 @@ class lane {
   /// Takes a message; what does not fit now waits here. A large body is not copied: the receiver reads it where it is, so
   /// the owner keeps an owner of `body` until it knows that the message has arrived or does not matter.
   virtual void send(byte_view head, const payload& body) = 0;
+  /// The same, for a body that nobody keeps, now or not at all: 0 when it cannot be done now, and nothing was sent. A large
+  /// second part must stay as it is until `take_back` is called with what this returned.
+  [[nodiscard]] virtual std::uint64_t lend(byte_view, const two_parts&) { return 0; }
+  /// If the other side has not read all of that message yet, it will find that the sender's memory is gone. No effect when it was
+  /// lent by another lane. A lane that ends takes everything back.
+  virtual void take_back(std::uint64_t) {}
 };
 
 /// Makes lanes.

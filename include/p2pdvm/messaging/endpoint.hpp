@@ -17,12 +17,15 @@
 #include <p2pdvm/base/intrusive_list.hpp>
 #include <p2pdvm/base/limits.hpp>
 #include <p2pdvm/base/ring_queue.hpp>
+#include <p2pdvm/base/spare_blocks.hpp>
 #include <p2pdvm/host/lane.hpp>
 #include <p2pdvm/messaging/rank_message.hpp>
 
 #include <cstddef>
 #include <deque>
 #include <list>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -75,7 +78,7 @@ class receiver : public list_link<receiver> {
   ~receiver() = default;
 };
 
-/// A sender that waits until a destination has room.
+/// A sender that waits until a destination has room, or until what it lent is no longer needed.
 class room_waiter {
  public:
   virtual void on_room() = 0;
@@ -100,9 +103,16 @@ class endpoint_host {
   virtual endpoint* local(rank_number rank) = 0;
   /// Whether a rank's host is known to be ready for this incarnation's messages.
   [[nodiscard]] virtual bool ready(rank_number rank) const = 0;
+  /// `local`, if `ready`.
+  [[nodiscard]] virtual endpoint* reached(rank_number rank) { return ready(rank) ? local(rank) : nullptr; }
   /// A message waits for a rank that is not; `on_ready` is due once it is.
   virtual void awaits(rank_number) {}
   virtual void transmit(const rank_message& message, numbering stream, epoch_number epoch) = 0;
+  /// The same for a body that nobody keeps: see `host::lane::lend`. Calls `settle_lent` after a while.
+  [[nodiscard]] virtual std::uint64_t lend(const rank_message&, const two_parts&, numbering, epoch_number) {
+    return 0;
+  }
+  virtual void take_back(std::uint64_t) {}
   virtual void tell_blocked(rank_number source, rank_number destination, numbering stream) = 0;
   /// The endpoint has acknowledgements to collect with `take_acknowledgements()`: soon, or now if somebody
   /// may be waiting for them.
@@ -123,6 +133,7 @@ class endpoint {
            epoch_number floor, const endpoint_state* state);
   endpoint(const endpoint&) = delete;
   endpoint& operator=(const endpoint&) = delete;
+  ~endpoint();
 
   [[nodiscard]] rank_number self() const noexcept { return self_; }
   [[nodiscard]] epoch_number epoch() const noexcept { return epoch_; }
@@ -133,8 +144,18 @@ class endpoint {
   /// polite sender waits with `wait_for_room` before the next one.
   bool send(rank_number destination, space_number space, tag_number tag, payload body);
   /// The same with a body in two parts, which are copied once.
-  bool send(rank_number destination, space_number space, tag_number tag, byte_view first,
-            byte_view second);
+  bool send(rank_number destination, space_number space, tag_number tag, const two_parts& body);
+  /// As `send`, but the second part stays where it is, if that can be done: its number, or nothing, and nothing was
+  /// sent. It must not change until `wait_for_return` and its waiter say so, or `take_back` was called.
+  [[nodiscard]] std::optional<std::uint64_t> lend(rank_number destination, space_number space, tag_number tag,
+                                                  const two_parts& body);
+  /// False: it is no longer needed.
+  [[nodiscard]] bool wait_for_return(rank_number destination, std::uint64_t sequence, room_waiter& waiter);
+  /// Makes a copy, if it is still needed; its waiter is not told.
+  void take_back(rank_number destination, std::uint64_t sequence);
+  /// Makes copies of what was lent before the last call: the destination may take nothing for long. Whether some is
+  /// still lent.
+  bool settle_lent();
   /// False: there is room.
   [[nodiscard]] bool wait_for_room(rank_number destination, room_waiter& waiter);
   void stop_waiting(room_waiter& waiter);
@@ -184,7 +205,7 @@ class endpoint {
   void check_held();
 
   /// For the hang report and tests.
-  [[nodiscard]] std::size_t unread() const noexcept { return mailbox_.size(); }
+  [[nodiscard]] std::size_t unread() const noexcept { return unread_; }
   [[nodiscard]] std::uint64_t unread_bytes() const noexcept;
   /// What waits here for room at a destination.
   [[nodiscard]] std::uint64_t waiting_bytes(rank_number destination) const noexcept;
@@ -194,9 +215,17 @@ class endpoint {
   [[nodiscard]] std::size_t unacknowledged() const noexcept;
 
  private:
+  struct lent_body {
+    byte_vector first;
+    byte_view second;
+    std::uint64_t number;  ///< by which the host knows it
+    room_waiter* waiter = nullptr;
+    bool old = false;
+  };
   struct sent {
     rank_message message;
     epoch_number epoch;
+    std::unique_ptr<lent_body> lent;  ///< instead of the message's own
   };
   struct outgoing {
     std::uint64_t next_sequence = 0;
@@ -214,12 +243,14 @@ class endpoint {
     std::uint64_t consumed_messages = 0, consumed_bytes = 0;
     bool dirty = false, gap = false, lift = false, blocked = false;
   };
-  struct kept {
+  struct kept : list_link<kept> {
+    kept(rank_message what, numbering of, bool counts) : message(std::move(what)), stream(of), counted(counts) {}
+    static void* operator new(std::size_t) { return spare_blocks<sizeof(kept)>::take(); }
+    static void operator delete(void* block) noexcept { spare_blocks<sizeof(kept)>::give(block); }
     rank_message message;
     numbering stream;
     bool counted;  ///< came in this incarnation, so that reading it gives credit back
   };
-  static constexpr std::size_t spare_max = 1024;
   struct held_message {
     rank_message message;
     epoch_number epoch;
@@ -240,6 +271,10 @@ class endpoint {
   }
   void pump(rank_number destination, numbering stream);
   void send_again(rank_number destination, numbering stream);
+  [[nodiscard]] sent* lent_of(rank_number destination, std::uint64_t sequence);
+  /// Its body is the message's own from now on.
+  void own(sent& s);
+  void given_back(lent_body& lent);
   void unblock(outgoing& o) noexcept {
     if (std::exchange(o.blocked_told, false)) --blocked_destinations_;
   }
@@ -249,38 +284,46 @@ class endpoint {
            o.window.size() - o.transmitted <= limits::waiting_messages_per_pair;
   }
   void wake_senders();
-  /// A message on its way into this endpoint: somebody's bytes in two parts, or an owned body, or one that
-  /// is elsewhere until `fetch` makes it one of the others or places it.
+  /// A message on its way into this endpoint: somebody's bytes in two parts, an owned body, or one that
+  /// is elsewhere.
   struct arrival {
     rank_number source;
     std::uint64_t sequence;
     space_number space;
     tag_number tag;
-    byte_view first, second;
+    const two_parts* parts;
+    std::size_t size;
     payload* owned;
-    host::lane_body* elsewhere = nullptr;
-    receiver* placed_at = nullptr;
-    [[nodiscard]] std::size_t size() const noexcept {
-      return elsewhere != nullptr ? elsewhere->size() : first.size() + second.size();
-    }
-    [[nodiscard]] payload body() const {
-      return owned != nullptr ? std::move(*owned) : payload::copy_of(first, second);
-    }
+    host::lane_body* elsewhere;
   };
   [[nodiscard]] static arrival arrival_of(rank_message& m) noexcept {
-    return {m.source, m.sequence, m.space, m.tag, m.body.view(), {}, &m.body, nullptr, nullptr};
+    return {m.source, m.sequence, m.space, m.tag, nullptr, m.body.size(), &m.body, nullptr};
   }
+  /// Its body as one that somebody owns; false when it is elsewhere and the sender's memory is gone.
+  [[nodiscard]] static bool body_of(const arrival& a, payload& body);
+  [[nodiscard]] static payload body_here(const arrival& a) {
+    return a.owned != nullptr ? std::move(*a.owned) : payload::copy_of(a.parts->first, a.parts->second);
+  }
+  /// Precondition: it is not elsewhere.
   [[nodiscard]] rank_message message_of(const arrival& a) const {
-    return {a.source, self_, a.sequence, a.space, a.tag, a.body()};
+    return {a.source, self_, a.sequence, a.space, a.tag, body_here(a)};
   }
-  /// Gives it to the destination at once, if it lives here and nothing is in the way.
-  bool hand_over(outgoing& o, rank_number destination, arrival& a);
+  /// Gives it to the destination, which lives here, if nothing is in the way.
+  bool hand_over(outgoing& o, endpoint& near, arrival& a);
+  bool send_later(outgoing& o, rank_number destination, const arrival& a);
+  /// The place of its message in the window, without a body.
+  rank_message& into_window(outgoing& o, rank_number destination, const arrival& a);
+  rank_message& sent_now(outgoing& o, rank_number destination, const arrival& a);
   /// `from`: the source's endpoint when it lives in this peer.
   void take(arrival& a, numbering stream, epoch_number epoch, endpoint* from);
+  /// What is not the next of its source, and of this epoch and numbering.
+  void take_otherwise(arrival& a, numbering stream, epoch_number epoch, endpoint* from);
   void deliver(arrival& a, numbering stream, bool counted, endpoint* from);
-  [[nodiscard]] bool fetch(arrival& a, payload& storage, bool may_place);
-  static void complete(receiver& r, arrival& a);
-  void consumed(rank_number source, std::size_t bytes, numbering stream, endpoint* from);
+  void put_into_mailbox(rank_message message, numbering stream, bool counted);
+  /// False when the sender's memory is gone.
+  [[nodiscard]] static bool complete(receiver& r, const arrival& a);
+  /// `near`: as `from` of `take`.
+  void consumed(rank_number source, std::size_t bytes, numbering stream, endpoint* near);
   void mark(rank_number source, numbering stream, bool urgent = false);
   void ask_for_lift(const pattern& p) {
     if (blocked_sources_ > 0) lift_sources(p);
@@ -291,7 +334,7 @@ class endpoint {
   }
   void look_for_held(const pattern& p);
   void waits_for(const held_message& held);
-  [[nodiscard]] std::list<kept>::iterator find(const pattern& p);
+  [[nodiscard]] kept* find(const pattern& p);
   template <class Message>
   [[nodiscard]] bool awaited(const Message& message);
   void keep_late(const rank_message& message);
@@ -301,13 +344,14 @@ class endpoint {
   epoch_number epoch_, floor_;
   numbering stream_ = numbering::prelude;
   std::vector<pair_of> pairs_;
-  std::list<kept> mailbox_;
-  std::list<kept> spare_;  ///< places of the mailbox to be used again
+  intrusive_list<kept> mailbox_;  ///< owns them
+  std::size_t unread_ = 0;        ///< in it
   intrusive_list<receiver> posted_;
   std::deque<held_message> held_;
   std::vector<rank_message> late_;
   std::size_t late_bytes_ = 0;
   bool late_open_ = false;
+  std::size_t lent_ = 0;  ///< of all windows
   std::uint32_t blocked_sources_ = 0;  ///< of `in`, both numberings
   std::uint32_t blocked_destinations_ = 0;  ///< of `out` likewise
   std::vector<std::pair<rank_number, numbering>> dirty_;

@@ -4,6 +4,7 @@
 #include <p2pdvm/async/frame.hpp>
 #include <p2pdvm/async/task.hpp>
 #include <p2pdvm/base/bytes.hpp>
+#include <p2pdvm/host/lane.hpp>
 #include <p2pdvm/messaging/rank_message.hpp>
 #include <p2pdvm/peal/call_site.hpp>
 
@@ -18,6 +19,55 @@ namespace p2pdvm::peal {
 class rank;
 namespace detail {
 class posted_receive;
+class message_receiving;
+
+class sending_room {
+ public:
+  using result_type = void;
+  sending_room() = default;
+  sending_room(peal::rank& rank, rank_number destination) : rank_(&rank), destination_(destination.value()) {}
+  sending_room(const sending_room& other) noexcept
+      : rank_(apart(other.rank_)), destination_(apart(other.destination_)) {}
+  sending_room& operator=(const sending_room& other) noexcept = default;
+  ~sending_room() = default;
+  [[nodiscard]] bool begin() const noexcept { return rank_ == nullptr; }
+  void suspend(p2pdvm::detail::frame_pointer frame) const;
+  void end() const noexcept {}
+  /// There was room.
+  [[nodiscard]] bool done() const noexcept { return rank_ == nullptr; }
+
+ protected:
+  peal::rank* rank_ = nullptr;  ///< none when there is room
+  std::uint64_t destination_ = 0;  ///< a whole word, see `apart`
+};
+
+/// The same where the program's memory may be lent until the awaiting is over. Unless it is awaited at once, it is
+/// copied.
+class lending_room : public sending_room {
+ public:
+  lending_room() = default;
+  lending_room(const sending_room& sent) : sending_room(sent) {}  // NOLINT: is one
+  lending_room(peal::rank& rank, rank_number destination, std::uint64_t sequence)
+      : sending_room(rank, destination), sequence_(sequence) {}
+  lending_room(lending_room&& other) noexcept
+      : sending_room(other), sequence_(apart(other.sequence_)) {
+    other.sequence_ = nothing;
+    other.rank_ = nullptr;
+  }
+  lending_room& operator=(lending_room&&) = delete;
+  ~lending_room() { take_back(); }
+  void suspend(p2pdvm::detail::frame_pointer frame);
+  /// What was lent is not, from now on.
+  void take_back() {
+    if (sequence_ != nothing) copy_lent();
+  }
+  operator task<sending_room>() &&;
+
+ private:
+  static constexpr auto nothing = ~std::uint64_t{0};
+  void copy_lent();
+  std::uint64_t sequence_ = nothing;
+};
 }
 
 inline constexpr int any_source = -1;
@@ -70,25 +120,12 @@ class operation {
 };
 
 /// A message was sent; awaiting this waits while its destination is megabytes behind, and most often not at
-/// all. Dropping it loses nothing but the waiting. Where a `task` is wanted it is one.
-class [[nodiscard]] sending {
- public:
-  sending() = default;
-  sending(peal::rank& rank, rank_number destination) : rank_(&rank), destination_(destination) {}
-  operator task<>() const;
-  /// There was room.
-  [[nodiscard]] bool done() const noexcept { return rank_ == nullptr; }
-  /// What `co_await` calls; see async/frame.hpp.
-  p2pdvm::detail::frame_thread* operator()(p2pdvm::detail::frame_pointer frame) const {
-    if (rank_ != nullptr) suspend(frame);
-    return nullptr;
-  }
-
- private:
-  void suspend(p2pdvm::detail::frame_pointer frame) const;
-  peal::rank* rank_ = nullptr;  ///< none when there is room
-  rank_number destination_;
-};
+/// all. Dropping it loses nothing but the waiting. Where a `task` with no result is wanted it is one.
+using sending = task<detail::sending_room>;
+/// Of the program's own memory: when it was awaited or dropped, and not before, that may be changed.
+using lending = task<detail::lending_room>;
+/// Of a message. Where a `task` with that result is wanted it is one; like one it begins when it is awaited.
+using receiving = task<detail::message_receiving>;
 
 /// Copyable handle; lives as long as its rank. `space` distinguishes sub-spaces of one
 /// adapter (communicators). Ranks are numbered 0 … size-1; tags are the adapter's own, and
@@ -109,15 +146,26 @@ class port {
   }
   /// A body in two parts, copied once.
   sending send(int destination, std::int64_t tag, byte_view first, byte_view second,
-               std::uint32_t space, std::source_location where = std::source_location::current());
+               std::uint32_t space, std::source_location where = std::source_location::current()) {
+    const two_parts body{first, second};
+    return send_parts(destination, tag, body, space, where);
+  }
+  /// The same of memory that stays as it is until the result was awaited or dropped: where both ranks are processes of
+  /// one computer, the receiver reads a large second part where it is.
+  lending lend(int destination, std::int64_t tag, byte_view first, byte_view second,
+               std::uint32_t space, std::source_location where = std::source_location::current()) {
+    const two_parts body{first, second};
+    if (second.size() > host::lane_copied_bytes_max) return lend_parts(destination, tag, body, space, where);
+    return send_parts(destination, tag, body, space, where);
+  }
   /// Never waits; the caller limits how much it posts.
   void post_send(int destination, std::int64_t tag, payload body, std::uint32_t space = 0) {
     (void)send(destination, tag, std::move(body), space);
   }
 
   /// The first message that matches, per source in the order of sending.
-  task<message> receive(int source, std::int64_t tag, std::uint32_t space = 0,
-                        call_site at = std::source_location::current());
+  receiving receive(int source, std::int64_t tag, std::uint32_t space = 0,
+                    call_site at = std::source_location::current());
   /// Into the caller's memory, which must stay valid until it returns. Fails with
   /// `errc::too_large` when the message is longer than `into`.
   task<envelope> receive_into(byte_span into, int source, std::int64_t tag, std::uint32_t space = 0,
@@ -133,16 +181,19 @@ class port {
 
   [[nodiscard]] peal::rank& rank() const noexcept { return *rank_; }
   /// What a receive with these arguments matches.
-  [[nodiscard, gnu::always_inline]] messaging::pattern pattern_of(int source, std::int64_t tag,
-                                              std::uint32_t space) const {
+  [[nodiscard]] messaging::pattern pattern_of(int source, std::int64_t tag, std::uint32_t space) const {
     messaging::pattern p;
+    fill(p, source, tag, space);
+    return p;
+  }
+  /// The same where it is used. Precondition: it is empty.
+  [[gnu::always_inline]] void fill(messaging::pattern& p, int source, std::int64_t tag, std::uint32_t space) const {
     p.space = whole(space);
     if (source != any_source) {
       check_destination(source);
       p.source = rank_number(static_cast<std::uint32_t>(source));
     }
     if (tag != any_tag) p.tag = tag;
-    return p;
   }
 
  private:
@@ -154,6 +205,10 @@ class port {
     if (destination < 0 || destination >= ranks_) refuse_destination(destination);
   }
   [[noreturn]] void refuse_destination(int destination) const;
+  sending send_parts(int destination, std::int64_t tag, const two_parts& body, std::uint32_t space,
+                     std::source_location where);
+  lending lend_parts(int destination, std::int64_t tag, const two_parts& body, std::uint32_t space,
+                     std::source_location where);
   [[nodiscard]] sending no_room(rank_number destination, std::source_location where);
   [[nodiscard]] std::uint64_t whole(std::uint32_t space) const noexcept {
     return std::uint64_t{number_} << 32 | space;
@@ -166,6 +221,4 @@ class port {
 
 }  // namespace p2pdvm::peal
 
-#if defined(P2PDVM_HEADER_ONLY)
-#include <p2pdvm/peal/rank.hpp>
-#endif
+#include <p2pdvm/peal/rank.hpp>  // what is awaited has to be complete

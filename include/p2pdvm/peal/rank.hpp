@@ -179,6 +179,8 @@ class rank {
   /// Why the rank cannot be captured now, or empty.
   [[nodiscard]] std::string cannot_cut() const;
   [[nodiscard]] rank_services& services() noexcept { return services_; }
+  /// Of what was lent to a message.
+  void take_back(rank_number destination, std::uint64_t sequence);
   /// Precondition of both: the token is held.
   [[nodiscard]] std::optional<std::string> file_name(std::uint16_t number) const;
   /// The newest that `place_text` could not name.
@@ -264,6 +266,8 @@ class rank {
 };
 
 }  // namespace p2pdvm::peal
+
+#include <p2pdvm/peal/waiting.hpp>  // what is awaited has to be complete
 
 #if defined(P2PDVM_HEADER_ONLY)
 #include <p2pdvm/peal/impl/port.ipp>

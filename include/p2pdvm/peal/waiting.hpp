@@ -7,10 +7,11 @@
 #include <p2pdvm/peal/rank.hpp>
 
 #include <mutex>
+#include <optional>
 
 namespace p2pdvm::peal::detail {
 
-/// Lives in the waiting coroutine's frame or in an `operation`. All members but `suspend`, `resumed` and
+/// Lives in the waiting coroutine's frame or in an `operation`. All members but `suspend`, `hold`, `resumed` and
 /// `completed` are called with the token held. The coroutine that waits does, without the token:
 ///
 ///     if (!wait.completed()) co_await wait.suspend();
@@ -23,6 +24,11 @@ class waiting : public list_link<waiting> {
 
   /// To be awaited: until `complete` or `cancel`.
   [[nodiscard]] auto suspend() { return gate_.wait(rank_.token_); }
+  /// The same for what is awaited in place.
+  void hold(p2pdvm::detail::frame_pointer frame) {
+    const std::lock_guard lock(rank_.token_);
+    if (!completed()) gate_.hold(frame);
+  }
   /// Throws if it was cancelled.
   void resumed() const {
     if (rank_.cancelled()) throw_cancelled();
@@ -58,6 +64,8 @@ class waiting : public list_link<waiting> {
 
 class receive_wait : public waiting, public messaging::receiver {
  public:
+  /// Its pattern is still to be filled.
+  receive_wait(rank& owner, const call_site& site) : waiting(owner, site) {}
   receive_wait(rank& owner, const messaging::pattern& wanted, const call_site& site,
                bool only_probe = false, bool standing = false)
       : waiting(owner, site), standing_(standing) {
@@ -89,7 +97,46 @@ class receive_wait : public waiting, public messaging::receiver {
   void give_up();
   void withdraw() override;
   void describe(wait_state& s) const override;
-  bool standing_;
+  bool standing_ = false;
+};
+
+/// A receive that is awaited where it was made.
+class receiving {
+ public:
+  receiving(const port& from, int source, std::int64_t tag, std::uint32_t space, const call_site& site)
+      : from_(from), tag_(tag), source_(source), space_(space), site_(site) {}
+  receiving(receiving&& other) noexcept
+      : receiving(other.from_, other.source_, other.tag_, other.space_, other.site_) {}
+  receiving& operator=(receiving&&) = delete;
+
+  [[nodiscard]] bool begin() {
+    receive_wait& wait = wait_.emplace(from_.rank(), site_);
+    from_.fill(wait.pattern, source_, tag_, space_);
+    return wait.run();
+  }
+  void suspend(p2pdvm::detail::frame_pointer frame) { wait_->hold(frame); }
+
+ protected:
+  ~receiving() = default;
+  [[nodiscard]] peal::message taken() {
+    wait_->resumed();
+    return wait_->take();
+  }
+
+ private:
+  port from_;
+  std::int64_t tag_;
+  int source_;
+  std::uint32_t space_;
+  call_site site_;
+  std::optional<receive_wait> wait_;
+};
+
+class message_receiving : public receiving {
+ public:
+  using result_type = message;
+  using receiving::receiving;
+  [[nodiscard]] message end() { return taken(); }
 };
 
 /// What an `operation` is: posted while it lives, and known to its rank.
@@ -109,20 +156,27 @@ class posted_receive final : public receive_wait, public list_link<posted_receiv
   static void operator delete(void* block) noexcept { spare_blocks<sizeof(posted_receive)>::give(block); }
 };
 
-/// A sender that waits for room at a destination. Its rank owns it: what the program awaits is gone sooner.
+/// A sender that waits for room at a destination, or for the return of what it lent. Its rank owns it: what the program awaits is gone sooner.
 class room_wait final : public waiting, public messaging::room_waiter {
  public:
   room_wait(rank& owner, rank_number destination, const call_site& site)
       : waiting(owner, site), destination_(destination) {}
+  room_wait(rank& owner, rank_number destination, std::uint64_t sequence, const call_site& site)
+      : waiting(owner, site), destination_(destination), lent_(sequence) {}
   /// Suspends the coroutine until there is room or the rank is cancelled, which its next call finds
   /// out. Call without the token.
   static void suspend(rank& owner, rank_number destination, p2pdvm::detail::frame_pointer frame);
+  /// The same until the message of this number does not need what was lent to it.
+  static void suspend(rank& owner, rank_number destination, std::uint64_t sequence,
+                      p2pdvm::detail::frame_pointer frame);
   void on_room() override { complete(); }
 
  private:
   void withdraw() override;
   void describe(wait_state& s) const override;
+  [[nodiscard]] static call_site site_of(rank& owner, rank_number destination);
   rank_number destination_;
+  std::optional<std::uint64_t> lent_;
 };
 
 class sleep_wait final : public waiting {

@@ -30,8 +30,10 @@ class native_driver {
     unsigned threads = 1;  ///< that run ranks, the caller of `run` among them
     /// Looked at in every turn; the machine's, say. It must outlive the driver.
     poll_group* polled = nullptr;
-    /// How long a driver polls before it blocks. Longer costs a core, shorter costs latency.
+    /// How long a driver polls before it blocks. Longer costs a core, shorter costs latency. Where it turns out that it
+    /// was woken again right after that, it polls for up to `longer` times that.
     duration spin = std::chrono::microseconds(50);
+    int longer = 8;
     /// Without being driven for so long, the progress thread steps in.
     duration patience = std::chrono::milliseconds(1);
   };
@@ -68,8 +70,12 @@ class native_driver {
   std::atomic<std::uint64_t> drives_{0};    ///< counts turns of the driver
   std::atomic<bool> blocked_{false};        ///< the driver may be asleep in the reactor
   unsigned turns_ = 0;
-  std::chrono::steady_clock::time_point reactor_asked_{};
+  std::chrono::steady_clock::time_point reactor_asked_{}, next_yield_{};
+  std::int64_t tick_ = 0;
+  unsigned drives_unasked_ = 0;
+  bool alone_ = false;  ///< one thread runs ranks, and can do without fences
   bool crowded_ = false;  ///< others want this core
+  int patience_ = 1;      ///< times `spin`
   std::atomic<unsigned> idle_workers_{0};
   std::mutex mutex_;
   std::condition_variable ready_;

@@ -24,7 +24,8 @@ class rank_traffic_owner {
   virtual void record_is_old(const node_id& from) = 0;
   /// Messages for ranks of this host wait until it is known that they are ready.
   virtual void ask_ready(const node_id& host) = 0;
-  /// Messages go to this host, and no lane does.
+  /// Messages go to this host, and no lane does. Said with the first and again after every so many: a lane may come late,
+  /// or end and come again.
   virtual void want_lane(const node_id& host) = 0;
 
  protected:
@@ -56,12 +57,19 @@ class rank_traffic final : public messaging::endpoint_host {
   [[nodiscard]] messaging::endpoint* local(rank_number rank) override {
     return places_[rank.value()].local;
   }
+  [[nodiscard]] messaging::endpoint* reached(rank_number rank) override {
+    const place& p = places_[rank.value()];
+    return p.ready ? p.local : nullptr;
+  }
   [[nodiscard]] bool ready(rank_number rank) const override { return places_[rank.value()].ready; }
   void awaits(rank_number rank) override;
   /// Whatever was said between this peer and that one may be lost.
   void on_peer_reset(const node_id& host);
   void transmit(const messaging::rank_message& message, messaging::numbering stream,
                 epoch_number epoch) override;
+  [[nodiscard]] std::uint64_t lend(const messaging::rank_message& message, const two_parts& body,
+                                   messaging::numbering stream, epoch_number epoch) override;
+  void take_back(std::uint64_t lent) override;
   void tell_blocked(rank_number source, rank_number destination,
                     messaging::numbering stream) override;
   void acknowledgements_due(messaging::endpoint& from, bool urgent) override;
@@ -73,6 +81,33 @@ class rank_traffic final : public messaging::endpoint_host {
   [[nodiscard]] std::uint64_t delivered() const noexcept { return delivered_; }
 
  private:
+  static constexpr std::uint8_t lane_data = 1, lane_acknowledgement = 2, lane_next = 3;
+  /// What goes in front of a rank message on a lane; copied as it is, since both ends are one computer.
+  struct lane_head {
+    std::uint8_t kind = 0;
+    std::uint8_t stream = 0;
+    std::uint8_t gap = 0, lift = 0;  ///< of acknowledgements
+    std::uint32_t source = 0, destination = 0;
+    std::uint8_t lent = 0;  ///< the sender waits for the acknowledgement
+    std::uint8_t reserved[3] = {};
+    std::uint64_t incarnation = 0;
+    std::uint64_t epoch = 0;     ///< acknowledgements: messages read
+    std::uint64_t sequence = 0;  ///< acknowledgements: how many have arrived
+    std::uint64_t space = 0;     ///< acknowledgements: bytes read
+    std::int64_t tag = 0;
+  };
+  /// Instead, for the message after the last one that went this way: all but its sequence and its tag are the same.
+  struct next_head {
+    std::uint64_t kind = lane_next;  ///< and above it whether it is lent: a whole word, see `apart`
+    std::int64_t tag = 0;
+  };
+  static constexpr unsigned next_lent_shift = 8;
+  static constexpr std::uint32_t messages_between_wishes = 256;
+  struct lane_way {
+    host::lane* lane = nullptr;
+    lane_head sent, received;  ///< the last data; without a kind none
+    next_head next;            ///< the last short head
+  };
   struct place {
     node_id host;
     node_id announced_by;  ///< who said `ready` last,
@@ -82,13 +117,20 @@ class rank_traffic final : public messaging::endpoint_host {
     // What follows from the rest, because every message asks for it.
     messaging::endpoint* local = nullptr;
     bool ready = false;
-    host::lane* lane = nullptr;
-    bool lane_wanted = false;  ///< and the owner knows
+    lane_way* way = nullptr;  ///< with a lane, or none
+    std::uint32_t without_lane = 0;  ///< messages
   };
   /// Acknowledgements wait so long for others, unless somebody may be waiting for them.
   static constexpr duration acknowledgement_delay = std::chrono::milliseconds(1);
+  /// Who lends a message waits at most twice so long, then makes a copy: its receiver may be frozen, or not driven.
+  static constexpr duration lent_max = std::chrono::milliseconds(5);
 
   void flush();
+  void on_lane_head(const node_id& from, const lane_head& head, host::lane_body& body);
+  /// The head of a message on this way, which is the last one sent from now on.
+  [[nodiscard]] byte_view head_of(lane_way& way, const messaging::rank_message& message,
+                                  messaging::numbering stream, epoch_number epoch, bool lent);
+  void settle_lent();
   /// After any change of a place.
   void conclude(place& p) const;
 
@@ -99,9 +141,10 @@ class rank_traffic final : public messaging::endpoint_host {
   incarnation_number incarnation_;
   std::vector<place> places_;
   std::set<node_id> asked_;  ///< whether their ranks are ready
-  std::map<node_id, host::lane*> lanes_;
+  std::map<node_id, lane_way> ways_;
+  std::pair<const node_id, lane_way>* heard_ = nullptr;  ///< the one of `ways_` that heard last
   std::vector<messaging::endpoint*> due_;
-  host::timer flush_timer_;
+  host::timer flush_timer_, lent_timer_;
   bool flush_now_ = false;
   std::uint64_t delivered_ = 0;
 };

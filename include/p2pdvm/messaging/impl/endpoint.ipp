@@ -35,11 +35,19 @@ P2PDVM_DECL endpoint::endpoint(endpoint_host& host, rank_number self, std::uint3
   }
   for (const rank_message& m : state->window) {
     outgoing& o = out(m.destination, numbering::main);
-    o.window.push_back({m, epoch});
+    o.window.push_back({m, epoch, nullptr});
     o.waiting_bytes += m.body.size();
   }
   for (const rank_message& m : state->mailbox) {
-    mailbox_.push_back({m, numbering::main, false});
+    put_into_mailbox(m, numbering::main, false);
+  }
+}
+
+P2PDVM_DECL endpoint::~endpoint() {
+  while (!mailbox_.empty()) {
+    kept& k = mailbox_.front();
+    mailbox_.erase(k);
+    delete &k;
   }
 }
 
@@ -47,39 +55,144 @@ P2PDVM_DECL bool endpoint::send(rank_number destination, space_number space, tag
                                 payload body) {
   P2PDVM_ASSERT(destination.value() < pairs_.size());
   outgoing& o = out(destination, stream_);
-  arrival a{self_, o.next_sequence++, space, tag, body.view(), {}, &body, nullptr, nullptr};
-  if (hand_over(o, destination, a)) return true;
-  o.waiting_bytes += body.size();
-  o.window.push_back({{self_, destination, a.sequence, space, tag, std::move(body)}, epoch_});
-  pump(destination, stream_);
-  return has_room(o);
+  arrival a{self_, o.next_sequence, space, tag, nullptr, body.size(), &body, nullptr};
+  if (o.window.empty()) {
+    endpoint* const near = host_.reached(destination);
+    if (near != nullptr && hand_over(o, *near, a)) return true;
+  }
+  return send_later(o, destination, a);
 }
 
 P2PDVM_DECL bool endpoint::send(rank_number destination, space_number space, tag_number tag,
-                                byte_view first, byte_view second) {
+                                const two_parts& body) {
   P2PDVM_ASSERT(destination.value() < pairs_.size());
   outgoing& o = out(destination, stream_);
-  arrival a{self_, o.next_sequence, space, tag, first, second, nullptr, nullptr, nullptr};
-  if (!o.window.empty() || host_.local(destination) == nullptr)
-    return send(destination, space, tag, payload::copy_of(first, second));
+  arrival a{self_, o.next_sequence, space, tag, &body, body.size(), nullptr, nullptr};
+  if (o.window.empty()) {
+    endpoint* const near = host_.reached(destination);
+    if (near != nullptr && hand_over(o, *near, a)) return true;
+  }
+  // A small one may be on its way before it is copied for the window.
+  if (a.size <= host::lane_copied_bytes_max && o.transmitted == o.window.size() && host_.ready(destination) &&
+      has_credit(o, a.size) && host_.local(destination) == nullptr &&
+      host_.lend({self_, destination, o.next_sequence, space, tag, {}}, body, stream_, epoch_) != 0) {
+    sent_now(o, destination, a).body = payload::copy_of(body.first, body.second);
+    return true;
+  }
+  return send_later(o, destination, a);
+}
+
+P2PDVM_DECL bool endpoint::hand_over(outgoing& o, endpoint& near, arrival& a) {
+  if (!has_credit(o, a.size)) return false;
   ++o.next_sequence;
-  if (hand_over(o, destination, a)) return true;
-  o.waiting_bytes += a.size();
-  o.window.push_back({{self_, destination, a.sequence, space, tag, a.body()}, epoch_});
+  o.used_messages += 1;
+  o.used_bytes += a.size;
+  o.lifted = false;
+  near.take(a, stream_, epoch_, this);
+  return true;
+}
+
+P2PDVM_DECL rank_message& endpoint::into_window(outgoing& o, rank_number destination, const arrival& a) {
+  sent& last = o.window.append();
+  rank_message& m = last.message;
+  m.source = self_;
+  m.destination = destination;
+  m.sequence = o.next_sequence++;
+  m.space = a.space;
+  m.tag = a.tag;
+  last.epoch = epoch_;
+  return m;
+}
+
+P2PDVM_DECL rank_message& endpoint::sent_now(outgoing& o, rank_number destination, const arrival& a) {
+  ++o.transmitted;
+  o.used_messages += 1;
+  o.used_bytes += a.size;
+  o.lifted = false;
+  return into_window(o, destination, a);
+}
+
+P2PDVM_DECL bool endpoint::send_later(outgoing& o, rank_number destination, const arrival& a) {
+  // The common case of `pump`: nothing waits, and the way is open.
+  if (o.transmitted == o.window.size() && host_.ready(destination) && has_credit(o, a.size) &&
+      host_.local(destination) == nullptr) {
+    rank_message& m = sent_now(o, destination, a);
+    m.body = body_here(a);
+    host_.transmit(m, stream_, epoch_);
+    return true;
+  }
+  into_window(o, destination, a).body = body_here(a);
+  o.waiting_bytes += a.size;
   pump(destination, stream_);
   return has_room(o);
 }
 
-P2PDVM_DECL bool endpoint::hand_over(outgoing& o, rank_number destination, arrival& a) {
-  const std::size_t bytes = a.size();
-  if (!o.window.empty() || !has_credit(o, bytes)) return false;
-  endpoint* const near = host_.local(destination);
-  if (near == nullptr || !host_.ready(destination)) return false;
-  o.used_messages += 1;
-  o.used_bytes += bytes;
-  o.lifted = false;
-  near->take(a, stream_, epoch_, this);
+P2PDVM_DECL std::optional<std::uint64_t> endpoint::lend(rank_number destination, space_number space,
+                                                        tag_number tag, const two_parts& body) {
+  P2PDVM_ASSERT(destination.value() < pairs_.size());
+  outgoing& o = out(destination, stream_);
+  const std::size_t size = body.size();
+  if (stream_ != numbering::main || o.transmitted != o.window.size() || !host_.ready(destination) ||
+      !has_credit(o, size) || host_.local(destination) != nullptr)
+    return std::nullopt;
+  const std::uint64_t number =
+      host_.lend({self_, destination, o.next_sequence, space, tag, {}}, body, stream_, epoch_);
+  if (number == 0) return std::nullopt;
+  const rank_message& m =
+      sent_now(o, destination, {self_, o.next_sequence, space, tag, &body, size, nullptr, nullptr});
+  sent& last = o.window.back();
+  last.lent = std::make_unique<lent_body>();
+  last.lent->first = to_vector(body.first);
+  last.lent->second = body.second;
+  last.lent->number = number;
+  ++lent_;
+  return m.sequence;
+}
+
+P2PDVM_DECL endpoint::sent* endpoint::lent_of(rank_number destination, std::uint64_t sequence) {
+  outgoing& o = out(destination, numbering::main);
+  if (lent_ == 0 || o.window.empty() || sequence < o.window.front().message.sequence) return nullptr;
+  const std::size_t n = sequence - o.window.front().message.sequence;
+  return n < o.window.size() && o.window[n].lent ? &o.window[n] : nullptr;
+}
+
+P2PDVM_DECL void endpoint::given_back(lent_body& lent) {
+  --lent_;
+  host_.take_back(lent.number);
+  if (room_waiter* const waiter = std::exchange(lent.waiter, nullptr)) waiter->on_room();
+}
+
+P2PDVM_DECL void endpoint::own(sent& s) {
+  if (!s.lent) return;
+  const std::unique_ptr<lent_body> lent = std::move(s.lent);
+  s.message.body = payload::copy_of(lent->first, lent->second);
+  given_back(*lent);
+}
+
+P2PDVM_DECL bool endpoint::wait_for_return(rank_number destination, std::uint64_t sequence,
+                                           room_waiter& waiter) {
+  sent* const s = lent_of(destination, sequence);
+  if (s == nullptr) return false;
+  s->lent->waiter = &waiter;
   return true;
+}
+
+P2PDVM_DECL void endpoint::take_back(rank_number destination, std::uint64_t sequence) {
+  sent* const s = lent_of(destination, sequence);
+  if (s == nullptr) return;
+  s->lent->waiter = nullptr;
+  own(*s);
+}
+
+P2PDVM_DECL bool endpoint::settle_lent() {
+  if (lent_ == 0) return false;
+  for (pair_of& p : pairs_) {
+    outgoing& o = p.out[static_cast<std::size_t>(numbering::main)];
+    for (std::size_t n = 0; n < o.window.size(); ++n) {
+      if (o.window[n].lent && std::exchange(o.window[n].lent->old, true)) own(o.window[n]);
+    }
+  }
+  return lent_ != 0;
 }
 
 P2PDVM_DECL bool endpoint::has_credit(const outgoing& o, std::size_t bytes) const noexcept {
@@ -149,39 +262,42 @@ P2PDVM_DECL void endpoint::wake_senders() {
   }
 }
 
-P2PDVM_DECL std::list<endpoint::kept>::iterator endpoint::find(const pattern& p) {
-  return std::find_if(mailbox_.begin(), mailbox_.end(), [&](const kept& k) {
-    return k.stream == stream_ && p.matches(k.message);
-  });
+P2PDVM_DECL endpoint::kept* endpoint::find(const pattern& p) {
+  for (kept& k : mailbox_) {
+    if (k.stream == stream_ && p.matches(k.message)) return &k;
+  }
+  return nullptr;
 }
 
 P2PDVM_DECL bool endpoint::post(receiver& r) {
-  const auto match = find(r.pattern);
-  if (match == mailbox_.end()) {
+  kept* const match = find(r.pattern);
+  if (match == nullptr) {
     posted_.push_back(r);
     check_held(r.pattern);
     ask_for_lift(r.pattern);
     return false;
   }
+  rank_message& m = match->message;
   if (r.probe) {
-    r.message = match->message;
+    r.message = m;
     return true;
   }
-  if (match->counted) consumed(match->message.source, match->message.body.size(), match->stream, nullptr);
-  r.message = std::move(match->message);
-  if (spare_.size() < spare_max) {
-    spare_.splice(spare_.begin(), mailbox_, match);
-  } else {
-    mailbox_.erase(match);
-  }
+  if (match->counted) consumed(m.source, m.body.size(), match->stream, host_.local(m.source));
+  r.message.source = m.source;
+  r.message.sequence = m.sequence;
+  r.message.space = m.space;
+  r.message.tag = m.tag;
+  r.message.body = std::move(m.body);
+  mailbox_.erase(*match);
+  --unread_;
+  delete match;
   return true;
 }
 
 P2PDVM_DECL void endpoint::withdraw(receiver& r) { posted_.erase(r); }
 
 P2PDVM_DECL const rank_message* endpoint::peek(const pattern& p) {
-  const auto match = find(p);
-  if (match != mailbox_.end()) return &match->message;
+  if (const kept* const match = find(p)) return &match->message;
   check_held(p);
   ask_for_lift(p);
   return nullptr;
@@ -203,38 +319,22 @@ P2PDVM_DECL void endpoint::accept(rank_message message, numbering stream, epoch_
 
 P2PDVM_DECL void endpoint::accept(const rank_message& m, host::lane_body& body, numbering stream,
                                   epoch_number epoch) {
-  arrival a{m.source, m.sequence, m.space, m.tag, {}, {}, nullptr, &body, nullptr};
+  arrival a{m.source, m.sequence, m.space, m.tag, nullptr, body.size(), nullptr, &body};
   take(a, stream, epoch, host_.local(m.source));
 }
 
-/// Gets the body of an arrival: into the program's memory if the first receiver that it matches offers some
-/// and nothing forbids it, else into `storage`. False when the sender's memory is gone.
-P2PDVM_DECL bool endpoint::fetch(arrival& a, payload& storage, bool may_place) {
-  host::lane_body& body = *std::exchange(a.elsewhere, nullptr);
-  const std::size_t size = body.size();
-  const auto first = std::find_if(posted_.begin(), posted_.end(),
-                                  [&](const receiver& r) { return r.pattern.matches(a); });
-  if (may_place && first != posted_.end() && !(*first).probe) {
-    receiver::placement& p = (*first).place;
-    const bool fits = !p.head.empty() && size >= p.head.size() && size - p.head.size() <= p.body.size();
-    if (fits) {
-      p.bytes = size - p.head.size();
-      p.done = body.copy(p.head, p.body.first(p.bytes));
-      if (p.done) a.placed_at = &*first;
-      return p.done;
-    }
+P2PDVM_DECL bool endpoint::body_of(const arrival& a, payload& body) {
+  if (a.elsewhere == nullptr) {
+    body = body_here(a);
+    return true;
+  }
+  if (auto owned = a.elsewhere->own()) {
+    body = std::move(*owned);
+    return true;
   }
   byte_span write;
-  bool got = true;
-  if (auto owned = body.own()) {
-    storage = std::move(*owned);
-  } else {
-    storage = payload::unwritten(size, write);
-    got = body.copy(write, {});
-  }
-  a.first = storage.view();
-  a.owned = &storage;
-  return got;
+  body = payload::unwritten(a.size, write);
+  return a.elsewhere->copy(write, {});
 }
 
 template <class Message>
@@ -247,12 +347,40 @@ bool endpoint::awaited(const Message& message) {
 
 P2PDVM_DECL void endpoint::take(arrival& a, numbering stream, epoch_number epoch, endpoint* from) {
   incoming& i = in(a.source, stream);
+  if (a.sequence != i.received || stream != stream_ || epoch != epoch_ || epoch < i.epoch) [[unlikely]]
+    return take_otherwise(a, stream, epoch, from);
+  receiver* first = nullptr;
+  for (receiver& r : posted_) {
+    if (!r.pattern.matches(a)) continue;
+    first = &r;
+    break;
+  }
+  payload body;
+  if (first != nullptr && first->probe) [[unlikely]]
+    return take_otherwise(a, stream, epoch, from);
+  if (first != nullptr ? !complete(*first, a) : !body_of(a, body)) [[unlikely]] {
+    i.gap = true;
+    return mark(a.source, stream, true);
+  }
+  i.epoch = epoch;
+  ++i.received;
+  if (from == nullptr) mark(a.source, stream);
+  if (first == nullptr)
+    return put_into_mailbox({a.source, self_, a.sequence, a.space, a.tag, std::move(body)}, stream, true);
+  posted_.erase(*first);
+  consumed(a.source, a.size, stream, from);
+  first->on_message();
+}
+
+P2PDVM_DECL void endpoint::take_otherwise(arrival& a, numbering stream, epoch_number epoch,
+                                          endpoint* from) {
+  incoming& i = in(a.source, stream);
   if (a.sequence != i.received) {
     if (a.sequence > i.received) {
       i.gap = true;
     } else {
       // a duplicate took credit and will not be read
-      consumed(a.source, a.size(), stream, from);
+      consumed(a.source, a.size, stream, from);
     }
     return mark(a.source, stream, i.gap);
   }
@@ -266,12 +394,12 @@ P2PDVM_DECL void endpoint::take(arrival& a, numbering stream, epoch_number epoch
   }
   payload storage;
   if (a.elsewhere != nullptr) {
-    const bool plain = stream == stream_ && (stream == numbering::prelude ||
-                                             (!early(epoch) && !(late_open_ && epoch < epoch_)));
-    if (!fetch(a, storage, plain)) {
+    if (!body_of(a, storage)) {
       i.gap = true;
       return mark(a.source, stream, true);
     }
+    a.elsewhere = nullptr;
+    a.owned = &storage;
   }
   i.epoch = epoch;
   ++i.received;
@@ -290,23 +418,25 @@ P2PDVM_DECL void endpoint::take(arrival& a, numbering stream, epoch_number epoch
   deliver(a, stream, true, from);
 }
 
-P2PDVM_DECL void endpoint::complete(receiver& r, arrival& a) {
+P2PDVM_DECL bool endpoint::complete(receiver& r, const arrival& a) {
   r.message.source = a.source;
   r.message.sequence = a.sequence;
   r.message.space = a.space;
   r.message.tag = a.tag;
   receiver::placement& p = r.place;
-  if (a.placed_at == &r) return;
-  const bool fits = a.owned == nullptr && a.first.size() == p.head.size() &&
-                    a.second.size() <= p.body.size() && !p.head.empty();
-  if (!fits) {
-    r.message.body = a.body();
-    return;
+  const std::size_t head = p.head.size();
+  const bool fits = head != 0 && a.owned == nullptr && a.size >= head && a.size - head <= p.body.size() &&
+                    (a.elsewhere != nullptr || a.parts->first.size() == head);
+  if (!fits) return body_of(a, r.message.body);
+  p.bytes = a.size - head;
+  if (a.elsewhere != nullptr) {
+    p.done = a.elsewhere->copy(p.head, p.body.first(p.bytes));
+  } else {
+    copy_few(p.head.data(), a.parts->first.data(), head);
+    copy_few(p.body.data(), a.parts->second.data(), p.bytes);
+    p.done = true;
   }
-  std::memcpy(p.head.data(), a.first.data(), a.first.size());
-  if (!a.second.empty()) std::memcpy(p.body.data(), a.second.data(), a.second.size());
-  p.bytes = a.second.size();
-  p.done = true;
+  return p.done;
 }
 
 P2PDVM_DECL void endpoint::deliver(arrival& a, numbering stream, bool counted, endpoint* from) {
@@ -317,32 +447,31 @@ P2PDVM_DECL void endpoint::deliver(arrival& a, numbering stream, bool counted, e
       if (!r.pattern.matches(a)) continue;
       posted_.erase(r);
       if (r.probe) {
-        r.message = {a.source, self_, a.sequence, a.space, a.tag, payload::copy_of(a.first, a.second)};
+        r.message = {a.source, self_, a.sequence, a.space, a.tag, a.owned != nullptr ? *a.owned : body_here(a)};
         r.on_message();
         continue;
       }
-      if (counted)
-        consumed(a.source, a.placed_at == &r ? r.place.head.size() + r.place.bytes : a.size(), stream, from);
-      complete(r, a);
+      if (counted) consumed(a.source, a.size, stream, from);
+      static_cast<void>(complete(r, a));
       return r.on_message();
     }
   }
-  if (spare_.empty()) {
-    mailbox_.push_back({message_of(a), stream, counted});
-  } else {
-    spare_.front() = {message_of(a), stream, counted};
-    mailbox_.splice(mailbox_.end(), spare_, spare_.begin());
-  }
+  put_into_mailbox(message_of(a), stream, counted);
+}
+
+P2PDVM_DECL void endpoint::put_into_mailbox(rank_message message, numbering stream, bool counted) {
+  mailbox_.push_back(*new kept(std::move(message), stream, counted));
+  ++unread_;
 }
 
 P2PDVM_DECL void endpoint::consumed(rank_number source, std::size_t bytes, numbering stream,
-                                    endpoint* from) {
+                                    endpoint* near) {
   incoming& i = in(source, stream);
   const std::uint64_t quarter = limits::credit_bytes_per_pair / 4;
   const std::uint64_t bytes_before = i.consumed_bytes;
   i.consumed_messages += 1;
   i.consumed_bytes += bytes;
-  if (endpoint* near = from != nullptr ? from : host_.local(source)) {
+  if (near != nullptr) {
     outgoing& o = near->out(self_, stream);
     o.consumed_messages = std::min(i.consumed_messages, o.used_messages);
     o.consumed_bytes = std::min(i.consumed_bytes, o.used_bytes);
@@ -395,7 +524,8 @@ P2PDVM_DECL void endpoint::on_acknowledgement(const rank_acknowledgement& ack) {
     } else {
       o.waiting_bytes -= o.window.front().message.body.size();
     }
-    o.window.pop_front();
+    if (o.window.front().lent) given_back(*o.window.front().lent);
+    o.window.drop_front();
   }
   o.consumed_messages = std::min(ack.consumed_messages, o.used_messages);
   o.consumed_bytes = std::min(ack.consumed_bytes, o.used_bytes);
@@ -456,6 +586,7 @@ P2PDVM_DECL void endpoint::on_ready(rank_number rank) {
     i.consumed_messages = i.consumed_bytes = 0;
     o.consumed_messages = o.consumed_bytes = 0;
     for (std::size_t n = 0; n < o.transmitted; ++n) {
+      own(o.window[n]);
       o.waiting_bytes += o.window[n].message.body.size();
     }
     o.used_messages = o.used_bytes = o.transmitted = 0;
@@ -492,6 +623,7 @@ P2PDVM_DECL void endpoint::send_again(rank_number destination) {
 P2PDVM_DECL void endpoint::send_again(rank_number destination, numbering stream) {
   outgoing& o = out(destination, stream);
   for (; o.transmitted > 0; --o.transmitted) {
+    own(o.window[o.transmitted - 1]);
     const std::size_t bytes = o.window[o.transmitted - 1].message.body.size();
     o.waiting_bytes += bytes;
     o.used_messages -= std::min<std::uint64_t>(o.used_messages, 1);
@@ -510,10 +642,13 @@ P2PDVM_DECL endpoint_state endpoint::cut(epoch_number epoch,
   std::vector<std::uint64_t> held_from(pairs_.size(), 0);
   for (const held_message& h : held_) ++held_from[h.message.source.value()];
   for (std::uint32_t r = 0; r < pairs_.size(); ++r) {
-    const outgoing& o = out(rank_number(r), numbering::main);
+    outgoing& o = out(rank_number(r), numbering::main);
     state.pairs[r].next_sequence = o.next_sequence;
     state.pairs[r].received = in(rank_number(r), numbering::main).received - held_from[r];
-    for (std::size_t n = 0; n < o.window.size(); ++n) state.window.push_back(o.window[n].message);
+    for (std::size_t n = 0; n < o.window.size(); ++n) {
+      own(o.window[n]);
+      state.window.push_back(o.window[n].message);
+    }
   }
   for (const kept& k : mailbox_) {
     if (k.stream == numbering::main) state.mailbox.push_back(k.message);
@@ -530,7 +665,7 @@ P2PDVM_DECL endpoint_state endpoint::cut(epoch_number epoch,
   late_open_ = true;
   for (held_message& h : std::exchange(held_, {})) {
     arrival a = arrival_of(h.message);
-    deliver(a, numbering::main, true, nullptr);
+    deliver(a, numbering::main, true, host_.local(a.source));
   }
   return state;
 }
@@ -562,7 +697,7 @@ P2PDVM_DECL void endpoint::on_floor(epoch_number floor) {
       held_.push_back(std::move(h));
     } else {
       arrival a = arrival_of(h.message);
-      deliver(a, numbering::main, true, nullptr);
+      deliver(a, numbering::main, true, host_.local(a.source));
     }
   }
 }

@@ -56,32 +56,56 @@ P2PDVM_DECL sending port::send(int destination, std::int64_t tag, payload body,
   return room ? sending() : no_room(to, where);
 }
 
-P2PDVM_DECL sending port::send(int destination, std::int64_t tag, byte_view first,
-                               byte_view second, std::uint32_t space,
-                               std::source_location where) {
+P2PDVM_DECL sending port::send_parts(int destination, std::int64_t tag, const two_parts& body,
+                                     std::uint32_t space, std::source_location where) {
   check_destination(destination);
   const rank_number to(static_cast<std::uint32_t>(destination));
   const std::lock_guard lock(rank_->token_);
   rank_->throw_if_cancelled();
-  const bool room = rank_->endpoint_.send(to, whole(space), tag, first, second);
+  const bool room = rank_->endpoint_.send(to, whole(space), tag, body);
   return room ? sending() : no_room(to, where);
 }
 
-P2PDVM_DECL void sending::suspend(p2pdvm::detail::frame_pointer frame) const {
-  detail::room_wait::suspend(*rank_, destination_, frame);
+P2PDVM_DECL void detail::sending_room::suspend(p2pdvm::detail::frame_pointer frame) const {
+  room_wait::suspend(*rank_, rank_number(static_cast<std::uint32_t>(destination_)), frame);
 }
 
-P2PDVM_DECL sending::operator task<>() const {
-  // What it stands for is not to be read when the task runs.
-  return [](sending done) -> task<> { co_await done; }(*this);
+P2PDVM_DECL void detail::lending_room::suspend(p2pdvm::detail::frame_pointer frame) {
+  const rank_number to(static_cast<std::uint32_t>(destination_));
+  const std::uint64_t sequence = std::exchange(sequence_, nothing);
+  if (sequence == nothing) return room_wait::suspend(*rank_, to, frame);
+  room_wait::suspend(*rank_, to, sequence, frame);
 }
 
-P2PDVM_DECL task<message> port::receive(int source, std::int64_t tag, std::uint32_t space,
-                                        call_site at) {
-  detail::receive_wait wait(*rank_, pattern_of(source, tag, space), at);
-  if (!wait.run()) co_await wait.suspend();
-  wait.resumed();
-  co_return wait.take();
+P2PDVM_DECL void detail::lending_room::copy_lent() {
+  rank_->take_back(rank_number(static_cast<std::uint32_t>(destination_)), std::exchange(sequence_, nothing));
+  rank_ = nullptr;
+}
+
+P2PDVM_DECL detail::lending_room::operator task<detail::sending_room>() && {
+  take_back();
+  task<sending_room> plain;
+  static_cast<sending_room&>(plain) = *this;
+  return plain;
+}
+
+P2PDVM_DECL lending port::lend_parts(int destination, std::int64_t tag, const two_parts& body,
+                                     std::uint32_t space, std::source_location where) {
+  check_destination(destination);
+  const rank_number to(static_cast<std::uint32_t>(destination));
+  {
+    const std::lock_guard lock(rank_->token_);
+    rank_->throw_if_cancelled();
+    if (const auto lent = rank_->endpoint_.lend(to, whole(space), tag, body)) {
+      rank_->full_[to] = where;
+      return lending(*rank_, to, *lent);
+    }
+  }
+  return send_parts(destination, tag, body, space, where);
+}
+
+P2PDVM_DECL receiving port::receive(int source, std::int64_t tag, std::uint32_t space, call_site at) {
+  return receiving(*this, source, tag, space, at);
 }
 
 P2PDVM_DECL task<envelope> port::receive_into(byte_span into, int source, std::int64_t tag,

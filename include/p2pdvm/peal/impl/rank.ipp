@@ -300,6 +300,11 @@ P2PDVM_DECL std::size_t rank::peers() const {
   return services_.peers();
 }
 
+P2PDVM_DECL void rank::take_back(rank_number destination, std::uint64_t sequence) {
+  const std::lock_guard lock(token_);
+  endpoint_.take_back(destination, sequence);
+}
+
 P2PDVM_DECL std::uint16_t rank::new_file_number(const char* file) {
   const std::uint16_t number = file_number_of(file);
   const std::lock_guard lock(token_);

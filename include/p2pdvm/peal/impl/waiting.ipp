@@ -64,16 +64,32 @@ P2PDVM_DECL void room_wait::suspend(rank& owner, rank_number destination,
   const std::lock_guard lock(owner.token_);
   std::erase_if(owner.room_waits_, [](const room_wait& w) { return w.gate_.spent(); });
   if (owner.cancelled()) return;
-  const auto sent = owner.full_.find(destination);
-  const call_site site(sent == owner.full_.end() ? std::source_location() : sent->second);
-  room_wait& wait = owner.room_waits_.emplace_back(owner, destination, site);
+  room_wait& wait = owner.room_waits_.emplace_back(owner, destination, site_of(owner, destination));
   if (!owner.endpoint_.wait_for_room(destination, wait)) return owner.room_waits_.pop_back();
   wait.begin();
   wait.gate_.hold(frame);
 }
 
+P2PDVM_DECL void room_wait::suspend(rank& owner, rank_number destination, std::uint64_t sequence,
+                                    p2pdvm::detail::frame_pointer frame) {
+  const std::lock_guard lock(owner.token_);
+  std::erase_if(owner.room_waits_, [](const room_wait& w) { return w.gate_.spent(); });
+  if (owner.cancelled()) return owner.endpoint_.take_back(destination, sequence);
+  room_wait& wait = owner.room_waits_.emplace_back(owner, destination, sequence, site_of(owner, destination));
+  if (!owner.endpoint_.wait_for_return(destination, sequence, wait)) return owner.room_waits_.pop_back();
+  wait.begin();
+  wait.gate_.hold(frame);
+}
+
+P2PDVM_DECL call_site room_wait::site_of(rank& owner, rank_number destination) {
+  const auto sent = owner.full_.find(destination);
+  return {sent == owner.full_.end() ? std::source_location() : sent->second};
+}
+
 P2PDVM_DECL void room_wait::withdraw() {
-  if (!completed()) rank_.endpoint_.stop_waiting(*this);
+  if (completed()) return;
+  if (lent_) return rank_.endpoint_.take_back(destination_, *lent_);
+  rank_.endpoint_.stop_waiting(*this);
 }
 
 P2PDVM_DECL sleep_wait::~sleep_wait() {

@@ -4,6 +4,8 @@
 #include <p2pdvm/base/bytes.hpp>
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <source_location>
@@ -22,6 +24,13 @@ struct status {
   int tag = any_tag;
   /// Length of the data, serialised if it was.
   std::size_t bytes = 0;
+  /// The same from whole words, see `apart`.
+  [[nodiscard]] static status of(int source, int tag, std::size_t bytes) noexcept {
+    static_assert(sizeof(std::size_t) == 8);
+    const std::array<std::uint64_t, 2> words = {
+        std::uint64_t{static_cast<std::uint32_t>(tag)} << 32 | static_cast<std::uint32_t>(source), bytes};
+    return std::bit_cast<status>(words);
+  }
   /// Number of elements of a sent range of T.
   template <class T>
   [[nodiscard]] std::size_t count() const noexcept {
@@ -61,6 +70,15 @@ struct message_head {
   std::uint32_t line : 24 = 0;
   std::uint32_t file_low : 8 = 0;
   std::int32_t root = -1;
+  /// Of a message: made of whole words, see `apart`.
+  [[nodiscard]] static message_head of_message(format form, std::uint32_t element_bytes, std::uint32_t line,
+                                               std::uint16_t file) noexcept {
+    const std::array<std::uint64_t, 2> words = {
+        std::uint64_t{element_bytes} << 32 | std::uint64_t{static_cast<std::uint16_t>(file >> 8)} << 24 |
+            static_cast<std::uint64_t>(form) << 8 | static_cast<std::uint64_t>(operation::message),
+        std::uint64_t{0xffffffff} << 32 | (std::uint64_t{file} & 0xff) << 24 | std::min<std::uint64_t>(line, 0xffffff)};
+    return std::bit_cast<message_head>(words);
+  }
   /// Number of the source file: see `peal::rank::file_number`.
   [[nodiscard]] std::uint16_t file() const noexcept {
     return static_cast<std::uint16_t>(file_high << 8 | file_low);

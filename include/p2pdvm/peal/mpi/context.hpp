@@ -24,6 +24,39 @@ inline constexpr std::uint32_t communicators_max = 1u << 30;
 
 class group;
 
+/// A receive of the program, awaited where it was made: the parts of a target, and not one (see `apart`).
+class value_receiving {
+ public:
+  using result_type = status;
+  value_receiving(group& in, void* object, std::size_t capacity, const target_type* type, int source, int tag,
+                  std::source_location where)
+      : in_(&in), object_(object), capacity_(capacity), type_(type), source_(source), tag_(tag), where_(where) {}
+  value_receiving(value_receiving&& other) noexcept
+      : value_receiving(*apart(other.in_), apart(other.object_), apart(other.capacity_), apart(other.type_),
+                        apart(other.source_), apart(other.tag_), other.where_) {}
+  value_receiving& operator=(value_receiving&&) = delete;
+  ~value_receiving() = default;
+
+  [[nodiscard]] bool begin();
+  void suspend(p2pdvm::detail::frame_pointer frame) { wait_->hold(frame); }
+  [[nodiscard]] status end();
+
+ private:
+  [[nodiscard]] byte_span memory() const noexcept {
+    return {static_cast<std::byte*>(object_), capacity_ * type_->element_bytes};
+  }
+  [[nodiscard]] status explain(int source, int tag);
+
+  group* in_;
+  void* object_;
+  std::size_t capacity_;
+  const target_type* type_;
+  int source_, tag_;
+  std::source_location where_;
+  message_head head_;
+  std::optional<peal::detail::receive_wait> wait_;  ///< none for a receive from `no_rank`
+};
+
 /// The adapter. Shared by all communicators made from one `communicator(rank)`.
 class context final : public peal::adapter {
  public:
@@ -143,19 +176,15 @@ class group final {
     if (destination == no_rank) return {};
     return owner_->port().send(job_rank(destination), tag, std::move(whole), id_ * 2, where);
   }
-  peal::sending send(int destination, int tag, const message_head& head, byte_view data,
+  peal::lending send(int destination, int tag, format form, std::uint32_t element_bytes, byte_view data,
                      std::source_location where) {
     if (destination == no_rank) return {};
-    message_head whole(head);
-    whole.set_file(file_number(where));
-    return owner_->port().send(job_rank(destination), tag, bytes_of(whole), data, id_ * 2, where);
+    const message_head head = message_head::of_message(form, element_bytes, where.line(), file_number(where));
+    return owner_->port().lend(job_rank(destination), tag, bytes_of(head), data, id_ * 2, where);
   }
   [[nodiscard]] std::uint16_t file_number(const std::source_location& where) {
     return owner_->rank().file_number(where.file_name());
   }
-  /// `into`, in parts that fit into registers.
-  task<status> receive(void* object, std::size_t capacity, const target_type* type, int source,
-                       int tag, std::source_location where);
   [[nodiscard]] peal::operation post_receive(const call& c, int source, int tag);
   status deliver(const call& c, const target& into, const peal::message& m) const;
   [[nodiscard]] std::optional<status> iprobe(int source, int tag);
@@ -197,7 +226,9 @@ class group final {
 
  private:
   friend class context;
+  friend class value_receiving;
   class collective;
+  class taking;
 
   [[nodiscard]] int member_of(int job_rank) const {
     return members_.empty() ? job_rank : place_of(job_rank);
@@ -243,7 +274,7 @@ class group final {
   void pass_on(const collective& in, int target, const exchange_plan::bundle& what, const std::vector<payload>& parts);
   void put(const collective& in, int to, byte_view data);
   void put_value(const collective& in, int to, const accumulator& value);
-  task<peal::message> take(const collective& in, int from);
+  task<taking> take(const collective& in, int from);
   void merge(const collective& in, accumulator& value, const peal::message& m, bool right) const;
   task<> reduce_to_first(const collective& in, accumulator& value);
   task<> broadcast_from(const collective& in, int root, payload& whole);

@@ -57,12 +57,16 @@ template <std::size_t N>
   return {literal, N > 0 && literal[N - 1] == '\0' ? N - 1 : N};
 }
 
+/// Of a range, or of one value.
+template <class T>
+inline constexpr std::uint32_t element_bytes = sizeof(T);
+template <bulk T>
+inline constexpr std::uint32_t element_bytes<T> = sizeof(std::ranges::range_value_t<T>);
+
 template <class T>
 [[nodiscard]] call describe(const call& c) {
-  if constexpr (bulk<T>) {
-    return c.with_data(format::elements, sizeof(std::ranges::range_value_t<T>));
-  } else if constexpr (plain<T>) {
-    return c.with_data(format::elements, sizeof(T));
+  if constexpr (bulk<T> || plain<T>) {
+    return c.with_data(format::elements, element_bytes<T>);
   } else {
     return c.with_data(format::serialised, 0);
   }

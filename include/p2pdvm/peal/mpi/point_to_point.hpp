@@ -10,6 +10,9 @@
 
 namespace p2pdvm::mpi {
 
+/// Where a `task<status>` is wanted it is one; like one it begins when it is awaited.
+using receiving = task<detail::value_receiving>;
+
 /// The part of a communicator that sends and receives. Data: see mpi/data.hpp. What a range
 /// sends, a range or (one element) a value receives; what cereal sends, cereal receives;
 /// anything else is refused in a sentence that names both sides. Messages between two ranks
@@ -26,17 +29,17 @@ class point_to_point {
   /// False: made by default, or a `split` in which this rank takes no part.
   [[nodiscard]] explicit operator bool() const noexcept { return in_ != nullptr; }
 
-  /// Buffered: the data may be changed when the call returns. To be awaited, which waits only while the
-  /// destination is megabytes behind.
+  /// Buffered: the data may be changed when the call was awaited, or its result dropped. Awaiting it waits for nothing
+  /// that the destination's program does, unless the destination is megabytes behind.
   template <class T>
-  peal::sending send(T&& data, int destination, int tag = 0,
+  peal::lending send(T&& data, int destination, int tag = 0,
               std::source_location where = std::source_location::current()) {
     detail::check_argument<T>();
     using value = std::remove_cvref_t<decltype(detail::natural(data))>;
     if constexpr (detail::bulk<value> || detail::plain<value>) {
-      const detail::call c(detail::operation::message, where);
-      if (!in_->names(destination) || tag < 0) in_->check_send(c, destination, tag);
-      return in_->send(destination, tag, detail::describe<value>(c).head,
+      if (!in_->names(destination) || tag < 0) [[unlikely]]
+        in_->check_send(detail::call(detail::operation::message, where), destination, tag);
+      return in_->send(destination, tag, detail::format::elements, detail::element_bytes<value>,
                        detail::view_of(detail::natural(data)), where);
     } else {
       return in_->send(destination, tag, packed(data, destination, tag, where, check<T>()), where);
@@ -53,11 +56,11 @@ class point_to_point {
 
   /// Into a span (at least as long as what comes), a vector or string (resized), or any value.
   template <class T>
-  task<status> recv_into(T&& into, int source = any_source, int tag = any_tag,
-                         std::source_location where = std::source_location::current()) {
+  receiving recv_into(T&& into, int source = any_source, int tag = any_tag,
+                      std::source_location where = std::source_location::current()) {
     const detail::target t = detail::target_of(std::forward<T>(into));
     check_receive(source, tag, where);
-    return in_->receive(t.object, t.capacity, t.type, source, tag, where);
+    return receiving(*in_, t.object, t.capacity, t.type, source, tag, where);
   }
   /// A vector or string of any length, or any value.
   template <class T>
@@ -79,8 +82,8 @@ class point_to_point {
 
   /// Both at once, without a deadlock whatever the others do.
   template <class S, class R>
-  task<status> sendrecv(S&& data, int destination, R&& into, int source, int tag = 0,
-                        std::source_location where = std::source_location::current()) {
+  receiving sendrecv(S&& data, int destination, R&& into, int source, int tag = 0,
+                     std::source_location where = std::source_location::current()) {
     (void)in_->send(destination, tag, packed(data, destination, tag, where, check<S>()), where);
     return recv_into(std::forward<R>(into), source, tag, where);
   }
@@ -119,7 +122,7 @@ class point_to_point {
     return detail::message_with(c, detail::natural(data));
   }
   void check_receive(int source, int tag, const std::source_location& where) const {
-    if (!in_->names(source) || tag < 0)
+    if (!in_->names(source) || tag < 0) [[unlikely]]
       in_->check_receive(detail::call(detail::operation::message, where), source, tag);
   }
 };

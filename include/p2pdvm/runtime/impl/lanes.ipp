@@ -59,7 +59,9 @@ P2PDVM_DECL void lanes::want(const node_id& host) {
 P2PDVM_DECL void lanes::on_offer(const node_id& from, const lane_offer& offer) {
   if (through_ == nullptr) return;
   way& w = way_to(from);
-  if (w.attempt != 0 && w.offered && self_ < from) return;  // it will join this side's
+  // It will join this side's, or has done so already: its own offer was under way by then. If it has lost the lane,
+  // this side will soon hear that, too.
+  if ((w.attempt != 0 || w.lane) && w.offered && self_ < from) return;
   if (std::exchange(w.lane, nullptr)) owner_.use_lane(from, nullptr);  // it has another one, or none
   const std::uint64_t attempt = ++attempts_;
   w.attempt = attempt;

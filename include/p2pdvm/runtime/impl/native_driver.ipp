@@ -6,18 +6,41 @@
 
 #include <asio/post.hpp>
 
+#include <time.h>
+
+#include <algorithm>
 #include <optional>
 #include <utility>
 
 namespace p2pdvm::runtime {
 
-/// The reactor is asked once in so many turns, and by a driver between ranks after so long.
+/// The progress thread asks the reactor once in so many turns.
 inline constexpr unsigned reactor_turns = 64;
-inline constexpr auto reactor_pause_max = std::chrono::microseconds(20);
-/// While nothing comes, the core is offered to others once in so many turns.
-inline constexpr unsigned turns_between_yields = 128;
+/// A driver that waits looks at the clock once in so many turns, and then asks the reactor and offers the core to others
+/// if it has not done so for a while: both are calls of the system, in which a message has to wait.
+inline constexpr unsigned turns_between_looks = 64;
+inline constexpr auto reactor_pause_max = std::chrono::microseconds(10);
+inline constexpr auto yield_pause = std::chrono::microseconds(10);
+/// A driver between ranks asks the reactor once in so many times, and when a tick of the system has gone by.
+inline constexpr unsigned drives_between_asking = 64;
 /// A yield that takes longer has let somebody else run.
-inline constexpr auto lonely_yield_max = std::chrono::microseconds(3);
+inline constexpr auto lonely_yield_max = std::chrono::microseconds(2);
+/// Where others want the core the driver gives it to them all the time, and so may look for longer while things come fast:
+/// it is woken by nobody and wakes nobody, which costs more than a look.
+inline constexpr int crowded_patience = 4;
+
+namespace detail {
+/// Grows every few milliseconds, and costs next to nothing.
+[[nodiscard]] inline std::int64_t system_tick() noexcept {
+#if defined(CLOCK_MONOTONIC_COARSE)
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+#else
+  return std::chrono::steady_clock::now().time_since_epoch().count();
+#endif
+}
+}  // namespace detail
 
 P2PDVM_DECL native_driver::native_driver(asio::io_context& io, queue_context& ranks,
                                          driver_token& token, options o)
@@ -51,6 +74,7 @@ P2PDVM_DECL void native_driver::run() {
     const std::lock_guard lock(token_);
     polled_.drive(true);
   }
+  alone_ = options_.threads == 1 && asymmetric_fence_available();
   for (unsigned i = 1; i < options_.threads; ++i)
     threads_.emplace_back([this] { guarded(&native_driver::work); });
   threads_.emplace_back([this] { guarded(&native_driver::progress); });
@@ -92,13 +116,22 @@ P2PDVM_DECL void native_driver::work() {
   const frame_cache frames;
   while (!stopped_.load(std::memory_order_relaxed)) {
     if (!ranks_.queue().empty()) {
-      computing_.fetch_add(1);
+      if (alone_) {
+        computing_.store(1, std::memory_order_relaxed);
+        std::atomic_signal_fence(std::memory_order_seq_cst);  // and the fence in `progress`
+      } else {
+        computing_.fetch_add(1);
+      }
       if (progress_parked_.load(std::memory_order_seq_cst)) {
         const std::lock_guard lock(mutex_);
         progress_needed_.notify_one();
       }
       ranks_.queue().drain(256);
-      computing_.fetch_sub(1);
+      if (alone_) {
+        computing_.store(0, std::memory_order_release);
+      } else {
+        computing_.fetch_sub(1);
+      }
     }
     if (token_.try_lock()) {
       const std::lock_guard lock(token_, std::adopt_lock);
@@ -114,8 +147,7 @@ P2PDVM_DECL void native_driver::work() {
   }
 }
 
-/// A look at everything that can be looked at cheaply, and now and then at the reactor. For loops that do
-/// nothing else.
+/// A look at everything that can be looked at cheaply, and now and then at the reactor.
 P2PDVM_DECL bool native_driver::turn() {
   const bool found = polled_.poll();
   if (++turns_ % reactor_turns != 0) return found;
@@ -123,12 +155,12 @@ P2PDVM_DECL bool native_driver::turn() {
 }
 
 P2PDVM_DECL void native_driver::drive() {
-  drives_.fetch_add(1, std::memory_order_relaxed);
+  drives_.store(drives_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);  // the token is held
   (void)polled_.poll();
   // Ranks may have run for long since the last time.
-  const auto now = std::chrono::steady_clock::now();
-  if (now - reactor_asked_ >= reactor_pause_max) {
-    reactor_asked_ = now;
+  const std::int64_t tick = detail::system_tick();
+  if (std::exchange(tick_, tick) != tick || ++drives_unasked_ >= drives_between_asking) {
+    drives_unasked_ = 0;
     (void)io_.poll();
   }
   if (!ranks_.queue().empty() || token_.wanted() || drive_spinning()) return;
@@ -137,29 +169,43 @@ P2PDVM_DECL void native_driver::drive() {
 
 P2PDVM_DECL void native_driver::sleep(duration at_most) {
   blocked_.store(true, std::memory_order_seq_cst);
-  if (polled_.doze() && ranks_.queue().empty() && !stopped_ && !token_.wanted())
+  if (polled_.doze() && ranks_.queue().empty() && !stopped_ && !token_.wanted()) {
+    const auto begin = std::chrono::steady_clock::now();
     io_.run_one_for(at_most);
+    const auto slept = std::chrono::steady_clock::now() - begin;
+    // Falling asleep and being woken costs both sides more than to look for a little longer.
+    patience_ = slept < options_.longer * options_.spin ? std::min(2 * patience_, options_.longer) : 1;
+  }
   blocked_.store(false, std::memory_order_relaxed);
   polled_.wake();
 }
 
-/// False when nothing came for a while. Where others wait for the core, this gives it away at once,
-/// and goes to sleep sooner: what it waits for may need the core most.
+/// False when nothing came for a while. Where others wait for the core, this gives it away in every turn: what it waits
+/// for may need the core most.
 P2PDVM_DECL bool native_driver::drive_spinning() {
   using steady = std::chrono::steady_clock;
   std::optional<steady::time_point> begin;
-  const auto patience = crowded_ ? options_.spin / 10 : options_.spin;
   for (unsigned i = 1;; ++i) {
-    if (turn() || !ranks_.queue().empty() || token_.wanted() || stopped_) return true;
-    if (!crowded_ && i % turns_between_yields != 0) continue;
-    const auto before = steady::now();
-    if (!begin) begin = before;
-    std::this_thread::yield();
-    const auto now = steady::now();
-    crowded_ = now - before > lonely_yield_max;
-    if (now - *begin >= patience) break;
+    if (polled_.poll() || !ranks_.queue().empty() || token_.wanted() || stopped_.load(std::memory_order_relaxed))
+      return true;
+    if (!crowded_ && i % turns_between_looks != 0) continue;
+    auto now = steady::now();
+    if (!begin) begin = now;
+    if (now - reactor_asked_ >= reactor_pause_max) {
+      reactor_asked_ = now;
+      if (io_.poll() > 0) return true;
+    }
+    if (crowded_ || now >= next_yield_) {
+      std::this_thread::yield();
+      const auto before = std::exchange(now, steady::now());
+      crowded_ = now - before > lonely_yield_max;
+      next_yield_ = now + yield_pause;
+    }
+    const auto busy = (crowded_ ? crowded_patience : patience_) * options_.spin;
+    // Nothing has come soon after it fell asleep the last time: who waits for the core may need it most.
+    const auto idle = crowded_ ? options_.spin / 10 : options_.spin;
+    if (now - *begin >= (patience_ > 1 ? busy : idle)) return false;
   }
-  return false;
 }
 
 P2PDVM_DECL void native_driver::progress() {
@@ -170,6 +216,7 @@ P2PDVM_DECL void native_driver::progress() {
       std::unique_lock lock(mutex_);
       const bool park = quiet > 100 && computing_.load() == 0;
       progress_parked_.store(park, std::memory_order_seq_cst);
+      if (park && alone_) asymmetric_fence();
       if (park && computing_.load() == 0 && !stopped_) {
         progress_needed_.wait(lock);
         quiet = 0;

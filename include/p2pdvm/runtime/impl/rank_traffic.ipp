@@ -9,19 +9,6 @@ namespace p2pdvm::runtime {
 
 namespace detail {
 
-/// What goes in front of a rank message on a lane; copied as it is, since both ends are one computer.
-struct lane_message {
-  std::uint8_t kind;
-  std::uint8_t stream;
-  std::uint8_t gap, lift;  ///< of acknowledgements
-  std::uint32_t source, destination;
-  std::uint32_t reserved;
-  std::uint64_t incarnation;
-  std::uint64_t epoch;     ///< acknowledgements: messages read
-  std::uint64_t sequence;  ///< acknowledgements: how many have arrived
-  std::uint64_t space;     ///< acknowledgements: bytes read
-  std::int64_t tag;
-};
 /// The body of a message that came over a session: its last bytes.
 class record_body final : public host::lane_body {
  public:
@@ -43,10 +30,6 @@ class record_body final : public host::lane_body {
   byte_view bytes_;
 };
 
-inline constexpr std::uint8_t lane_data = 1;
-inline constexpr std::uint8_t lane_acknowledgement = 2;
-static_assert(sizeof(lane_message) <= host::lane_head_bytes_max);
-
 }  // namespace detail
 
 P2PDVM_DECL rank_traffic::rank_traffic(rank_traffic_owner& owner, messaging::exchange* exchange,
@@ -57,7 +40,8 @@ P2PDVM_DECL rank_traffic::rank_traffic(rank_traffic_owner& owner, messaging::exc
       clock_(clock),
       self_(self),
       places_(ranks),
-      flush_timer_(clock) {}
+      flush_timer_(clock),
+      lent_timer_(clock) {}
 
 P2PDVM_DECL void rank_traffic::on_record(const checkpoint::job_record& record) {
   if (incarnation_ != record.incarnation) asked_.clear();
@@ -65,9 +49,9 @@ P2PDVM_DECL void rank_traffic::on_record(const checkpoint::job_record& record) {
   for (std::uint32_t r = 0; r < places_.size(); ++r) {
     const checkpoint::member* host = record.host(rank_number(r));
     places_[r].host = host == nullptr ? node_id() : host->node;
-    const auto lane = lanes_.find(places_[r].host);
-    places_[r].lane_wanted = false;
-    places_[r].lane = lane == lanes_.end() ? nullptr : lane->second;
+    const auto way = ways_.find(places_[r].host);
+    places_[r].without_lane = 0;
+    places_[r].way = way == ways_.end() || way->second.lane == nullptr ? nullptr : &way->second;
     conclude(places_[r]);
   }
   for (place& p : places_) {
@@ -137,22 +121,11 @@ P2PDVM_DECL std::size_t rank_traffic::ready_count() const {
 P2PDVM_DECL void rank_traffic::transmit(const messaging::rank_message& message,
                                         messaging::numbering stream, epoch_number epoch) {
   place& p = places_[message.destination.value()];
-  if (p.lane != nullptr) {
-    detail::lane_message head{};
-    head.kind = detail::lane_data;
-    head.stream = static_cast<std::uint8_t>(stream);
-    head.source = message.source.value();
-    head.destination = message.destination.value();
-    head.incarnation = incarnation_.value();
-    head.epoch = epoch.value();
-    head.sequence = message.sequence;
-    head.space = message.space;
-    head.tag = message.tag;
-    return p.lane->send(bytes_of(head), message.body);
-  }
+  if (p.way != nullptr) return p.way->lane->send(head_of(*p.way, message, stream, epoch, false), message.body);
   const node_id& to = p.host;
-  if (to == self_ || exchange_ == nullptr) return;  // a frozen rank: it will be sent again
-  if (!std::exchange(p.lane_wanted, true)) owner_.want_lane(to);
+  if (to == self_) return;  // a frozen rank: it will be sent again
+  if (p.without_lane++ % messages_between_wishes == 0) owner_.want_lane(to);
+  if (exchange_ == nullptr) return;
   messaging::rank_message_header header;
   header.incarnation = incarnation_;
   header.epoch = epoch;
@@ -164,6 +137,59 @@ P2PDVM_DECL void rank_traffic::transmit(const messaging::rank_message& message,
   header.stream = stream;
   const wire::encoded_front front(header);
   exchange_->send(to, channel::rank, front.view(), message.body);
+}
+
+P2PDVM_DECL byte_view rank_traffic::head_of(lane_way& way, const messaging::rank_message& message,
+                                            messaging::numbering stream, epoch_number epoch, bool lent) {
+  static_assert(sizeof(lane_head) <= host::lane_head_bytes_max);
+  lane_head& head = way.sent;
+  ++head.sequence;
+  const bool next = message.sequence == head.sequence && message.space == head.space && epoch.value() == head.epoch &&
+                    message.destination.value() == head.destination && message.source.value() == head.source &&
+                    incarnation_.value() == head.incarnation && static_cast<std::uint8_t>(stream) == head.stream &&
+                    head.kind == lane_data;
+  if (next) {
+    way.next.kind = lane_next | std::uint64_t{lent ? 1u : 0u} << next_lent_shift;
+    way.next.tag = message.tag;
+    return bytes_of(way.next);
+  }
+  head.kind = lane_data;
+  head.stream = static_cast<std::uint8_t>(stream);
+  head.lent = lent ? 1 : 0;
+  head.source = message.source.value();
+  head.destination = message.destination.value();
+  head.incarnation = incarnation_.value();
+  head.epoch = epoch.value();
+  head.sequence = message.sequence;
+  head.space = message.space;
+  head.tag = message.tag;
+  return bytes_of(head);
+}
+
+P2PDVM_DECL std::uint64_t rank_traffic::lend(const messaging::rank_message& message, const two_parts& body,
+                                             messaging::numbering stream, epoch_number epoch) {
+  lane_way* const way = places_[message.destination.value()].way;
+  if (way == nullptr) return 0;
+  const bool large = body.size() > host::lane_copied_bytes_max;
+  const std::uint64_t lent = way->lane->lend(head_of(*way, message, stream, epoch, large), body);
+  if (lent == 0) {
+    way->sent.kind = 0;  // the next head has to say everything
+    return 0;
+  }
+  if (large && !lent_timer_.armed()) lent_timer_.after(lent_max, [this] { settle_lent(); });
+  return lent;
+}
+
+P2PDVM_DECL void rank_traffic::take_back(std::uint64_t lent) {
+  for (auto& [host, way] : ways_) {
+    if (way.lane != nullptr) way.lane->take_back(lent);
+  }
+}
+
+P2PDVM_DECL void rank_traffic::settle_lent() {
+  bool some = false;
+  for (const place& p : places_) some = (p.endpoint != nullptr && p.endpoint->settle_lent()) || some;
+  if (some) lent_timer_.after(lent_max, [this] { settle_lent(); });
 }
 
 P2PDVM_DECL void rank_traffic::on_message(const node_id& from,
@@ -185,15 +211,14 @@ P2PDVM_DECL void rank_traffic::on_message(const node_id& from,
 }
 
 P2PDVM_DECL void rank_traffic::use_lane(const node_id& host, host::lane* lane) {
-  if (lane != nullptr) {
-    lanes_[host] = lane;
-  } else {
-    lanes_.erase(host);
-  }
+  heard_ = nullptr;
+  ways_.erase(host);
+  lane_way* const way = lane != nullptr ? &ways_[host] : nullptr;
+  if (way != nullptr) way->lane = lane;
   for (place& p : places_) {
     if (p.host != host) continue;
-    p.lane = lane;
-    p.lane_wanted = false;
+    p.way = way;
+    p.without_lane = 0;
   }
   if (lane != nullptr) return;
   for (std::uint32_t r = 0; r < places_.size(); ++r) {
@@ -206,9 +231,26 @@ P2PDVM_DECL void rank_traffic::use_lane(const node_id& host, host::lane* lane) {
 
 P2PDVM_DECL void rank_traffic::on_lane_message(const node_id& from, byte_view bytes,
                                                host::lane_body& body) {
-  detail::lane_message head;
-  if (bytes.size() != sizeof head || body.size() > limits::session_message_bytes_max) return;
+  if (heard_ == nullptr || heard_->first != from) heard_ = &*ways_.try_emplace(from).first;
+  lane_head& last = heard_->second.received;
+  if (bytes.size() == sizeof(next_head)) {
+    next_head next;
+    std::memcpy(&next, bytes.data(), sizeof next);
+    if ((next.kind & 0xff) != lane_next || last.kind != lane_data) return;
+    ++last.sequence;
+    last.tag = next.tag;
+    last.lent = (next.kind >> next_lent_shift & 1) != 0 ? 1 : 0;
+    return on_lane_head(from, last, body);
+  }
+  lane_head head;
+  if (bytes.size() != sizeof head) return;
   std::memcpy(&head, bytes.data(), sizeof head);
+  if (head.kind == lane_data) last = head;
+  on_lane_head(from, head, body);
+}
+
+P2PDVM_DECL void rank_traffic::on_lane_head(const node_id& from, const lane_head& head, host::lane_body& body) {
+  if (body.size() > limits::session_message_bytes_max) return;
   if (head.source >= places_.size() || head.destination >= places_.size() ||
       head.stream > static_cast<std::uint8_t>(messaging::numbering::prelude))
     return;
@@ -217,7 +259,7 @@ P2PDVM_DECL void rank_traffic::on_lane_message(const node_id& from, byte_view by
   const rank_number source(head.source), destination(head.destination);
   if (incarnation > incarnation_) return owner_.record_is_old(from);
   if (incarnation < incarnation_) return;
-  if (head.kind == detail::lane_acknowledgement) {
+  if (head.kind == lane_acknowledgement) {
     if (places_[head.destination].host != from) return;
     messaging::rank_acknowledgement ack;
     ack.incarnation = incarnation;
@@ -233,10 +275,12 @@ P2PDVM_DECL void rank_traffic::on_lane_message(const node_id& from, byte_view by
     return;
   }
   messaging::endpoint* const to = places_[head.destination].local;
-  if (head.kind != detail::lane_data || to == nullptr || places_[head.source].host != from) return;
+  if (head.kind != lane_data || to == nullptr || places_[head.source].host != from) return;
   ++delivered_;
   const messaging::rank_message message{source, destination, head.sequence, head.space, head.tag, {}};
+  const bool waited_for = head.lent != 0;
   to->accept(message, body, stream, epoch_number(head.epoch));
+  if (waited_for) flush();
 }
 
 P2PDVM_DECL void rank_traffic::tell_blocked(rank_number source, rank_number destination,
@@ -271,9 +315,9 @@ P2PDVM_DECL void rank_traffic::flush() {
       ack.incarnation = incarnation_;
       if (messaging::endpoint* near = local(ack.source)) {
         near->on_acknowledgement(ack);
-      } else if (host::lane* const lane = places_[ack.source.value()].lane) {
-        detail::lane_message head{};
-        head.kind = detail::lane_acknowledgement;
+      } else if (const lane_way* const way = places_[ack.source.value()].way) {
+        lane_head head;
+        head.kind = lane_acknowledgement;
         head.stream = static_cast<std::uint8_t>(ack.stream);
         head.gap = ack.gap ? 1 : 0;
         head.lift = ack.lift ? 1 : 0;
@@ -283,7 +327,7 @@ P2PDVM_DECL void rank_traffic::flush() {
         head.epoch = ack.consumed_messages;
         head.sequence = ack.received;
         head.space = ack.consumed_bytes;
-        lane->send(bytes_of(head), payload());
+        way->lane->send(bytes_of(head), payload());
       } else {
         batches[places_[ack.source.value()].host].acknowledgements.push_back(ack);
       }

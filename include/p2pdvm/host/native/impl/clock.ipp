@@ -114,8 +114,8 @@ struct clock::state final : pollable, std::enable_shared_from_this<clock::state>
   }
 
   /// Runs what is due; what becomes due meanwhile waits for the next turn.
-  bool poll() override {
-    if (due.empty()) return false;
+  bool poll() override { return !due.empty() && run_due(); }
+  [[gnu::noinline]] bool run_due() {
     std::swap(due, running);
     for (const node& n : running) {
       if (stale(n)) continue;

@@ -12,14 +12,17 @@
 #include <asio/steady_timer.hpp>
 
 #include <fcntl.h>
+#include <linux/membarrier.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <deque>
@@ -32,8 +35,6 @@ namespace detail {
 
 /// How long the two sides may take to find each other.
 inline constexpr auto lane_setup_max = std::chrono::seconds(5);
-/// Bodies up to this go through the ring, larger ones are read where they are.
-inline constexpr std::size_t ring_body_bytes_max = 32 * 1024;
 /// Pieces of a large body where the system does not let a process read another's memory.
 inline constexpr std::size_t ring_slice_bytes = 16 * 1024;
 /// Records handled in one turn before others get theirs.
@@ -49,9 +50,17 @@ struct lane_memory {
     std::atomic<std::uint64_t> number;
     std::atomic<std::int64_t> process;
     std::atomic<std::uint32_t> reads;  ///< 1: this side can read the other's memory
+    std::atomic<std::uint32_t> fences;  ///< 1: this side, about to sleep, has the other's cores make a fence
+  };
+  /// What is lent at the moment, by number: the receiver makes it 0 when it has read all, the owner when it may not be
+  /// read any more. Who comes second finds another number there.
+  struct lent_numbers {
+    static constexpr std::size_t count = 64;
+    alignas(ring_unit) std::atomic<std::uint64_t> numbers[count];
   };
   side sides[2];
   ring_memory rings[2];  ///< the n-th is written by side n
+  lent_numbers lent[2];  ///< likewise
 };
 
 /// The descriptors of a lane: its memory, and for each side what wakes it.
@@ -151,18 +160,35 @@ class mapped_lane {
 
 using unix_socket = asio::local::stream_protocol::socket;
 
-/// Kinds of records.
+/// Kinds of records. The kind in the ring's word has above it how long the message's head is, which comes first in the
+/// record: a short message fits into one line of the cache, with its word.
 enum lane_record : std::uint32_t { record_whole = 1, record_lent = 2, record_slice = 3, record_last = 4 };
+inline constexpr unsigned record_head_shift = 8;
+inline constexpr std::uint32_t kind_mask = (1u << record_head_shift) - 1;
+static_assert(host::lane_head_bytes_max < 256);
 
-/// In front of every record's bytes but those of later slices.
-struct record_head {
-  std::uint32_t head_bytes;
-  std::uint32_t reserved;
-  std::uint64_t body_bytes;
-};
-/// Instead of a body that stays where it is.
+/// Instead of a body that stays where it is. What follows it in the record comes before that.
 struct lent_body {
   std::uint64_t address;
+  std::uint64_t bytes;
+  std::uint64_t number = 0;  ///< none: it is kept until it is acknowledged
+  std::uint64_t place = 0;   ///< of the number
+};
+/// In front of the first slice of a body.
+struct slices_begin {
+  std::uint64_t bytes;  ///< of the whole
+};
+
+/// A full fence in all threads of both processes of a lane, so that the one that sends needs none.
+class fence_across {
+ public:
+  /// Whether this process takes part.
+  [[nodiscard]] static bool available() noexcept {
+    static const bool registered =
+        ::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0) == 0;
+    return registered;
+  }
+  static void make() noexcept { static_cast<void>(::syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0)); }
 };
 
 /// A body in the ring.
@@ -179,14 +205,21 @@ class near_body final : public host::lane_body {
   byte_view bytes_;
 };
 
-/// A body in the memory of the process that sent it.
+/// A body in the memory of the process that sent it, maybe after a beginning that is in the ring.
 class far_body final : public host::lane_body {
  public:
-  far_body(pid_t process, std::uint64_t at, std::size_t bytes)
-      : process_(process), address_(at), bytes_(bytes) {}
-  [[nodiscard]] std::size_t size() const noexcept override { return bytes_; }
+  far_body(pid_t process, std::uint64_t at, std::size_t bytes, byte_view begin = {},
+           std::atomic<std::uint64_t>* lent = nullptr, std::uint64_t number = 0)
+      : process_(process), address_(at), bytes_(bytes), begin_(begin), lent_(lent), number_(number) {}
+  [[nodiscard]] std::size_t size() const noexcept override { return begin_.size() + bytes_; }
   [[nodiscard]] bool copy(byte_span first, byte_span second) override {
-    return read(first, 0) && read(second, first.size());
+    const std::size_t near_first = std::min(begin_.size(), first.size());
+    const std::size_t near_second = std::min(begin_.size() - near_first, second.size());
+    copy_few(first.data(), begin_.data(), near_first);
+    copy_few(second.data(), begin_.data() + near_first, near_second);
+    if (!read(first.subspan(near_first), 0) || !read(second.subspan(near_second), first.size() - near_first))
+      return false;
+    return lent_ == nullptr || lent_->compare_exchange_strong(number_, 0);  // else its owner may have changed it meanwhile
   }
 
  private:
@@ -204,6 +237,9 @@ class far_body final : public host::lane_body {
   pid_t process_;
   std::uint64_t address_;
   std::size_t bytes_;
+  byte_view begin_;
+  std::atomic<std::uint64_t>* lent_;
+  std::uint64_t number_;
 };
 
 class shared_lane final : public host::lane, public pollable {
@@ -215,6 +251,8 @@ class shared_lane final : public host::lane, public pollable {
         mapped_(std::move(mapped)),
         mine_(mapped_->get()->sides[side]),
         theirs_(mapped_->get()->sides[1 - side]),
+        lent_(mapped_->get()->lent[side]),
+        their_lent_(mapped_->get()->lent[1 - side]),
         out_(mapped_->get()->rings[side]),
         in_(mapped_->get()->rings[1 - side]),
         their_bell_(std::move(made.bells[1 - side])),
@@ -222,11 +260,14 @@ class shared_lane final : public host::lane, public pollable {
     // Drawn, so that no other process can have it where this one has it: process numbers mean
     // something else in another container.
     if (::getrandom(&number_, sizeof number_, 0) != static_cast<ssize_t>(sizeof number_)) return;
+    if (fence_across::available()) mine_.fences.store(1, std::memory_order_relaxed);
     mine_.number.store(number_, std::memory_order_relaxed);
+    last_lent_ += number_ >> 2;  // a number of another lane means nothing here
     mine_.process.store(::getpid(), std::memory_order_relaxed);
     mine_.probe.store(reinterpret_cast<std::uint64_t>(&number_), std::memory_order_release);  // NOLINT
   }
   ~shared_lane() override {
+    take_all_back();
     polled_.remove(*this);
     bell_->end();
   }
@@ -247,25 +288,41 @@ class shared_lane final : public host::lane, public pollable {
     ring_bell();
   }
 
-  bool poll() override {
-    if (ended_) return false;
-    if (reads_ == unknown) static_cast<void>(may_read_theirs());
-    bool found = false;
-    if (!waiting_.empty()) found = push_waiting();
-    for (int n = 0; n < records_per_turn_max && !ended_; ++n) {
-      const auto record = in_.peek();
-      if (!record) break;
-      found = true;
-      if (!handle(*record)) return end(), true;
-      if (in_.pop()) ring_bell();  // the other side may wait for room
+  [[nodiscard]] std::uint64_t lend(byte_view head, const two_parts& body) override {
+    P2PDVM_ASSERT(head.size() <= host::lane_head_bytes_max);
+    if (ended_ || !waiting_.empty()) return 0;
+    if (body.size() <= host::lane_copied_bytes_max) {
+      if (!put_record(record_whole, head, body.first, body.second)) return 0;
+      ring_bell();
+      return nothing_lent;
     }
-    if (in_.broken()) end();
-    return found;
+    if (!may_lend() || body.first.size() > ring_slice_bytes) return 0;
+    const auto place = std::find(mine_lent_.begin(), mine_lent_.end(), 0u);
+    if (place == mine_lent_.end()) return 0;
+    const auto n = static_cast<std::size_t>(place - mine_lent_.begin());
+    const lent_body where{reinterpret_cast<std::uint64_t>(body.second.data()), body.second.size(),  // NOLINT
+                          last_lent_ + 1, n};
+    lent_.numbers[n].store(where.number, std::memory_order_relaxed);
+    if (!put_record(record_lent, head, bytes_of(where), body.first)) return 0;
+    *place = ++last_lent_;
+    ring_bell();
+    return last_lent_;
+  }
+  void take_back(std::uint64_t number) override {
+    const auto place = std::find(mine_lent_.begin(), mine_lent_.end(), number);
+    if (number == 0 || place == mine_lent_.end()) return;
+    *place = 0;
+    lent_.numbers[place - mine_lent_.begin()].compare_exchange_strong(number, 0);
+  }
+
+  bool poll() override {
+    return (!in_.empty() || !waiting_.empty() || reads_ == unknown) && !ended_ && look();
   }
 
   bool doze() override {
     if (ended_) return true;
     mine_.asleep.store(1, std::memory_order_relaxed);
+    if (fence_across::available()) fence_across::make();
     std::atomic_thread_fence(std::memory_order_seq_cst);
     return in_.empty() && (waiting_.empty() || !push_waiting());
   }
@@ -275,6 +332,23 @@ class shared_lane final : public host::lane, public pollable {
   }
 
  private:
+  [[gnu::noinline]] bool look() {
+    if (reads_ == unknown) static_cast<void>(may_read_theirs());
+    bool found = false;
+    if (!waiting_.empty()) found = push_waiting();
+    for (int n = 0; n < records_per_turn_max && !ended_; ++n) {
+      const auto record = in_.peek();
+      if (!record) break;
+      // What came before may let a rank go on and say where it wants this one.
+      if (n > 0 && (record->kind & kind_mask) == record_lent) break;
+      found = true;
+      if (!handle(*record)) return end(), true;
+      if (in_.pop()) ring_bell();  // the other side may wait for room
+    }
+    if (in_.broken()) end();
+    return found;
+  }
+
   /// Belongs to the handlers of Asio, which may come after the lane.
   class waker : public std::enable_shared_from_this<waker> {
    public:
@@ -346,20 +420,19 @@ class shared_lane final : public host::lane, public pollable {
 
   /// Writes a message as one record, if it can be one and there is room.
   bool put(byte_view head, const payload& body) {
-    if (body.size() <= ring_body_bytes_max) return put_record(record_whole, head, body.size(), body.view());
+    if (body.size() <= host::lane_copied_bytes_max) return put_record(record_whole, head, {}, body.view());
     if (!may_lend()) return false;
-    const lent_body where{reinterpret_cast<std::uint64_t>(body.data())};  // NOLINT
-    return put_record(record_lent, head, body.size(), bytes_of(where));
+    const lent_body where{reinterpret_cast<std::uint64_t>(body.data()), body.size()};  // NOLINT
+    return put_record(record_lent, head, {}, bytes_of(where));
   }
-  bool put_record(lane_record kind, byte_view head, std::size_t body_bytes, byte_view bytes) {
-    const record_head front{static_cast<std::uint32_t>(head.size()), 0, body_bytes};
-    const std::size_t size = sizeof front + head.size() + bytes.size();
-    std::byte* at = out_.reserve(size);
+  bool put_record(lane_record kind, byte_view head, byte_view front, byte_view bytes) {
+    const std::size_t size = head.size() + front.size() + bytes.size();
+    std::byte* const at = out_.reserve(size);
     if (at == nullptr) return false;
-    std::memcpy(at, &front, sizeof front);
-    std::memcpy(at + sizeof front, head.data(), head.size());
-    if (!bytes.empty()) std::memcpy(at + sizeof front + head.size(), bytes.data(), bytes.size());
-    out_.publish(size, kind);
+    copy_few(at, head.data(), head.size());
+    copy_few(at + head.size(), front.data(), front.size());
+    copy_few(at + head.size() + front.size(), bytes.data(), bytes.size());
+    out_.publish(size, kind | static_cast<std::uint32_t>(head.size()) << record_head_shift);
     return true;
   }
   /// The next slice of a body that cannot be lent.
@@ -367,7 +440,8 @@ class shared_lane final : public host::lane, public pollable {
     const std::size_t bytes = std::min(ring_slice_bytes, o.body.size() - o.sent);
     const byte_view part = o.body.view().subspan(o.sent, bytes);
     const bool last = o.sent + bytes == o.body.size();
-    const bool put = o.sent == 0 ? put_record(record_slice, o.head, o.body.size(), part)
+    const slices_begin front{o.body.size()};
+    const bool put = o.sent == 0 ? put_record(record_slice, o.head, bytes_of(front), part)
                                  : put_bare(last ? record_last : record_slice, part);
     if (put) o.sent += bytes;
     return put;
@@ -384,7 +458,7 @@ class shared_lane final : public host::lane, public pollable {
     bool pushed = false;
     while (!waiting_.empty()) {
       outgoing& o = waiting_.front();
-      const bool whole = o.body.size() <= ring_body_bytes_max || (o.sent == 0 && may_lend());
+      const bool whole = o.body.size() <= host::lane_copied_bytes_max || (o.sent == 0 && may_lend());
       if (whole ? !put(o.head, o.body) : !put_slice(o)) break;
       pushed = true;
       if (whole || o.sent == o.body.size()) waiting_.pop_front();
@@ -394,7 +468,11 @@ class shared_lane final : public host::lane, public pollable {
   }
 
   void ring_bell() {
-    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (theirs_.fences.load(std::memory_order_relaxed) == 1 && fences_) {
+      std::atomic_signal_fence(std::memory_order_seq_cst);  // and theirs, in `doze`
+    } else {
+      std::atomic_thread_fence(std::memory_order_seq_cst);
+    }
     if (theirs_.asleep.load(std::memory_order_relaxed) == 0 || theirs_.asleep.exchange(0) == 0) return;
     const std::uint64_t one = 1;
     static_cast<void>(::write(their_bell_.get(), &one, sizeof one) < 0);
@@ -403,36 +481,38 @@ class shared_lane final : public host::lane, public pollable {
   /// False when the record is nonsense.
   bool handle(const ring_consumer::record& r) {
     if (slicing_) return handle_slice(r);
-    record_head front;
-    if (r.bytes.size() < sizeof front) return false;
-    std::memcpy(&front, r.bytes.data(), sizeof front);
-    const byte_view rest = r.bytes.subspan(sizeof front);
-    if (front.head_bytes > std::min(rest.size(), host::lane_head_bytes_max) ||
-        front.body_bytes > lane_body_bytes_max)
-      return false;
+    const std::size_t head_bytes = r.kind >> record_head_shift;
+    const std::uint32_t kind = r.kind & kind_mask;
+    if (head_bytes > std::min(r.bytes.size(), host::lane_head_bytes_max)) return false;
     // A copy: the other process could change it while it is read.
-    std::memcpy(head_, rest.data(), front.head_bytes);
-    const byte_view head(head_, front.head_bytes);
-    const byte_view bytes = rest.subspan(front.head_bytes);
-    const auto size = static_cast<std::size_t>(front.body_bytes);
-    if (r.kind == record_whole) {
+    copy_few(head_, r.bytes.data(), head_bytes);
+    const byte_view head(head_, head_bytes);
+    const byte_view bytes = r.bytes.subspan(head_bytes);
+    if (kind == record_whole) {
       near_body body(bytes);
-      return size == bytes.size() && tell(head, body);
-    }
-    if (r.kind == record_lent) {
-      lent_body where{};
-      if (bytes.size() != sizeof where || !may_read_theirs()) return false;
-      std::memcpy(&where, bytes.data(), sizeof where);
-      far_body body(their_process_, where.address, size);
       return tell(head, body);
     }
-    if (r.kind != record_slice || size <= bytes.size()) return false;
+    if (kind == record_lent) {
+      lent_body where{};
+      if (bytes.size() < sizeof where || !may_read_theirs()) return false;
+      std::memcpy(&where, bytes.data(), sizeof where);
+      if (where.bytes > lane_body_bytes_max) return false;
+      if (where.place >= lane_memory::lent_numbers::count) return false;
+      far_body body(their_process_, where.address, static_cast<std::size_t>(where.bytes), bytes.subspan(sizeof where),
+                    where.number != 0 ? &their_lent_.numbers[where.place] : nullptr, where.number);
+      return tell(head, body);
+    }
+    slices_begin front{};
+    if (kind != record_slice || bytes.size() < sizeof front) return false;
+    std::memcpy(&front, bytes.data(), sizeof front);
+    const byte_view part = bytes.subspan(sizeof front);
+    if (front.bytes > lane_body_bytes_max || front.bytes <= part.size()) return false;
     slicing_ = true;
-    head_bytes_ = front.head_bytes;
+    head_bytes_ = head_bytes;
+    slices_ = static_cast<std::size_t>(front.bytes);
     sliced_.clear();
-    sliced_.reserve(std::min(size, std::size_t{1} << 20));
-    slices_ = size;
-    append(sliced_, bytes);
+    sliced_.reserve(std::min(slices_, std::size_t{1} << 20));
+    append(sliced_, part);
     return true;
   }
   bool handle_slice(const ring_consumer::record& r) {
@@ -450,8 +530,15 @@ class shared_lane final : public host::lane, public pollable {
     return true;
   }
 
+  void take_all_back() {
+    for (std::size_t n = 0; n < mine_lent_.size(); ++n) {
+      std::uint64_t number = std::exchange(mine_lent_[n], 0);
+      if (number != 0) lent_.numbers[n].compare_exchange_strong(number, 0);
+    }
+  }
   void end() {
     if (std::exchange(ended_, true)) return;
+    take_all_back();
     waiting_.clear();
     handler_->on_lane_ended();
   }
@@ -460,6 +547,11 @@ class shared_lane final : public host::lane, public pollable {
   std::unique_ptr<mapped_lane> mapped_;
   lane_memory::side& mine_;
   lane_memory::side& theirs_;
+  lane_memory::lent_numbers& lent_;
+  lane_memory::lent_numbers& their_lent_;
+  static constexpr std::uint64_t nothing_lent = 1;
+  std::uint64_t last_lent_ = nothing_lent;
+  std::array<std::uint64_t, lane_memory::lent_numbers::count> mine_lent_{};  ///< the numbers in use
   ring_producer out_;
   ring_consumer in_;
   descriptor their_bell_;
@@ -472,6 +564,7 @@ class shared_lane final : public host::lane, public pollable {
   std::size_t slices_ = 0;
   bool slicing_ = false;
   bool ended_ = false;
+  const bool fences_ = fence_across::available();
   enum { unknown, yes, no } reads_ = unknown;
   pid_t their_process_ = 0;
   std::uint64_t number_ = 0;

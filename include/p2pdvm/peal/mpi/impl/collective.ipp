@@ -50,4 +50,21 @@ class group::collective {
   std::string explanation_;
 };
 
+/// A message of the same collective, awaited where it was asked for.
+class group::taking : public peal::detail::receiving {
+ public:
+  using result_type = peal::message;
+  taking(group& g, const collective& in, int job_source)
+      : receiving(g.owner_->port(), job_source, in.tag, g.id_ * 2 + 1, in.site()), group_(&g), in_(&in) {}
+  [[nodiscard]] peal::message end() {
+    peal::message m = taken();
+    static_cast<void>(group_->opened_alike(*in_, m));
+    return m;
+  }
+
+ private:
+  group* group_;
+  const collective* in_;
+};
+
 }  // namespace p2pdvm::mpi::detail

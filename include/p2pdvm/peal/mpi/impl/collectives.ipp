@@ -17,10 +17,8 @@ P2PDVM_DECL void group::put_value(const collective& in, int to, const accumulato
   owner_->port().post_send(job_rank(to), in.tag, payload(std::move(whole)), id_ * 2 + 1);
 }
 
-P2PDVM_DECL task<peal::message> group::take(const collective& in, int from) {
-  peal::message m = co_await owner_->port().receive(job_rank(from), in.tag, id_ * 2 + 1, in.site());
-  (void)opened_alike(in, m);
-  co_return m;
+P2PDVM_DECL task<group::taking> group::take(const collective& in, int from) {
+  return task<taking>(*this, in, job_rank(from));
 }
 
 P2PDVM_DECL incoming group::opened_alike(const collective& in, const peal::message& m) const {

@@ -77,45 +77,55 @@ P2PDVM_DECL peal::operation group::post_receive(const call& c, int source, int t
   return owner_->port().post_receive(from, pattern_tag(tag), id_ * 2, peal::call_site(c.where, &posted_note));
 }
 
-P2PDVM_DECL task<status> group::receive(void* object, std::size_t capacity,
-                                        const target_type* type, int source, int tag,
-                                        std::source_location where) {
-  if (source == no_rank) co_return status{no_rank, any_tag, 0};
-  const int from = source == any_source ? peal::any_source : job_rank(source);
-  peal::port& port = owner_->port();
-  // Waits here, and not in a coroutine of the port: a frame less.
-  peal::detail::receive_wait wait(port.rank(), port.pattern_of(from, pattern_tag(tag), id_ * 2),
-                                  peal::call_site(where, &receive_note));
-  message_head head;
-  const byte_span memory(static_cast<std::byte*>(object), capacity * type->element_bytes);
-  if (type->flat) {
-    wait.place.head = std::as_writable_bytes(std::span(&head, 1));
-    wait.place.body = memory;
+P2PDVM_DECL bool value_receiving::begin() {
+  if (source_ == no_rank) [[unlikely]]
+    return true;
+  const int from = source_ == any_source ? peal::any_source : in_->job_rank(source_);
+  const peal::port& port = in_->owner_->port();
+  peal::detail::receive_wait& wait = wait_.emplace(port.rank(), peal::call_site(where_, &receive_note));
+  port.fill(wait.pattern, from, pattern_tag(tag_), in_->id_ * 2);
+  if (type_->flat) {
+    wait.place.head = std::as_writable_bytes(std::span(&head_, 1));
+    wait.place.body = memory();
   }
-  if (!wait.run()) co_await wait.suspend();
-  wait.resumed();
-  const auto job_source = static_cast<int>(wait.message.source.value());
-  const auto got_tag = static_cast<int>(wait.message.tag);
-  if (wait.place.done && fits(head, *type, wait.place.bytes, memory.size()))
-    co_return status{member_of(job_source), got_tag, wait.place.bytes};
-  const payload& body = wait.message.body;
-  if (type->flat && body.size() >= head_bytes) {
-    const std::size_t bytes = body.size() - head_bytes;
-    std::memcpy(&head, body.data(), head_bytes);
-    if (bytes <= memory.size() && fits(head, *type, bytes, memory.size())) {
-      if (bytes > 0) std::memcpy(object, body.data() + head_bytes, bytes);
-      co_return status{member_of(job_source), got_tag, bytes};
+  return wait.run();
+}
+
+P2PDVM_DECL status value_receiving::end() {
+  if (!wait_) [[unlikely]]
+    return {no_rank, any_tag, 0};
+  wait_->resumed();
+  const messaging::rank_message& m = wait_->message;
+  const int source = in_->member_of(static_cast<int>(m.source.value()));
+  const auto tag = static_cast<int>(m.tag);
+  const target_type& type = *type_;
+  const std::size_t capacity = memory().size();
+  if (wait_->place.done) {
+    const std::size_t bytes = wait_->place.bytes;
+    if (fits(head_, type, bytes, capacity)) return status::of(source, tag, bytes);
+  } else if (type.flat && m.body.size() >= head_bytes) {
+    const std::size_t bytes = m.body.size() - head_bytes;
+    std::memcpy(&head_, m.body.data(), head_bytes);
+    if (bytes <= capacity && fits(head_, type, bytes, capacity)) {
+      copy_few(static_cast<std::byte*>(object_), m.body.data() + head_bytes, bytes);
+      return status::of(source, tag, bytes);
     }
   }
-  const call c = call(operation::message, where).with_data(type->form, type->element_bytes);
+  return explain(source, tag);
+}
+
+/// All other ways to receive, and what is wrong.
+[[gnu::noinline]] P2PDVM_DECL status value_receiving::explain(int source, int tag) {
+  const call c = call(operation::message, where_).with_data(type_->form, type_->element_bytes);
+  const auto job_source = static_cast<int>(wait_->message.source.value());
   incoming got;
-  if (wait.place.done) {
-    got = {head, memory.first(wait.place.bytes), member_of(job_source), job_source, &port.rank()};
+  if (wait_->place.done) {
+    got = {head_, memory().first(wait_->place.bytes), source, job_source, &in_->owner_->rank()};
   } else {
-    got = opened(c, job_source, body.view());
+    got = in_->opened(c, job_source, wait_->message.body.view());
   }
-  target{object, capacity, type}.place(c, got, false);
-  co_return status{got.source, got_tag, got.data.size()};
+  target{object_, capacity_, type_}.place(c, got, false);
+  return {got.source, tag, got.data.size()};
 }
 
 P2PDVM_DECL incoming group::opened(const call& c, int job_source, byte_view body) const {
