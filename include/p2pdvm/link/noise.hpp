@@ -37,7 +37,11 @@ class cipher_state {
   [[nodiscard]] std::size_t overhead() const noexcept { return key_ ? crypto::tag_bytes : 0; }
 
   /// `out` has room for `plain.size() + overhead()`; `plain` may be its front, but not overlap it otherwise.
-  void encrypt(byte_view associated, byte_view plain, byte_span out);
+  void encrypt(byte_view associated, byte_view plain, byte_span out) {
+    encrypt(associated, plain, {}, out);
+  }
+  /// The same with plaintext in two parts; `rest` must not overlap `out`.
+  void encrypt(byte_view associated, byte_view front, byte_view rest, byte_span out);
   /// False, with the counter unchanged, when the tag is wrong.
   [[nodiscard]] bool decrypt(byte_view associated, byte_view sealed, byte_span out);
   /// Replaces the key by one that does not reveal the old; the counter goes on.
@@ -46,7 +50,7 @@ class cipher_state {
  private:
   [[nodiscard]] crypto::nonce12 nonce(std::uint64_t n) const;
   void use(const crypto::secret_key& key);
-  void seal(std::uint64_t n, byte_view associated, byte_view plain, byte_span out) const;
+  void seal(std::uint64_t n, byte_view associated, byte_view front, byte_view rest, byte_span out);
 
   cipher kind_;
   std::optional<crypto::secret_key> key_;

@@ -3,8 +3,13 @@
 #include <p2pdvm/crypto/crypto.hpp>
 
 #include <sodium.h>
+#if defined(P2PDVM_WITH_OPENSSL)
+#include <openssl/evp.h>
+#endif
 
+#include <climits>
 #include <cstring>
+#include <new>
 #include <type_traits>
 
 namespace p2pdvm::crypto {
@@ -207,26 +212,151 @@ auto* aes_state(Bytes& bytes) {
   return reinterpret_cast<state*>(bytes.data());
 }
 
-}  // namespace detail
+/// Plaintexts up to this are faster with libsodium, which does not go through a provider's dispatch:
+/// of 64 bytes 150 ns against 200, of 512 340 against 310, of 64 KiB 36 us against 14.
+inline constexpr std::size_t small_plain_bytes_max = 384;
 
-P2PDVM_DECL aes_key::aes_key(const secret_key& key) {
-  ::crypto_aead_aes256gcm_beforenm(detail::aes_state(expanded_), detail::in(key.bytes()));
+#if defined(P2PDVM_WITH_OPENSSL)
+/// Null when the library's configuration has no such cipher.
+inline const ::EVP_CIPHER* aes_cipher() {
+  static ::EVP_CIPHER* const cipher = ::EVP_CIPHER_fetch(nullptr, "AES-256-GCM", nullptr);
+  return cipher;
 }
 
-P2PDVM_DECL aes_key::~aes_key() { wipe(expanded_); }
+/// A context with the key in it; only the nonce changes from call to call.
+class aes_call {
+ public:
+  aes_call(void*& context, const secret_key& key, const nonce12& nonce, bool seals) {
+    const int direction = seals ? 1 : 0;
+    if (context == nullptr) {
+      context = ::EVP_CIPHER_CTX_new();
+      if (context == nullptr) throw std::bad_alloc();
+      context_ = static_cast<::EVP_CIPHER_CTX*>(context);
+      const bool keyed = ::EVP_CipherInit_ex2(context_, aes_cipher(), in(key.bytes()), nullptr,
+                                              direction, nullptr) == 1;
+      P2PDVM_ASSERT(keyed);
+    }
+    context_ = static_cast<::EVP_CIPHER_CTX*>(context);
+    good_ = ::EVP_CipherInit_ex2(context_, nullptr, nullptr, in(nonce), direction, nullptr) == 1;
+  }
+  void associated(byte_view bytes) {
+    int written = 0;
+    if (!bytes.empty())
+      good_ = good_ && ::EVP_CipherUpdate(context_, nullptr, &written, in(bytes),
+                                          static_cast<int>(bytes.size())) == 1;
+  }
+  void text(byte_view from, std::byte* to) {
+    P2PDVM_ASSERT(from.size() <= INT_MAX);
+    int written = 0;
+    if (!from.empty())
+      good_ = good_ && ::EVP_CipherUpdate(context_, reinterpret_cast<unsigned char*>(to), &written,
+                                          in(from), static_cast<int>(from.size())) == 1;
+  }
+  /// A stream cipher has nothing left to write at the end.
+  [[nodiscard]] bool finish() {
+    unsigned char none[EVP_MAX_BLOCK_LENGTH];
+    int written = 0;
+    return good_ && ::EVP_CipherFinal_ex(context_, none, &written) == 1;
+  }
+  [[nodiscard]] bool tag(int what, std::byte* bytes) {
+    return good_ && ::EVP_CIPHER_CTX_ctrl(context_, what, static_cast<int>(tag_bytes), bytes) == 1;
+  }
 
-P2PDVM_DECL void aes_key::seal(const nonce12& nonce, byte_view associated, byte_view plain,
-                               byte_span out) const {
-  P2PDVM_ASSERT(out.size() >= plain.size() + tag_bytes);
-  ::crypto_aead_aes256gcm_encrypt_afternm(detail::out(out), nullptr, detail::in(plain), plain.size(),
+ private:
+  ::EVP_CIPHER_CTX* context_ = nullptr;
+  bool good_ = false;
+};
+#endif
+
+}  // namespace detail
+
+P2PDVM_DECL bool aes_available(aes_code code) {
+  if (code != aes_code::openssl) return aes_available();
+#if defined(P2PDVM_WITH_OPENSSL)
+  return detail::aes_cipher() != nullptr;
+#else
+  return false;
+#endif
+}
+
+P2PDVM_DECL aes_key::aes_key(const secret_key& key, aes_code code) : key_(key), code_(code) {
+  if (code == aes_code::fastest && !aes_available(aes_code::openssl)) code_ = aes_code::libsodium;
+  if (code_ != aes_code::openssl)
+    ::crypto_aead_aes256gcm_beforenm(detail::aes_state(expanded_), detail::in(key.bytes()));
+}
+
+P2PDVM_DECL aes_key::aes_key(const aes_key& other)
+    : expanded_(other.expanded_), key_(other.key_), code_(other.code_) {}
+
+P2PDVM_DECL aes_key& aes_key::operator=(const aes_key& other) {
+  if (this == &other) return *this;
+  drop_context();
+  expanded_ = other.expanded_;
+  key_ = other.key_;
+  code_ = other.code_;
+  return *this;
+}
+
+P2PDVM_DECL aes_key::~aes_key() {
+  wipe(expanded_);
+  drop_context();
+}
+
+P2PDVM_DECL void aes_key::drop_context() noexcept {
+#if defined(P2PDVM_WITH_OPENSSL)
+  ::EVP_CIPHER_CTX_free(static_cast<::EVP_CIPHER_CTX*>(context_));  // wipes what it holds
+#endif
+  context_ = nullptr;
+}
+
+P2PDVM_DECL bool aes_key::bulk(std::size_t bytes) const noexcept {
+  return code_ == aes_code::openssl ||
+         (code_ == aes_code::fastest && bytes > detail::small_plain_bytes_max);
+}
+
+P2PDVM_DECL void aes_key::seal(const nonce12& nonce, byte_view associated, byte_view front,
+                               byte_view rest, byte_span out) {
+  const std::size_t size = front.size() + rest.size();
+  P2PDVM_ASSERT(out.size() >= size + tag_bytes);
+#if defined(P2PDVM_WITH_OPENSSL)
+  if (bulk(size)) {
+    detail::aes_call call(context_, key_, nonce, true);
+    call.associated(associated);
+    call.text(front, out.data());
+    call.text(rest, out.data() + front.size());
+    const bool sealed = call.finish() && call.tag(EVP_CTRL_AEAD_GET_TAG, out.data() + size);
+    P2PDVM_ASSERT(sealed);
+    return;
+  }
+#endif
+  byte_view plain = front;
+  if (!rest.empty()) {
+    if (!front.empty() && front.data() != out.data()) std::memcpy(out.data(), front.data(), front.size());
+    std::memcpy(out.data() + front.size(), rest.data(), rest.size());
+    plain = out.first(size);
+  }
+  ::crypto_aead_aes256gcm_encrypt_afternm(detail::out(out), nullptr, detail::in(plain), size,
                                           detail::in(associated), associated.size(), nullptr,
                                           detail::in(nonce), detail::aes_state(expanded_));
 }
 
 P2PDVM_DECL bool aes_key::open(const nonce12& nonce, byte_view associated, byte_view sealed,
-                               byte_span out) const {
+                               byte_span out) {
   if (sealed.size() < tag_bytes) return false;
-  P2PDVM_ASSERT(out.size() >= sealed.size() - tag_bytes);
+  const std::size_t size = sealed.size() - tag_bytes;
+  P2PDVM_ASSERT(out.size() >= size);
+#if defined(P2PDVM_WITH_OPENSSL)
+  if (bulk(size)) {
+    std::array<std::byte, tag_bytes> tag;
+    std::memcpy(tag.data(), sealed.data() + size, tag_bytes);
+    detail::aes_call call(context_, key_, nonce, false);
+    call.associated(associated);
+    call.text(sealed.first(size), out.data());
+    const bool good = call.tag(EVP_CTRL_AEAD_SET_TAG, tag.data()) && call.finish();
+    if (!good) std::memset(out.data(), 0, size);  // this code decrypts before it knows
+    return good;
+  }
+#endif
   return ::crypto_aead_aes256gcm_decrypt_afternm(
              detail::out(out), nullptr, nullptr, detail::in(sealed), sealed.size(),
              detail::in(associated), associated.size(), detail::in(nonce),
