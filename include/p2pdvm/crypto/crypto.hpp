@@ -149,8 +149,18 @@ class aes_key {
   /// after a failure is of no use.
   [[nodiscard]] bool open(const nonce12& nonce, byte_view associated, byte_view sealed, byte_span out);
 
+  /// Whether text of this size can be opened piece by piece, as it comes: one `open_begin`, any number
+  /// of `open_more`, one `open_end`, and nothing else in between.
+  [[nodiscard]] bool opens_pieces(std::size_t bytes) const noexcept { return bulk(bytes); }
+  void open_begin(const nonce12& nonce, byte_view associated);
+  /// `out` has room for as much. What it holds is not to be trusted before the end.
+  void open_more(byte_view sealed, byte_span out);
+  /// False when the tag is wrong. Precondition: `tag_bytes` of it.
+  [[nodiscard]] bool open_end(byte_view tag);
+
  private:
   [[nodiscard]] bool bulk(std::size_t bytes) const noexcept;
+  void begin(bool seals, const nonce12& nonce, byte_view associated);
   void drop_context() noexcept;
 
   alignas(16) std::array<std::byte, 512> expanded_;  ///< libsodium's

@@ -168,6 +168,7 @@ class exchange final : private host::listen_handler,
   void expect(unsigned stage) const noexcept override;
   void on_authenticated(link::connection& from) override;
   void on_record(link::connection& from, byte_view plain) override;
+  byte_span place(link::connection& from, std::size_t plain_bytes) override;
   void on_drained(link::connection& from) override;
   void on_partial_record(link::connection& from) override;
   void on_ended(link::connection& from, const error& why) override;

@@ -7,6 +7,7 @@
 #include <openssl/evp.h>
 #endif
 
+#include <array>
 #include <climits>
 #include <cstring>
 #include <new>
@@ -223,49 +224,30 @@ inline const ::EVP_CIPHER* aes_cipher() {
   return cipher;
 }
 
-/// A context with the key in it; only the nonce changes from call to call.
-class aes_call {
- public:
-  aes_call(void*& context, const secret_key& key, const nonce12& nonce, bool seals) {
-    const int direction = seals ? 1 : 0;
-    if (context == nullptr) {
-      context = ::EVP_CIPHER_CTX_new();
-      if (context == nullptr) throw std::bad_alloc();
-      context_ = static_cast<::EVP_CIPHER_CTX*>(context);
-      const bool keyed = ::EVP_CipherInit_ex2(context_, aes_cipher(), in(key.bytes()), nullptr,
-                                              direction, nullptr) == 1;
-      P2PDVM_ASSERT(keyed);
-    }
-    context_ = static_cast<::EVP_CIPHER_CTX*>(context);
-    good_ = ::EVP_CipherInit_ex2(context_, nullptr, nullptr, in(nonce), direction, nullptr) == 1;
-  }
-  void associated(byte_view bytes) {
-    int written = 0;
-    if (!bytes.empty())
-      good_ = good_ && ::EVP_CipherUpdate(context_, nullptr, &written, in(bytes),
-                                          static_cast<int>(bytes.size())) == 1;
-  }
-  void text(byte_view from, std::byte* to) {
-    P2PDVM_ASSERT(from.size() <= INT_MAX);
-    int written = 0;
-    if (!from.empty())
-      good_ = good_ && ::EVP_CipherUpdate(context_, reinterpret_cast<unsigned char*>(to), &written,
-                                          in(from), static_cast<int>(from.size())) == 1;
-  }
-  /// A stream cipher has nothing left to write at the end.
-  [[nodiscard]] bool finish() {
-    unsigned char none[EVP_MAX_BLOCK_LENGTH];
-    int written = 0;
-    return good_ && ::EVP_CipherFinal_ex(context_, none, &written) == 1;
-  }
-  [[nodiscard]] bool tag(int what, std::byte* bytes) {
-    return good_ && ::EVP_CIPHER_CTX_ctrl(context_, what, static_cast<int>(tag_bytes), bytes) == 1;
-  }
+inline ::EVP_CIPHER_CTX* aes_context(void* context) {
+  return static_cast<::EVP_CIPHER_CTX*>(context);
+}
 
- private:
-  ::EVP_CIPHER_CTX* context_ = nullptr;
-  bool good_ = false;
-};
+/// With nothing but a nonce to change, none of this fails.
+inline void aes_update(void* context, byte_view from, std::byte* to) {
+  if (from.empty()) return;
+  P2PDVM_ASSERT(from.size() <= INT_MAX);
+  int written = 0;
+  const bool done = ::EVP_CipherUpdate(aes_context(context), reinterpret_cast<unsigned char*>(to),
+                                       &written, in(from), static_cast<int>(from.size())) == 1;
+  P2PDVM_ASSERT(done);
+}
+
+/// A stream cipher has nothing left to write at the end.
+inline bool aes_finish(void* context) {
+  unsigned char none[EVP_MAX_BLOCK_LENGTH];
+  int written = 0;
+  return ::EVP_CipherFinal_ex(aes_context(context), none, &written) == 1;
+}
+
+inline bool aes_tag(void* context, int what, std::byte* tag) {
+  return ::EVP_CIPHER_CTX_ctrl(aes_context(context), what, static_cast<int>(tag_bytes), tag) == 1;
+}
 #endif
 
 }  // namespace detail
@@ -314,17 +296,61 @@ P2PDVM_DECL bool aes_key::bulk(std::size_t bytes) const noexcept {
          (code_ == aes_code::fastest && bytes > detail::small_plain_bytes_max);
 }
 
+#if defined(P2PDVM_WITH_OPENSSL)
+P2PDVM_DECL void aes_key::begin(bool seals, const nonce12& nonce, byte_view associated) {
+  const int direction = seals ? 1 : 0;
+  bool ready = true;
+  if (context_ == nullptr) {
+    context_ = ::EVP_CIPHER_CTX_new();
+    if (context_ == nullptr) throw std::bad_alloc();
+    ready = ::EVP_CipherInit_ex2(detail::aes_context(context_), detail::aes_cipher(),
+                                 detail::in(key_.bytes()), nullptr, direction, nullptr) == 1;
+  }
+  ready = ready && ::EVP_CipherInit_ex2(detail::aes_context(context_), nullptr, nullptr,
+                                        detail::in(nonce), direction, nullptr) == 1;
+  P2PDVM_ASSERT(ready);
+  detail::aes_update(context_, associated, nullptr);
+}
+#endif
+
+P2PDVM_DECL void aes_key::open_begin(const nonce12& nonce, byte_view associated) {
+#if defined(P2PDVM_WITH_OPENSSL)
+  begin(false, nonce, associated);
+#else
+  static_cast<void>(nonce), static_cast<void>(associated);
+  P2PDVM_ASSERT(false && "opens_pieces() was false");
+#endif
+}
+
+P2PDVM_DECL void aes_key::open_more(byte_view sealed, byte_span out) {
+  P2PDVM_ASSERT(out.size() >= sealed.size());
+#if defined(P2PDVM_WITH_OPENSSL)
+  detail::aes_update(context_, sealed, out.data());
+#endif
+}
+
+P2PDVM_DECL bool aes_key::open_end(byte_view tag) {
+  P2PDVM_ASSERT(tag.size() == tag_bytes);
+#if defined(P2PDVM_WITH_OPENSSL)
+  std::array<std::byte, tag_bytes> expected;
+  std::memcpy(expected.data(), tag.data(), tag_bytes);
+  return detail::aes_tag(context_, EVP_CTRL_AEAD_SET_TAG, expected.data()) && detail::aes_finish(context_);
+#else
+  return false;
+#endif
+}
+
 P2PDVM_DECL void aes_key::seal(const nonce12& nonce, byte_view associated, byte_view front,
                                byte_view rest, byte_span out) {
   const std::size_t size = front.size() + rest.size();
   P2PDVM_ASSERT(out.size() >= size + tag_bytes);
 #if defined(P2PDVM_WITH_OPENSSL)
   if (bulk(size)) {
-    detail::aes_call call(context_, key_, nonce, true);
-    call.associated(associated);
-    call.text(front, out.data());
-    call.text(rest, out.data() + front.size());
-    const bool sealed = call.finish() && call.tag(EVP_CTRL_AEAD_GET_TAG, out.data() + size);
+    begin(true, nonce, associated);
+    detail::aes_update(context_, front, out.data());
+    detail::aes_update(context_, rest, out.data() + front.size());
+    const bool sealed = detail::aes_finish(context_) &&
+                        detail::aes_tag(context_, EVP_CTRL_AEAD_GET_TAG, out.data() + size);
     P2PDVM_ASSERT(sealed);
     return;
   }
@@ -347,12 +373,9 @@ P2PDVM_DECL bool aes_key::open(const nonce12& nonce, byte_view associated, byte_
   P2PDVM_ASSERT(out.size() >= size);
 #if defined(P2PDVM_WITH_OPENSSL)
   if (bulk(size)) {
-    std::array<std::byte, tag_bytes> tag;
-    std::memcpy(tag.data(), sealed.data() + size, tag_bytes);
-    detail::aes_call call(context_, key_, nonce, false);
-    call.associated(associated);
-    call.text(sealed.first(size), out.data());
-    const bool good = call.tag(EVP_CTRL_AEAD_SET_TAG, tag.data()) && call.finish();
+    open_begin(nonce, associated);
+    open_more(sealed.first(size), out);
+    const bool good = open_end(sealed.last(tag_bytes));
     if (!good) std::memset(out.data(), 0, size);  // this code decrypts before it knows
     return good;
   }

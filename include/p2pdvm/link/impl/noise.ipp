@@ -125,6 +125,12 @@ P2PDVM_DECL bool cipher_state::decrypt(byte_view associated, byte_view sealed, b
   return good;
 }
 
+P2PDVM_DECL bool cipher_state::decrypt_end(byte_view tag) {
+  const bool good = aes_->open_end(tag);
+  if (good) ++n_;
+  return good;
+}
+
 P2PDVM_DECL void cipher_state::rekey() {
   P2PDVM_ASSERT(key_.has_value());
   const std::array<std::byte, crypto::secret_key::size> zeros{};

@@ -203,6 +203,11 @@ P2PDVM_DECL void exchange::on_record(link::connection& from, byte_view plain) {
   receive(from, plain);
 }
 
+P2PDVM_DECL byte_span exchange::place(link::connection& from, std::size_t plain_bytes) {
+  peer* const p = find_peer(from.remote().id);
+  return p != nullptr && p->live.get() == &from ? p->s.place(plain_bytes) : byte_span();
+}
+
 P2PDVM_DECL void exchange::receive(link::connection& from, byte_view record) {
   const node_id node = from.remote().id;
   const auto current = [&]() -> peer* {  // an event may have ended it all

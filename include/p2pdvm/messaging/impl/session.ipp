@@ -27,6 +27,15 @@ inline constexpr std::array<std::size_t, priorities> window_bytes = {
     limits::session_window_bytes_max, limits::session_window_bytes_max / 8 * 7,
     limits::session_window_bytes_max / 4 * 3};
 
+/// The first bytes of a frame that is neither first nor whole: its head, and how many bytes follow.
+inline std::size_t write_slice_head(std::byte* to, std::uint8_t head, std::size_t size) noexcept {
+  std::size_t n = 0;
+  to[n++] = static_cast<std::byte>(head);
+  for (; size >= 0x80; size >>= 7) to[n++] = static_cast<std::byte>((size & 0x7f) | 0x80);
+  to[n++] = static_cast<std::byte>(size);
+  return n;
+}
+
 /// A message goes in several pieces, so that the remote opens one while this side seals the next.
 inline constexpr std::size_t slice_bytes_min = 16 * 1024;
 inline std::size_t slice_bytes(std::size_t total) noexcept {
@@ -128,6 +137,7 @@ P2PDVM_DECL void session::drop_acknowledged(frame& f) {
 }
 
 P2PDVM_DECL void session::detach() {
+  uncover();
   attached_ = false;
   said_hello_ = false;
   established_ = false;
@@ -138,6 +148,7 @@ P2PDVM_DECL void session::detach() {
 }
 
 P2PDVM_DECL void session::drop_everything() {
+  placed_ = {};
   for (auto& queue : queues_) queue.clear();
   for (auto& a : assemblies_) a = assembly();
   in_flight_.clear();
@@ -244,7 +255,8 @@ P2PDVM_DECL void session::write_frame(const frame& f, link::record_sender& out) 
   w.size(f.bytes());
   out.add(head);
   out.add(f.header);
-  out.add(f.body.view());
+  if (f.bytes() < detail::slice_bytes_min) return out.add(f.body.view());
+  out.add_last(f.body);
 }
 
 P2PDVM_DECL bool session::fill(time_point now, link::record_sender& out) {
@@ -272,6 +284,13 @@ P2PDVM_DECL bool session::fill(time_point now, link::record_sender& out) {
 P2PDVM_DECL result<std::optional<session_event>> session::receive(time_point now,
                                                                   byte_view& record) {
   P2PDVM_ASSERT(attached_);
+  if (placed_.bytes > 0 && took_place(record)) {
+    waiting_since_ = sent_ > 0 ? now : time_point_never;
+    const assembly& a = assemblies_[assembling_];
+    const std::size_t bytes = record.size();
+    record = {};
+    return end_slice(now, assembling_, bytes, a.filled + bytes == a.total);
+  }
   while (!record.empty()) {
     wire::reader r(record);
     std::uint8_t head = 0;
@@ -373,7 +392,7 @@ P2PDVM_DECL result<> session::begin_message(assembly& a, bool whole, wire::reade
     return error(errc::too_large, "the peer sends a message of " + std::to_string(a.total) +
                                       " bytes; it may send " +
                                       std::to_string(message_bytes_max_));
-  if (!whole) a.bytes.reserve(std::min(a.total, reassembly_reserve_bytes_max));
+  if (!whole) a.reserve(std::min(a.total, reassembly_reserve_bytes_max));
   return {};
 }
 
@@ -397,26 +416,104 @@ P2PDVM_DECL result<std::optional<session_event>> session::on_data(time_point now
   const std::size_t size = first && last ? a.total : static_cast<std::size_t>(r.count());
   const byte_view bytes = r.raw(size);
   if (!r.ok()) return detail::session_error("a frame is cut short");
-  const std::size_t left = a.total - a.bytes.size();
+  const std::size_t left = a.total - a.filled;
   if (size > left || (size == left) != last || (size == 0 && !last))
     return detail::session_error("a message's slices do not add up");
-  count_arrival(now, size);
-  if (!last) {
-    append(a.bytes, bytes);
-    return std::optional<session_event>();
+  if (!first || !last) {
+    a.add(bytes);
+    assembling_ = p;
+    return end_slice(now, p, size, last);
   }
+  count_arrival(now, size);
   session_event event;
   event.priority = static_cast<priority>(p);
   event.channel = a.channel;
-  if (first) {
-    event.view = bytes;
-  } else {
-    append(a.bytes, bytes);
-    event.assembled = std::move(a.bytes);
-    event.view = event.assembled;
-  }
+  event.view = bytes;
   a = assembly();
   return std::optional<session_event>(std::move(event));
+}
+
+P2PDVM_DECL void session::assembly::reserve(std::size_t size) {
+  if (size <= memory.size()) return;
+  byte_span more;
+  payload larger = payload::unwritten(std::min(total, std::max(size, 2 * memory.size())), more);
+  if (filled > 0) std::memcpy(more.data(), memory.data(), filled);
+  bytes = std::move(larger);
+  memory = more;
+}
+
+P2PDVM_DECL void session::assembly::add(byte_view slice) {
+  if (slice.empty()) return;
+  reserve(filled + slice.size());
+  std::memcpy(memory.data() + filled, slice.data(), slice.size());
+}
+
+/// `bytes` more are where they belong.
+P2PDVM_DECL std::optional<session_event> session::end_slice(time_point now, std::size_t priority_of,
+                                                            std::size_t bytes, bool last) {
+  assembly& a = assemblies_[priority_of];
+  a.filled += bytes;
+  count_arrival(now, bytes);
+  if (!last) return std::nullopt;
+  session_event event;
+  event.priority = static_cast<priority>(priority_of);
+  event.channel = a.channel;
+  event.assembled = std::move(a.bytes);
+  event.view = event.assembled.view();
+  a = assembly();
+  return event;
+}
+
+P2PDVM_DECL byte_span session::place(std::size_t record_bytes) {
+  uncover();
+  assembly& a = assemblies_[assembling_];
+  if (!a.open || !established_ || repeated_ > 0) return {};
+  placed_slice slice;
+  slice.assembly = assembling_;
+  const std::size_t left = a.total - a.filled;
+  std::byte head[1 + 10];
+  // How long the head is depends on the size behind it.
+  for (std::size_t n = 2; n <= placed_slice::head_bytes_max && n < record_bytes; ++n) {
+    const std::size_t size = record_bytes - n;
+    const auto kind = static_cast<std::uint8_t>(detail::frame_data | (size == left ? detail::frame_last : 0) |
+                                                assembling_);
+    if (detail::write_slice_head(head, kind, size) != n) continue;
+    slice.bytes = size;
+    slice.head_bytes = n;
+    std::copy_n(head, n, slice.head.begin());
+  }
+  if (slice.bytes == 0 || slice.bytes > left || slice.head_bytes > a.filled) return {};
+  a.reserve(a.filled + slice.bytes);
+  std::byte* const begin = a.memory.data() + a.filled - slice.head_bytes;
+  std::copy_n(begin, slice.head_bytes, slice.covered.begin());
+  placed_ = slice;
+  return byte_span(begin, record_bytes);
+}
+
+/// Puts back what the head of an expected slice lies on.
+P2PDVM_DECL void session::uncover() {
+  if (placed_.bytes == 0) return;
+  const assembly& a = assemblies_[placed_.assembly];
+  std::copy_n(placed_.covered.begin(), placed_.head_bytes, a.memory.data() + a.filled - placed_.head_bytes);
+  placed_ = {};
+}
+
+/// Whether the record is the slice that was expected, and lies where it belongs: then `record` is that slice.
+/// Else it is moved out of the way.
+P2PDVM_DECL bool session::took_place(byte_view& record) {
+  const placed_slice expected = placed_;
+  const assembly& a = assemblies_[expected.assembly];
+  const byte_view head = byte_view(expected.head).first(expected.head_bytes);
+  const bool there = record.data() + expected.head_bytes == a.memory.data() + a.filled;
+  const bool right = there && record.size() == expected.head_bytes + expected.bytes &&
+                     equal(record.first(expected.head_bytes), head);
+  if (there && !right) {
+    displaced_.assign(record.begin(), record.end());
+    record = displaced_;
+  }
+  uncover();
+  if (right) record = record.subspan(expected.head_bytes);
+  return right;
 }
 
 P2PDVM_DECL void session::count_arrival(time_point now, std::size_t bytes) {
