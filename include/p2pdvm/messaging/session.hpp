@@ -74,6 +74,13 @@ struct session_event {
   payload assembled;  ///< what `view` shows of a message that came in slices
 };
 
+/// A message that came whole in one frame.
+struct whole_message {
+  messaging::priority priority = messaging::priority::normal;
+  std::uint8_t channel = 0;
+  byte_view view;  ///< valid as long as the record that it came in
+};
+
 class session {
  public:
   /// `number` is drawn at random, not 0, and differs from every earlier session of this peer.
@@ -102,6 +109,9 @@ class session {
   /// Takes frames from the front of `record` up to the next event; nothing when it is used up.
   /// Errors end the connection: `malformed`, `too_large`.
   [[nodiscard]] result<std::optional<session_event>> receive(time_point now, byte_view& record);
+  /// Takes a whole message of less than 16 KiB from the front of `record`, when that is what is next and nothing
+  /// is in the way: what `receive` finds as well, in a fraction of the time.
+  [[nodiscard]] bool receive_whole(time_point now, byte_view& record, whole_message& message);
   /// Between two slices of a large message the next record is most likely the next slice and nothing else.
   /// Then: where in the message it goes, with what is in front of it. The memory is in use until the record is
   /// received, or the session detached.

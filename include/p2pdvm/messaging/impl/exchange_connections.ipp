@@ -223,6 +223,11 @@ P2PDVM_DECL void exchange::receive(link::connection& from, byte_view record) {
       from.close();
       return lose(*p, error(errc::too_large, "a stranger does not read what it is sent"), true);
     }
+    if (whole_message whole; p->s.receive_whole(now, record, whole)) {
+      ++statistics_.messages_received;
+      handler_.on_message(node, whole.channel, {whole.view, nullptr});
+      continue;
+    }
     auto event = p->s.receive(now, record);
     if (!event) {
       from.close();

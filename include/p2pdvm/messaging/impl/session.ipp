@@ -37,7 +37,7 @@ inline std::size_t write_slice_head(std::byte* to, std::uint8_t head, std::size_
 }
 
 /// A message goes in several pieces, so that the remote opens one while this side seals the next.
-inline constexpr std::size_t slice_bytes_min = 16 * 1024;
+inline constexpr std::size_t slice_bytes_min = 24 * 1024;
 inline std::size_t slice_bytes(std::size_t total) noexcept {
   return std::clamp(total / 4 + frame_head_bytes_max, slice_bytes_min, limits::slice_bytes_max);
 }
@@ -319,6 +319,30 @@ P2PDVM_DECL result<std::optional<session_event>> session::receive(time_point now
     if (event) return event;
   }
   return std::optional<session_event>();
+}
+
+P2PDVM_DECL bool session::receive_whole(time_point now, byte_view& record, whole_message& message) {
+  constexpr std::uint8_t whole = detail::frame_data | detail::frame_first | detail::frame_last;
+  constexpr std::size_t head_bytes = 4;
+  if (record.size() < head_bytes || !established_ || repeated_ > 0 || placed_.bytes > 0) return false;
+  const auto byte = [&](std::size_t at) { return std::to_integer<std::uint8_t>(record[at]); };
+  const std::size_t p = byte(0) & detail::frame_priority;
+  if ((byte(0) & ~detail::frame_priority) != whole || p >= priorities || assemblies_[p].open) return false;
+  std::size_t size = byte(2);
+  std::size_t head = head_bytes - 1;
+  if (size >= 0x80) {  // two bytes, of which the second is not 0: the shortest form
+    if (byte(3) == 0 || byte(3) >= 0x80) return false;
+    size = (size & 0x7f) | static_cast<std::size_t>(byte(3)) << 7;
+    ++head;
+  }
+  if (size > record.size() - head || size > message_bytes_max_) return false;
+  message.priority = static_cast<priority>(p);
+  message.channel = byte(1);
+  message.view = record.subspan(head, size);
+  record = record.subspan(head + size);
+  waiting_since_ = sent_ > 0 ? now : time_point_never;
+  count_arrival(now, size);
+  return true;
 }
 
 P2PDVM_DECL result<session_event> session::on_hello(wire::reader& r, bool early) {
