@@ -38,11 +38,19 @@ class node final : public exchange_handler {
     const contact who{other.self.key(), {other.machine.ip.with_port(4000)}};
     REQUIRE(x->learn(who).ok());
   }
+  /// By an address that leads nowhere.
+  void knows_of(const node& other) {
+    REQUIRE(x->learn({other.self.key(), {other.machine.ip.with_port(9)}}).ok());
+  }
   void send(const node& to, const std::string& text, priority p = priority::normal) {
     x->send(to.self.id(), 3, {}, payload::copy_of(as_bytes(text)), p);
   }
 
   bool accept(const node_id&, const public_key&) override { return accepting; }
+  std::vector<node_id> relays_to(const node_id&) override { return relays; }
+  void on_path(const node_id& who, const std::optional<node_id>& relay) override {
+    log(relay ? "relayed" : "direct", who);
+  }
   void on_message(const node_id&, std::uint8_t channel, arrived_message message) override {
     CHECK(channel == 3);
     messages.emplace_back(as_text(message.view));
@@ -68,6 +76,7 @@ class node final : public exchange_handler {
   fake::machine machine;
   crypto::identity self;
   bool accepting = true;
+  std::vector<node_id> relays;
   std::function<void(const std::string&)> on_text;
   std::unique_ptr<exchange> x;
   std::vector<std::string> messages;
@@ -731,4 +740,93 @@ TEST_CASE("handshakes from many places make room for one from another") {
   good.send(b, "served at once");
   w.run_for(1s);
   CHECK(b.messages.size() == 1);
+}
+
+namespace {
+
+/// a and b know no address of each other that leads there; both keep connections to r.
+struct hidden_pair {
+  explicit hidden_pair(bool trusted = true) {
+    for (node* n : {&a, &b}) {
+      n->knows(r);
+      n->x->keep(r.self.id());
+      n->relays = {r.self.id()};
+      for (node* other : {&a, &b, &r}) {
+        if (other != n) n->x->trust(other->self.id());
+      }
+      if (trusted) r.x->trust(n->self.id());
+    }
+    a.knows_of(b);
+    b.knows_of(a);
+    REQUIRE(w.run_until([&] { return r.connected(a) && r.connected(b) && a.connected(r) && b.connected(r); }));
+    for (node* n : {&a, &b, &r}) n->events.clear();
+  }
+  fake::world w;
+  node a{w, 1};
+  node b{w, 2};
+  node r{w, 3};
+};
+
+}  // namespace
+
+TEST_CASE("a trusted peer to whom no address leads is reached through another, and directly once one does") {
+  hidden_pair p;
+  for (const auto& text : numbered(100)) p.a.send(p.b, text);
+  REQUIRE(p.w.run_until([&] { return p.b.messages.size() == 100 && p.a.connected(p.b); }, 2s));
+  CHECK(p.b.messages == numbered(100));
+  CHECK(p.a.x->relay_to(p.b.self.id()) == p.r.self.id());
+  CHECK(p.b.x->relay_to(p.a.self.id()) == p.r.self.id());
+  CHECK(p.a.count("relayed") == 1);
+  CHECK(p.r.messages.empty());
+  p.b.x->keep(p.a.self.id());
+  p.b.knows(p.a);
+  REQUIRE(p.w.run_until([&] { return p.a.count("direct") == 1; }, 20s));
+  p.a.send(p.b, "on");
+  REQUIRE(p.w.run_until([&] { return p.b.messages.size() == 101; }, 1s));
+  CHECK_FALSE(p.a.x->relay_to(p.b.self.id()));
+  CHECK(p.a.count("up") == 1);
+  CHECK(p.a.count("reset") == 0);
+}
+
+TEST_CASE("a relay that falls silent or dies is replaced by the next one, and nothing is lost") {
+  hidden_pair p;
+  node other(p.w, 4);
+  for (node* n : {&p.a, &p.b}) {
+    n->knows(other);
+    n->x->trust(other.self.id());
+    n->x->keep(other.self.id());
+    n->relays.push_back(other.self.id());
+    other.x->trust(n->self.id());
+  }
+  REQUIRE(p.w.run_until([&] { return other.connected(p.a) && other.connected(p.b); }));
+  for (const auto& text : numbered(50)) p.a.send(p.b, text);
+  REQUIRE(p.w.run_until([&] { return p.b.messages.size() == 50; }));
+  if (GENERATE(true, false)) {
+    p.w.silent.insert(&p.r.machine);
+  } else {
+    p.r.stop();
+  }
+  for (const auto& text : numbered(50)) p.b.send(p.a, text);
+  for (const auto& text : numbered(50, "n")) p.a.send(p.b, text);
+  REQUIRE(p.w.run_until([&] { return p.a.messages.size() == 50 && p.b.messages.size() == 100; }));
+  CHECK(p.a.messages == numbered(50));
+  CHECK(p.a.x->relay_to(p.b.self.id()) == other.self.id());
+  CHECK(p.a.count("reset") + p.b.count("reset") == 0);
+}
+
+TEST_CASE("strangers are not led on") {
+  hidden_pair p(false);
+  p.a.send(p.b, "hello");
+  p.w.run_for(30s);
+  CHECK(p.b.messages.empty());
+  CHECK_FALSE(p.a.lost.empty());
+}
+
+TEST_CASE("who does not trust the beginner of a circuit does not hear it") {
+  hidden_pair p;
+  p.b.x->forget(p.a.self.id());
+  p.a.send(p.b, "hello");
+  p.w.run_for(30s);
+  CHECK(p.b.messages.empty());
+  CHECK(p.b.x->half_open() == 0);
 }

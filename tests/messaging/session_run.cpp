@@ -38,12 +38,14 @@ const byte_vector& pattern() {
   return bytes;
 }
 
+constexpr std::size_t relay_identity = 2;
+
 const crypto::identity& identity_of(std::size_t i) {
-  static const std::array<crypto::identity, 2> known = [] {
+  static const std::array<crypto::identity, 3> known = [] {
     const auto of = [](std::string_view name) {
       return crypto::identity(crypto::secret_key(crypto::hash(as_bytes(name)).bytes()));
     };
-    return std::array{of("one"), of("two")};
+    return std::array{of("one"), of("two"), of("relay")};
   }();
   return known[i];
 }
@@ -54,6 +56,23 @@ exchange_options options_of(bool aes) {
   o.allow_aes = aes;
   return o;
 }
+
+/// A third peer, connected with both; where it is there, they may reach each other through it.
+class relay final : public exchange_handler {
+ public:
+  relay(sim::machine& where, bool aes)
+      : machine(where), x(machine, identity_of(relay_identity), options_of(aes), *this) {
+    REQUIRE(x.listen(address::v4(0, 0, 0, 0, port)).ok());
+    for (const std::size_t i : {0u, 1u}) x.trust(identity_of(i).id());
+  }
+  [[nodiscard]] contact here() const {
+    return {identity_of(relay_identity).key(), {machine.address().with_port(port)}};
+  }
+  void on_message(const node_id&, std::uint8_t, arrived_message) override {}
+
+  sim::machine& machine;
+  exchange x;
+};
 
 /// One peer: sends what it is told to, as its session lets it, and checks what it hears.
 class side final : public exchange_handler {
@@ -92,6 +111,20 @@ class side final : public exchange_handler {
     if (failure.empty()) failure = std::move(why);
   }
 
+  void be_relayed(const relay& by) {
+    REQUIRE(x.learn(by.here()).ok());
+    x.trust(by.x.self().id());
+    relay_ = by.x.self().id();
+    x.keep(*relay_);
+  }
+  [[nodiscard]] const std::optional<node_id>& relay() const { return relay_; }
+  std::vector<node_id> relays_to(const node_id&) override {
+    return relay_ ? std::vector{*relay_} : std::vector<node_id>();
+  }
+  void on_path(const node_id& node, const std::optional<node_id>& by) override {
+    if (node == other_) tell(by ? "goes by the relay" : "goes directly");
+  }
+
   void on_message(const node_id&, std::uint8_t channel, arrived_message message) override {
     ++heard;
     // A message does not tell its priority; its channel does.
@@ -103,12 +136,16 @@ class side final : public exchange_handler {
       fail(fmt::format("message {} has {} bytes on channel {}; the next one has {} on {}", heard,
                        message.view.size(), channel, m.bytes.size(), m.channel));
   }
-  void on_peer_up(const node_id&) override {
+  void on_peer_up(const node_id& who) override {
+    if (who != other_) return;
     tell("up");
     if (++ups_ > 1) fail("the other peer came up twice");
   }
-  void on_peer_reset(const node_id&) override { fail("the session was reset: " + last_lost_); }
-  void on_connection_lost(const node_id&, const error& why) override {
+  void on_peer_reset(const node_id& who) override {
+    if (who == other_) fail("the session was reset: " + last_lost_);
+  }
+  void on_connection_lost(const node_id& who, const error& why) override {
+    if (who != other_) return;
     last_lost_ = why.message();
     tell("lost: " + last_lost_);
   }
@@ -142,6 +179,7 @@ class side final : public exchange_handler {
   std::array<std::deque<planned_message>, priorities> expected_;
   std::string last_lost_;
   int ups_ = 0;
+  std::optional<node_id> relay_;
 
  public:
   std::string failure;
@@ -163,9 +201,16 @@ class session_run {
           [this, i] { return draw_fate(i); });
       sides_[i]->tell = [this, i](const std::string& what) { print(i, what); };
     }
+    if (!plan_.only && random_generator(seed + 2).chance(0.5)) {
+      relay_ = std::make_unique<relay>(simulation_.add_machine(machine_how()), aes);
+      for (auto& s : sides_) s->be_relayed(*relay_);
+    }
     fate_share_ = plan_.only ? 0 : std::array{0.0, 0.3, 0.8, 1.0}[random_.below(4)];
   }
-  ~session_run() { sides_ = {}; }
+  ~session_run() {
+    sides_ = {};
+    relay_.reset();
+  }
 
   session_outcome to_end() {
     plan_messages();
@@ -345,7 +390,12 @@ class session_run {
   // --- how it ends ---
 
   void check_idle() {
-    for (side* s : {&a(), &b()}) s->x.keep(other(*s).self.id(), false);
+    for (side* s : {&a(), &b()}) {
+      s->x.keep(other(*s).self.id(), false);
+      if (s->relay()) s->x.keep(*s->relay(), false);
+      // It would call for ever who has moved and does not need it any more.
+      if (relay_) relay_->x.forget(s->self.id());
+    }
     const auto idle = [this] { return simulation_.pending() == 0; };
     if (!simulation_.run_until(idle, simulation_.now() + end_max)) a().fail("it never comes to rest");
     for (side* s : {&a(), &b()}) {
@@ -368,6 +418,7 @@ class session_run {
       for (std::size_t i = 0; i < stream_ends; ++i) tally_.cuts[i] += s->network.cuts()[i];
       tally_.connections += s->x.statistics().connections;
       tally_.handshakes_failed += s->x.statistics().handshakes_failed;
+      tally_.detours += s->x.statistics().detours;
       tally_.messages += s->heard;
     }
     o.digest = simulation_.digest();
@@ -379,6 +430,7 @@ class session_run {
   random_generator random_;
   random_generator fates_;
   sim::simulation simulation_;
+  std::unique_ptr<relay> relay_;
   std::array<std::unique_ptr<side>, 2> sides_;
   double fate_share_ = 0;
   std::size_t fates_drawn_ = 0;
@@ -396,14 +448,15 @@ void fault_tally::add(const fault_tally& more) {
   moves += more.moves;
   connections += more.connections;
   handshakes_failed += more.handshakes_failed;
+  detours += more.detours;
   messages += more.messages;
 }
 
 std::string fault_tally::text() const {
   return fmt::format(
       "{} messages; connections cut: {} for both sides, {} for one, {} for none; {} partitions, {} stalls, "
-      "{} moves; {} sides of connections established, {} handshakes failed",
-      messages, cuts[0], cuts[1], cuts[2], partitions, stalls, moves, connections, handshakes_failed);
+      "{} moves; {} sides of connections established, {} of them through a relay, {} handshakes failed",
+      messages, cuts[0], cuts[1], cuts[2], partitions, stalls, moves, connections, detours, handshakes_failed);
 }
 
 session_outcome run_session(std::uint64_t seed, const session_plan& plan) {

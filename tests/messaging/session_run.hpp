@@ -30,6 +30,7 @@ struct fault_tally {
   std::uint64_t stalls = 0;
   std::uint64_t moves = 0;
   std::uint64_t connections = 0;
+  std::uint64_t detours = 0;
   std::uint64_t handshakes_failed = 0;
   std::uint64_t messages = 0;
   void add(const fault_tally& more);

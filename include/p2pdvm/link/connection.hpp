@@ -48,9 +48,10 @@ class connection final : public host::stream_handler,
                          private record_places,
                          public std::enable_shared_from_this<connection> {
  public:
-  /// `handler`, `clock` and `count` must outlive the connection.
+  /// `relay`: the peer that passes the stream on, if one does. `handler`, `clock` and `count` must
+  /// outlive the connection.
   connection(host::clock& clock, std::unique_ptr<host::stream> stream, link::handshake opening,
-             connection_handler& handler, traffic& count);
+             connection_handler& handler, traffic& count, std::optional<node_id> relay = {});
 
   /// Begins the handshake; until `confirm()` the connection ends at the handshake's deadline. Who has
   /// dialled waits as long again whenever the remote has taken a step: round trips may be long.
@@ -68,7 +69,9 @@ class connection final : public host::stream_handler,
   [[nodiscard]] const std::optional<node_id>& expected() const noexcept {
     return opening_.expected();
   }
-  /// Where the stream leads; precondition: `open()`.
+  /// Who passes it on; none: nobody.
+  [[nodiscard]] const std::optional<node_id>& relay() const noexcept { return relay_; }
+  /// Where the stream leads, no address when it goes by a relay; precondition: `open()`.
   [[nodiscard]] address remote_address() const { return stream_->remote(); }
   [[nodiscard]] bool authenticated() const noexcept { return remote_.has_value(); }
   /// Precondition: `authenticated()`.
@@ -104,6 +107,7 @@ class connection final : public host::stream_handler,
   connection_handler& handler_;
   traffic& count_;
   host::timer timer_;
+  std::optional<node_id> relay_;
   std::optional<handshake_result> remote_;
   std::optional<error> refusal_;  ///< set while the last answer is being read
   time_point heard_;

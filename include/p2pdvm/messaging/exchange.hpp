@@ -2,7 +2,8 @@
 ///
 /// It listens (streams and datagrams on one port), dials with back-off while a session has
 /// unacknowledged data or its peer is to be kept, keeps one connection per peer, detects those
-/// that have gone silent, closes idle ones, and bounds what strangers may cost.
+/// that have gone silent, closes idle ones, and bounds what strangers may cost. A trusted peer to whom no address
+/// leads is reached through another one (`circuits`), until it is reached directly; so may others be through this one.
 #pragma once
 
 #include <p2pdvm/base/intrusive_list.hpp>
@@ -12,6 +13,7 @@
 #include <p2pdvm/link/connection.hpp>
 #include <p2pdvm/link/datagram.hpp>
 #include <p2pdvm/messaging/address_book.hpp>
+#include <p2pdvm/messaging/circuits.hpp>
 #include <p2pdvm/messaging/session.hpp>
 
 #include <map>
@@ -39,6 +41,8 @@ inline constexpr std::uint64_t stranger_datagrams_per_second_max = 2000;
 /// Bytes handed to a stream ahead of the network: more would let small messages wait.
 inline constexpr std::size_t write_ahead_bytes = 256 * 1024;
 inline constexpr std::size_t meetings_max = 16;
+/// NATs forget what they have let out for a while, some after half a minute.
+inline constexpr duration datagram_source_age_max = std::chrono::seconds(30);
 /// Ports tried when the host may choose one that is free for both kinds of socket.
 inline constexpr int port_attempts_max = 16;
 
@@ -58,6 +62,14 @@ struct exchange_options {
   duration keepalive = std::chrono::seconds(15);
   /// A connection that nobody keeps is closed after so long without use.
   duration idle_max = std::chrono::seconds(60);
+  /// So long a peer's addresses are tried alone; then ways through other peers as well.
+  duration detour_after = std::chrono::milliseconds(500);
+  /// First and longest wait before the addresses of a peer that is reached through another are tried
+  /// again; doubles in between.
+  duration straighten_min = std::chrono::seconds(10);
+  duration straighten_max = std::chrono::minutes(10);
+  /// An established connection silent for so long may be replaced by one through another peer.
+  duration silent_for_detour = std::chrono::seconds(1);
 };
 
 struct exchange_statistics {
@@ -68,6 +80,7 @@ struct exchange_statistics {
   std::uint64_t datagrams_received = 0;
   std::uint64_t datagrams_refused = 0;
   std::uint64_t connections = 0;  ///< established
+  std::uint64_t detours = 0;      ///< of these, through another peer
   std::uint64_t dials = 0;
   std::uint64_t handshakes_failed = 0;  ///< incoming ones
   std::uint64_t half_open_refused = 0;
@@ -92,6 +105,16 @@ class exchange_handler {
   /// The session was `congested` and is no longer.
   virtual void on_writable(const node_id&) {}
   virtual void on_meeting_failed(const address&, const error&) {}
+  /// Who may have a connection with `node`, the best way first. Only those are asked that this side is itself
+  /// connected with, not by a relay.
+  [[nodiscard]] virtual std::vector<node_id> relays_to(const node_id& node) {
+    static_cast<void>(node);
+    return {};
+  }
+  /// The peer is reached through another one from now on, or (none) no longer.
+  virtual void on_path(const node_id& node, const std::optional<node_id>& relay) {
+    static_cast<void>(node), static_cast<void>(relay);
+  }
   /// One that is not `current` may be a replay of an earlier process, or of a new one that has
   /// no session yet.
   virtual void on_datagram(const link::opened_datagram&, const address& from) {
@@ -106,7 +129,8 @@ class exchange_handler {
 
 class exchange final : private host::listen_handler,
                        private host::datagram_handler,
-                       private link::connection_handler {
+                       private link::connection_handler,
+                       private circuit_owner {
  public:
   /// All references must outlive the exchange.
   exchange(host::machine& machine, const crypto::identity& self, exchange_options options,
@@ -147,6 +171,8 @@ class exchange final : private host::listen_handler,
   /// Hands what is queued to the network now.
   void flush();
   [[nodiscard]] bool connected(const node_id& node) const;
+  /// The peer through which this one is reached; none when that is direct, or not at all.
+  [[nodiscard]] std::optional<node_id> relay_to(const node_id& node) const;
   /// See `session::congested`; `on_writable` is called when it ends.
   [[nodiscard]] bool congested(const node_id& node);
   /// See `session::unacknowledged`; 0 when there is no session.
@@ -154,6 +180,9 @@ class exchange final : private host::listen_handler,
 
   /// False when it is too large, the key is invalid or the exchange does not listen.
   bool send_datagram(const public_key& to, const address& where, byte_view plain);
+  /// Where a peer's last datagram came from, if it has a session and that is not long ago: behind a
+  /// NAT no other address may lead to it, and that one not for long.
+  [[nodiscard]] std::optional<address> datagram_source(const node_id& node) const;
 
   [[nodiscard]] const exchange_statistics& statistics() const noexcept { return statistics_; }
   /// Incoming connections whose remote has not proven to be there.
@@ -173,11 +202,18 @@ class exchange final : private host::listen_handler,
   void on_partial_record(link::connection& from) override;
   void on_ended(link::connection& from, const error& why) override;
 
+  void send_circuit(const node_id& to, byte_view head, payload body) override;
+  [[nodiscard]] bool passes_on(const node_id& from, const node_id& to) override;
+  [[nodiscard]] std::size_t backlog(const node_id& to) const override { return unacknowledged(to); }
+  void on_circuit(const node_id& relay, const node_id& origin,
+                  std::unique_ptr<host::stream> stream) override;
+
   [[nodiscard]] peer* find_peer(const node_id& node) const;
   [[nodiscard]] peer& peer_of(const node_id& node, bool invited = true);
   [[nodiscard]] connection_pointer open(link::noise::role side,
                                         std::unique_ptr<host::stream> stream,
-                                        const std::optional<public_key>& remote);
+                                        const std::optional<public_key>& remote,
+                                        const std::optional<node_id>& relay = {});
   [[nodiscard]] connection_pointer take_half_open(link::connection& from);
   [[nodiscard]] bool admit(const link::connection& from);
   void make_room_for_stranger(const address& source);
@@ -188,6 +224,8 @@ class exchange final : private host::listen_handler,
   void receive(link::connection& from, byte_view record);
   void on_event(const node_id& node, session_event event);
   void on_established(peer& p);
+  void on_detour(peer& p);
+  void note_datagram(const node_id& node, const address& from, time_point now);
 
   [[nodiscard]] static bool wanted(const peer& p);
   void touch(peer& p);
@@ -198,8 +236,18 @@ class exchange final : private host::listen_handler,
   [[nodiscard]] time_point next_deadline(const peer& p) const;
   void on_timer(peer& p);
   void dial(peer& p);
+  void dial_next_address(peer& p, const contact& who);
   void on_dial_failed(peer& p, const error& why);
+  /// Tries ways through other peers; false when there is none to try.
+  bool take_detour(peer& p);
+  bool next_relay(peer& p);
+  [[nodiscard]] bool is_relay(const node_id& node) const;
+  void on_detour_failed(peer& p, const error& why);
+  void rest(peer& p, const error& why);
   void redial_later(peer& p);
+  void straighten_later(peer& p);
+  void straighten_now(peer& p);
+  void note_path(peer& p);
   void lose(peer& p, const error& why, bool broken = false);
 
   host::machine& machine_;
@@ -211,6 +259,7 @@ class exchange final : private host::listen_handler,
   std::unique_ptr<link::datagram_codec> codec_;
   address_book book_;
   exchange_statistics statistics_;
+  circuits circuits_;  ///< connections go over them
   std::unique_ptr<host::listener> listener_;
   std::unique_ptr<host::datagram_socket> datagrams_;
   std::vector<connection_pointer> half_open_;

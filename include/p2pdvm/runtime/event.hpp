@@ -25,6 +25,8 @@ enum class event_kind : std::uint8_t {
   sealed,          ///< epoch, rank
   committed,       ///< epoch; count: replicas, 0 where unknown; seconds: since the first local cut
   abandoned,       ///< epoch; text: why
+  relayed,         ///< node is reached through another peer; text: which
+  direct,          ///< node is reached directly again
   suspected,       ///< node
   refuted,         ///< node
   lost,            ///< node: observers agree that it is gone; seconds: since it was last heard
@@ -54,7 +56,7 @@ enum class event_kind : std::uint8_t {
 [[nodiscard]] constexpr std::string_view name_of(event_kind kind) noexcept {
   constexpr std::string_view names[] = {
       "listening", "ticket",     "joined",  "waiting_peers", "started",       "wished",
-      "cut",       "drained",    "sealed",  "committed",     "abandoned",     "suspected",
+      "cut",       "drained",    "sealed",  "committed",     "abandoned",     "relayed", "direct", "suspected",
       "refuted",   "lost",       "evicted", "recovering",    "fetched",       "rank_started",
       "rank_returned", "recovered", "moved", "leaving",      "left",          "no_majority",
       "majority_again", "damaged", "healed", "progress", "stalled", "hung", "went_on", "done", "failed", "explained",

@@ -110,6 +110,8 @@ class job final : private record_owner,
 
   /// What this peer knows of the round trips among the members of `r`: their coordinates, and what
   /// it has measured itself.
+  /// Members that may be connected with that one and with this, those on the shortest way first.
+  [[nodiscard]] std::vector<node_id> relays_to(const node_id& node) const;
   [[nodiscard]] checkpoint::member_distances distances(const checkpoint::job_record& r) const;
 
   /// Hands this peer's ranks over at a last checkpoint, then `on_left`.
@@ -333,6 +335,7 @@ class job final : private record_owner,
   early_messages early_;  ///< of those who are no members by this peer's record
   early_messages ahead_;  ///< of members, about what comes after this peer's record
   static constexpr int record_asks_max = 3;  ///< unanswered
+  static constexpr std::size_t relays_asked_max = 8;  ///< for one way to a peer
   static constexpr duration record_ask_pause = std::chrono::milliseconds(500);
   int record_asks_ = 0;
   time_point record_asked_at_{};

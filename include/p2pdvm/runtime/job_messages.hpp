@@ -27,6 +27,7 @@ namespace channel {
 inline constexpr std::uint8_t job = 1;    ///< job_message
 inline constexpr std::uint8_t rank = 2;   ///< rank_message_header, then the body
 inline constexpr std::uint8_t store = 3;  ///< store::store_message
+inline constexpr std::uint8_t detector = 4;  ///< where datagrams may not get through
 }  // namespace channel
 
 /// First byte of a datagram.

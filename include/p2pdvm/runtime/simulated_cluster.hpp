@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,9 @@ class simulated_cluster {
     overlay::detector_options detector = overlay::detector_options::wan();
     /// Of the first peers; every other machine is one of its own.
     std::vector<std::string> failure_domains;
+    /// These peers are each behind a NAT of its own, of this kind.
+    std::set<std::uint32_t> hidden;
+    sim::nat_options nat;
   };
   /// Called for each event of each peer, in the order of virtual time. It may crash peers.
   using observer = std::function<void(std::size_t peer, const event&)>;

@@ -9,13 +9,14 @@ namespace p2pdvm::link {
 
 P2PDVM_DECL connection::connection(host::clock& clock, std::unique_ptr<host::stream> stream,
                                    link::handshake opening, connection_handler& handler,
-                                   traffic& count)
+                                   traffic& count, std::optional<node_id> relay)
     : clock_(clock),
       stream_(std::move(stream)),
       opening_(std::move(opening)),
       handler_(handler),
       count_(count),
       timer_(clock),
+      relay_(relay),
       heard_(clock.now()) {}
 
 P2PDVM_DECL void connection::start() {

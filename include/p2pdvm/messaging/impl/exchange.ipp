@@ -21,33 +21,41 @@ inline std::uint64_t draw_number(host::entropy& entropy) {
 
 struct exchange::peer : list_link<exchange::peer> {
   peer(const node_id& node, std::uint64_t number, host::clock& clock)
-      : id(node), s(number), timer(clock), redial(clock) {}
+      : id(node), s(number), timer(clock), redial(clock), detour_timer(clock) {}
   ~peer() { intrusive_list<peer>::erase(*this); }
 
   /// It came by itself, and nobody here has vouched for it.
   [[nodiscard]] bool stranger() const noexcept { return !invited && !kept && !trusted; }
   /// Nobody here needs it any more.
   [[nodiscard]] bool spent() const noexcept {
-    return !kept && !trusted && !live && !dial && s.unacknowledged() == 0;
+    return !kept && !trusted && !live && !dial && !detour && s.unacknowledged() == 0;
   }
 
   node_id id;
   session s;
   connection_pointer live;  ///< the session is attached to it
-  connection_pointer dial;  ///< being opened
+  connection_pointer dial;    ///< being opened to an address,
+  connection_pointer detour;  ///< and through another peer
   bool invited = false;  ///< this side began it
   bool kept = false;
   bool trusted = false;
   bool was_congested = false;
+  bool hidden = false;  ///< none of its addresses led to it when they were last tried
   duration backoff = duration::zero();
+  duration straighten = duration::zero();
   std::size_t next_address = 0;
+  std::vector<node_id> relays;  ///< still to be tried, the best last
+  std::optional<node_id> path;  ///< the relay that the handler was told of
+  address datagrams_from;
+  time_point datagram_at = time_point_never;
   address source;       ///< where it came from; of a stranger
   time_point spoke_at;  ///< when a message of it was last delivered, or its session made
   time_point wrote_at;  ///< when its session was last given something to say
   time_point up_since = time_point_never;
   time_point armed_for = time_point_never;
   host::timer timer;
-  host::timer redial;
+  host::timer redial;  ///< while connected through another peer: for its own addresses
+  host::timer detour_timer;
 };
 
 P2PDVM_DECL exchange::exchange(host::machine& machine, const crypto::identity& self,
@@ -58,6 +66,7 @@ P2PDVM_DECL exchange::exchange(host::machine& machine, const crypto::identity& s
       handler_(handler),
       random_(machine.entropy().next()),
       instance_(detail::draw_number(machine.entropy())),
+      circuits_(machine.clock(), *this),
       flush_timer_(machine.clock()),
       stranger_second_(machine.clock().now()) {
   if (options_.clear_datagrams) {
@@ -67,7 +76,7 @@ P2PDVM_DECL exchange::exchange(host::machine& machine, const crypto::identity& s
   }
 }
 
-P2PDVM_DECL exchange::~exchange() = default;
+P2PDVM_DECL exchange::~exchange() { circuits_.stop(); }
 
 // --- peers ---
 
@@ -108,8 +117,12 @@ P2PDVM_DECL result<node_id> exchange::learn(const contact& who) {
   if (!node) return node;
   peer* p = find_peer(*node);
   if (p != nullptr && p->redial.armed() && book_.find(*node)->addresses.size() > addresses) {
-    p->redial.cancel();
-    touch(*p);
+    if (p->live) {
+      straighten_now(*p);
+    } else {
+      p->redial.cancel();
+      touch(*p);
+    }
   }
   return node;
 }
@@ -134,11 +147,13 @@ P2PDVM_DECL void exchange::forget(const node_id& node) {
   const auto found = peers_.find(node);
   if (found == peers_.end()) return;
   const peer& p = *found->second;
-  if (p.live) p.live->close();
-  if (p.dial) p.dial->close();
+  for (const auto& c : {p.live, p.dial, p.detour}) {
+    if (c) c->close();
+  }
   last_found_ = nullptr;
   peers_.erase(found);
   codec_->release(node);
+  circuits_.drop(node);
 }
 
 P2PDVM_DECL void exchange::send(const node_id& node, std::uint8_t channel, byte_view header,
@@ -152,6 +167,11 @@ P2PDVM_DECL void exchange::send(const node_id& node, std::uint8_t channel, byte_
 P2PDVM_DECL bool exchange::connected(const node_id& node) const {
   const peer* p = find_peer(node);
   return p != nullptr && p->s.established();
+}
+
+P2PDVM_DECL std::optional<node_id> exchange::relay_to(const node_id& node) const {
+  const peer* p = find_peer(node);
+  return p != nullptr && p->s.established() ? p->live->relay() : std::nullopt;
 }
 
 P2PDVM_DECL bool exchange::congested(const node_id& node) {
@@ -174,25 +194,29 @@ P2PDVM_DECL void exchange::touch(peer& p) {
 }
 
 P2PDVM_DECL void exchange::flush() {
-  flush_timer_.cancel();
-  // Who is touched again meanwhile comes in the next turn. Servicing one may end another.
-  intrusive_list<peer> now;
-  while (!touched_.empty()) {
-    peer& p = touched_.front();
-    intrusive_list<peer>::erase(p);
-    now.push_back(p);
-  }
-  while (!now.empty()) {
-    peer& p = now.front();
-    intrusive_list<peer>::erase(p);
-    service(p);
+  // Who is touched again meanwhile comes in the next round: circuits write to their relay's session. Servicing one
+  // may end another.
+  constexpr int rounds_max = 3;
+  for (int round = 0; round < rounds_max && !touched_.empty(); ++round) {
+    flush_timer_.cancel();
+    intrusive_list<peer> now;
+    while (!touched_.empty()) {
+      peer& p = touched_.front();
+      intrusive_list<peer>::erase(p);
+      now.push_back(p);
+    }
+    while (!now.empty()) {
+      peer& p = now.front();
+      intrusive_list<peer>::erase(p);
+      service(p);
+    }
   }
 }
 
 /// Lets a peer's session write, or sees to it that there is a connection to write to.
 P2PDVM_DECL void exchange::service(peer& p) {
   if (!p.live) {
-    if (wanted(p) && !p.dial && !p.redial.armed()) dial(p);
+    if (wanted(p) && !p.dial && !p.detour && !p.redial.armed()) dial(p);
     return;
   }
   const time_point now = machine_.clock().now();
@@ -254,6 +278,8 @@ P2PDVM_DECL void exchange::on_timer(peer& p) {
     p.live->close();
     p.live.reset();
     p.s.detach();
+    p.redial.cancel();
+    circuits_.drop(p.id);
     return;
   }
   service(p);
@@ -261,6 +287,7 @@ P2PDVM_DECL void exchange::on_timer(peer& p) {
 
 // --- dialling ---
 
+/// Tries the peer's addresses, and soon ways through other peers as well.
 P2PDVM_DECL void exchange::dial(peer& p) {
   const contact* who = book_.find(p.id);
   if (who == nullptr || who->addresses.empty()) {
@@ -269,21 +296,69 @@ P2PDVM_DECL void exchange::dial(peer& p) {
     });
     return;
   }
+  dial_next_address(p, *who);
+  if (!p.trusted) return;
+  p.detour_timer.after(p.hidden ? duration::zero() : options_.detour_after,
+                       [this, &p] { static_cast<void>(take_detour(p)); });
+}
+
+P2PDVM_DECL void exchange::dial_next_address(peer& p, const contact& who) {
   ++statistics_.dials;
-  const address where = who->addresses[p.next_address % who->addresses.size()];
-  p.dial = open(link::noise::role::initiator, machine_.network().connect(where), who->key);
+  const address where = who.addresses[p.next_address % who.addresses.size()];
+  p.dial = open(link::noise::role::initiator, machine_.network().connect(where), who.key);
   p.dial->start();
 }
 
 P2PDVM_DECL void exchange::on_dial_failed(peer& p, const error& why) {
   p.dial.reset();
-  if (p.live) return;
   const contact* who = book_.find(p.id);
   if (who != nullptr && p.next_address + 1 < who->addresses.size()) {
     ++p.next_address;
-    if (wanted(p)) return dial(p);
+    if (wanted(p)) return dial_next_address(p, *who);
   }
   p.next_address = 0;
+  p.hidden = true;
+  if (p.live) return straighten_later(p);
+  if (p.detour || take_detour(p)) return;
+  rest(p, why);
+}
+
+P2PDVM_DECL bool exchange::is_relay(const node_id& node) const {
+  const peer* p = find_peer(node);
+  return p != nullptr && p->trusted && p->s.established() && !p->live->relay();
+}
+
+P2PDVM_DECL bool exchange::take_detour(peer& p) {
+  if (p.live || p.detour) return true;
+  p.detour_timer.cancel();
+  if (!p.trusted || !wanted(p)) return false;
+  p.relays = handler_.relays_to(p.id);
+  std::reverse(p.relays.begin(), p.relays.end());
+  return next_relay(p);
+}
+
+P2PDVM_DECL bool exchange::next_relay(peer& p) {
+  const contact* who = book_.find(p.id);
+  while (who != nullptr && !p.relays.empty()) {
+    const node_id relay = p.relays.back();
+    p.relays.pop_back();
+    if (relay == p.id || !is_relay(relay)) continue;
+    ++statistics_.dials;
+    p.detour = open(link::noise::role::initiator, circuits_.connect(relay, p.id), who->key, relay);
+    p.detour->start();
+    return true;
+  }
+  return false;
+}
+
+P2PDVM_DECL void exchange::on_detour_failed(peer& p, const error& why) {
+  p.detour.reset();
+  if (p.live || next_relay(p) || p.dial) return;
+  rest(p, why);
+}
+
+/// Nothing led to the peer: later again.
+P2PDVM_DECL void exchange::rest(peer& p, const error& why) {
   redial_later(p);
   const node_id node = p.id;  // the handler may forget the peer
   handler_.on_connection_lost(node, why);
@@ -298,6 +373,26 @@ P2PDVM_DECL void exchange::redial_later(peer& p) {
                  [this, &p] { service(p); });
 }
 
+/// What goes through another peer is to go directly as soon as it can.
+P2PDVM_DECL void exchange::straighten_later(peer& p) {
+  p.redial.after(p.straighten, [this, &p] { straighten_now(p); });
+  p.straighten = std::clamp(p.straighten * 2, options_.straighten_min, options_.straighten_max);
+}
+
+P2PDVM_DECL void exchange::straighten_now(peer& p) {
+  p.redial.cancel();
+  const contact* who = book_.find(p.id);
+  if (p.dial || !p.live || !p.live->relay()) return;
+  if (who != nullptr && !who->addresses.empty() && wanted(p)) return dial_next_address(p, *who);
+  straighten_later(p);
+}
+
+P2PDVM_DECL void exchange::note_path(peer& p) {
+  const std::optional<node_id> path = p.live->relay();
+  if (path) ++statistics_.detours;
+  if (std::exchange(p.path, path) != path) handler_.on_path(p.id, path);
+}
+
 /// The peer's connection has ended; if it broke the protocol, so has its session.
 P2PDVM_DECL void exchange::lose(peer& p, const error& why, bool broken) {
   const node_id node = p.id;
@@ -306,9 +401,14 @@ P2PDVM_DECL void exchange::lose(peer& p, const error& why, bool broken) {
       established && machine_.clock().now() - p.up_since >= options_.stable;
   // A first connection that the remote drops at once has probably lost against its own dial.
   const bool yielded = !established && p.backoff == duration::zero();
+  if (p.live && p.live->relay()) p.redial.cancel();
   p.live.reset();
   p.s.detach();
   p.timer.cancel();
+  circuits_.drop(node);
+  if (p.dial && !p.detour && p.trusted) {
+    p.detour_timer.at(machine_.clock().now(), [this, &p] { static_cast<void>(take_detour(p)); });
+  }
   if (broken) {
     p.s = session(detail::draw_number(machine_.entropy()));
     p.s.limit_messages(message_limit(p));
@@ -316,7 +416,7 @@ P2PDVM_DECL void exchange::lose(peer& p, const error& why, bool broken) {
   if (stable) {
     p.backoff = duration::zero();
     service(p);
-  } else if (!p.dial && !p.redial.armed()) {
+  } else if (!p.dial && !p.detour && !p.redial.armed()) {
     redial_later(p);
   }
   if (broken || !yielded) handler_.on_connection_lost(node, why);

@@ -59,7 +59,8 @@ P2PDVM_DECL address exchange::local() const { return listener_ ? listener_->loca
 
 P2PDVM_DECL exchange::connection_pointer exchange::open(link::noise::role side,
                                                         std::unique_ptr<host::stream> stream,
-                                                        const std::optional<public_key>& remote) {
+                                                        const std::optional<public_key>& remote,
+                                                        const std::optional<node_id>& relay) {
   link::handshake_options o;
   o.swarm = options_.swarm;
   o.instance = instance_;
@@ -70,7 +71,7 @@ P2PDVM_DECL exchange::connection_pointer exchange::open(link::noise::role side,
   link::handshake opening(side, self_, std::move(o), machine_.clock().now());
   link::connection_handler& events = *this;
   return std::make_shared<link::connection>(machine_.clock(), std::move(stream),
-                                            std::move(opening), events, statistics_.bytes);
+                                            std::move(opening), events, statistics_.bytes, relay);
 }
 
 P2PDVM_DECL void exchange::on_accept(std::unique_ptr<host::stream> stream) {
@@ -157,9 +158,12 @@ P2PDVM_DECL bool exchange::admit(const link::connection& from) {
 // --- connections ---
 
 /// When two connections to one peer meet, both sides keep the one whose initiator has the smaller
-/// node id. A new connection of the same initiator, or of a new process, replaces the old one.
+/// node id. A new connection of the same initiator, or of a new process, replaces the old one. A direct one
+/// goes before one through another peer, as long as it is heard.
 P2PDVM_DECL bool exchange::preferred(const peer& p, const link::connection& fresh) const {
   if (!p.live || fresh.remote().instance != p.live->remote().instance) return true;
+  if (fresh.relay().has_value() != p.live->relay().has_value())
+    return !fresh.relay() || machine_.clock().now() - p.live->heard() > options_.silent_for_detour;
   if (fresh.initiator() == p.live->initiator()) return true;
   return fresh.initiator() == (self_.id() < p.id);
 }
@@ -168,6 +172,7 @@ P2PDVM_DECL bool exchange::preferred(const peer& p, const link::connection& fres
 P2PDVM_DECL bool exchange::join(connection_pointer fresh) {
   peer& p = peer_of(fresh->remote().id, fresh->initiator());
   if (p.dial == fresh) p.dial.reset();
+  if (p.detour == fresh) p.detour.reset();
   if (!preferred(p, *fresh)) {
     fresh->close();
     p.s.ping();  // the remote may know that the older one is dead
@@ -175,6 +180,7 @@ P2PDVM_DECL bool exchange::join(connection_pointer fresh) {
     return false;
   }
   if (p.live) p.live->close();
+  if (fresh->relay()) circuits_.drop(p.id);  // nobody goes by two relays
   p.source = fresh->remote_address();
   p.live = std::move(fresh);
   codec_->confirm(p.live->remote().key, p.live->remote().instance);
@@ -246,11 +252,15 @@ P2PDVM_DECL void exchange::receive(link::connection& from, byte_view record) {
 P2PDVM_DECL void exchange::on_event(const node_id& node, session_event event) {
   using kind = session_event::kind;
   if (event.what == kind::message) {
+    if (event.channel == circuit_channel)
+      return circuits_.on_message(node, {event.view, event.assembled.empty() ? nullptr : &event.assembled});
     ++statistics_.messages_received;
     return handler_.on_message(
         node, event.channel, {event.view, event.assembled.empty() ? nullptr : &event.assembled});
   }
+  if (event.what == kind::reset) circuits_.drop(node);
   on_established(*find_peer(node));
+  note_path(*find_peer(node));
   if (event.what == kind::resumed) return;
   if (event.what == kind::reset) handler_.on_peer_reset(node);
   if (connected(node)) handler_.on_peer_up(node);
@@ -263,7 +273,12 @@ P2PDVM_DECL void exchange::on_established(peer& p) {
   p.next_address = 0;
   p.backoff = std::min(p.backoff, options_.redial_min * 4);
   p.redial.cancel();
+  p.detour_timer.cancel();
+  p.relays.clear();
+  if (p.detour) std::exchange(p.detour, nullptr)->close();
+  if (p.live->relay()) return on_detour(p);
   if (p.dial) std::exchange(p.dial, nullptr)->close();
+  p.hidden = p.hidden && !p.live->initiator();
   const address where = p.live->remote_address();
   const link::handshake_result& remote = p.live->remote();
   if (p.live->initiator()) {
@@ -271,6 +286,12 @@ P2PDVM_DECL void exchange::on_established(peer& p) {
   } else {
     static_cast<void>(book_.learn({remote.key, {where.with_port(remote.port)}}));
   }
+}
+
+/// A peer that could not reach this one may well be reached from here.
+P2PDVM_DECL void exchange::on_detour(peer& p) {
+  p.straighten = p.live->initiator() ? options_.straighten_min : duration::zero();
+  if (!p.dial) straighten_later(p);
 }
 
 P2PDVM_DECL void exchange::on_drained(link::connection& from) {
@@ -302,10 +323,39 @@ P2PDVM_DECL void exchange::on_ended(link::connection& from, const error& why) {
   peer* p = find_peer(from.authenticated() ? from.remote().id : from.expected().value());
   if (p == nullptr) return;
   if (p->dial.get() == &from) return on_dial_failed(*p, why);
+  if (p->detour.get() == &from) return on_detour_failed(*p, why);
   if (p->live.get() == &from) lose(*p, why);
 }
 
+// --- circuits ---
+
+P2PDVM_DECL void exchange::send_circuit(const node_id& to, byte_view head, payload body) {
+  peer* const p = find_peer(to);
+  if (p == nullptr) return;  // what ends with its peer has nobody to tell
+  p->s.send(priority::normal, circuit_channel, head, std::move(body));
+  touch(*p);
+}
+
+P2PDVM_DECL bool exchange::passes_on(const node_id& from, const node_id& to) {
+  const peer* const asks = find_peer(from);
+  return asks != nullptr && asks->trusted && is_relay(to);
+}
+
+P2PDVM_DECL void exchange::on_circuit(const node_id& relay, const node_id& origin,
+                                      std::unique_ptr<host::stream> stream) {
+  if (!is_relay(relay) || !trusted_.contains(origin) || half_open_.size() >= limits::half_open_max) return;
+  half_open_.push_back(open(link::noise::role::responder, std::move(stream), std::nullopt, relay));
+  half_open_.back()->start();
+}
+
 // --- datagrams ---
+
+P2PDVM_DECL std::optional<address> exchange::datagram_source(const node_id& node) const {
+  const peer* const p = find_peer(node);
+  if (p == nullptr || p->datagram_at == time_point_never) return std::nullopt;
+  if (machine_.clock().now() - p->datagram_at > datagram_source_age_max) return std::nullopt;
+  return p->datagrams_from;
+}
 
 P2PDVM_DECL bool exchange::send_datagram(const public_key& to, const address& where,
                                          byte_view plain) {
@@ -329,6 +379,14 @@ P2PDVM_DECL void exchange::expect(unsigned stage) const noexcept {
   }
 }
 
+P2PDVM_DECL void exchange::note_datagram(const node_id& node, const address& from, time_point now) {
+  if (peers_.empty()) return;
+  peer* const p = find_peer(node);
+  if (p == nullptr) return;
+  p->datagrams_from = from;
+  p->datagram_at = now;
+}
+
 P2PDVM_DECL void exchange::on_datagram(const address& from, byte_view bytes) {
   const time_point now = machine_.clock().now();
   if (now - stranger_second_ >= std::chrono::seconds(1)) {
@@ -344,6 +402,7 @@ P2PDVM_DECL void exchange::on_datagram(const address& from, byte_view bytes) {
     return;
   }
   ++statistics_.datagrams_received;
+  if (opened->current) note_datagram(crypto::node_id_of(opened->from), from, now);
   handler_.on_datagram(*opened, from);
   flush();
 }

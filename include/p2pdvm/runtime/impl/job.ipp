@@ -825,6 +825,34 @@ P2PDVM_DECL checkpoint::member_distances job::distances(const checkpoint::job_re
   return known;
 }
 
+P2PDVM_DECL std::vector<node_id> job::relays_to(const node_id& node) const {
+  const checkpoint::job_record& r = record();
+  const auto here = r.index_of(self());
+  const auto there = r.index_of(node);
+  if (!here || !there) return {};
+  const member_square theirs(r, node);
+  const checkpoint::member_distances known = distances(r);
+  struct way {
+    bool unlikely;
+    double length;  // [s]
+    std::uint32_t relay;
+  };
+  std::vector<way> ways;
+  for (std::uint32_t i = 0; i < r.members.size(); ++i) {
+    const node_id& relay = r.members[i].node;
+    if (!r.members[i].live() || i == *here || i == *there) continue;
+    if (!links_.contains(relay) && r.members.size() > member_square::width) continue;
+    ways.push_back({!theirs.is_link(relay), known.between(*here, i) + known.between(i, *there), i});
+  }
+  std::sort(ways.begin(), ways.end(), [](const way& a, const way& b) {
+    return std::tie(a.unlikely, a.length, a.relay) < std::tie(b.unlikely, b.length, b.relay);
+  });
+  if (ways.size() > relays_asked_max) ways.resize(relays_asked_max);
+  std::vector<node_id> relays;
+  for (const way& w : ways) relays.push_back(r.members[w.relay].node);
+  return relays;
+}
+
 P2PDVM_DECL std::optional<duration> job::round_trip_to(rank_number rank) const {
   const checkpoint::job_record& r = record();
   if (rank.value() >= r.host_of_rank.size()) return std::nullopt;

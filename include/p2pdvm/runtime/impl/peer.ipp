@@ -653,6 +653,10 @@ P2PDVM_DECL void peer::on_message(const node_id& from, std::uint8_t channel,
     if (decoded.ok() && job_) job_->on_store_message(from, *decoded);
     return;
   }
+  if (channel == channel::detector) {
+    if (job_) job_->on_detector_datagram(from, message.view);
+    return;
+  }
   if (channel != channel::job) return;
   auto decoded = wire::decode<job_message>(message.view);
   if (!decoded.ok()) return;
@@ -698,6 +702,18 @@ P2PDVM_DECL void peer::on_connection_lost(const node_id& node, const error& why)
     }
   }
   job_->on_connection_lost(node);
+}
+
+P2PDVM_DECL std::vector<node_id> peer::relays_to(const node_id& node) {
+  return job_ ? job_->relays_to(node) : std::vector<node_id>();
+}
+
+P2PDVM_DECL void peer::on_path(const node_id& node, const std::optional<node_id>& relay) {
+  event e;
+  e.kind = relay ? event_kind::relayed : event_kind::direct;
+  e.node = node;
+  if (relay) e.text = relay->brief();
+  context_->tell(std::move(e));
 }
 
 P2PDVM_DECL void peer::on_datagram(const link::opened_datagram& datagram, const address& from) {
@@ -749,10 +765,15 @@ P2PDVM_DECL void peer::send_store(const node_id& to, const store::store_message&
 P2PDVM_DECL void peer::send_detector(const node_id& to, byte_view datagram) {
   if (!exchange_) return;
   const messaging::contact* who = exchange_->find(to);
-  if (who == nullptr || who->addresses.empty()) return;
+  if (who == nullptr) return;
+  const auto source = exchange_->datagram_source(to);
+  // Until a datagram of the peer has come, none may get there: a NAT may be between.
+  if (!source && exchange_->connected(to))
+    exchange_->send(to, channel::detector, datagram, {}, messaging::priority::control);
+  if (!source && who->addresses.empty()) return;
   byte_vector bytes{datagram_kind::detector};
   append(bytes, datagram);
-  exchange_->send_datagram(who->key, who->addresses.front(), bytes);
+  exchange_->send_datagram(who->key, source ? *source : who->addresses.front(), bytes);
 }
 
 P2PDVM_DECL overlay::packed_coordinate peer::place() {

@@ -95,7 +95,7 @@ P2PDVM_DECL void reporter::on_event(const event& e, int peer) {
   if (e.kind == event_kind::hung) forget(event_kind::went_on);
   const auto key = std::make_tuple(e.kind, e.incarnation, e.epoch,
                                    e.rank ? std::int64_t{e.rank->value()} : e.kind == event_kind::waiting_peers ? static_cast<std::int64_t>(e.count) : -1,
-                                   e.node.value_or(node_id()),
+                                   e.kind == event_kind::relayed ? node_id() : e.node.value_or(node_id()),
                                    detail::tells_text(e.kind) ? e.text : std::string());
   auto text = sentence(e, peer);
   if (!text || !told_.insert(key).second) return;
@@ -124,6 +124,8 @@ P2PDVM_DECL std::optional<std::string> reporter::sentence(const event& e, int pe
     }
     case event_kind::abandoned:
       return fmt::format("checkpoint {} given up: {}", e.epoch.value(), e.text);
+    case event_kind::relayed:
+      return fmt::format("no address leads to {}: it is reached through another peer, as others may be", name(e.node));
     case event_kind::lost: return fmt::format("{} does not answer any more", name(e.node));
     case event_kind::evicted:
       return fmt::format("{} is lost: its ranks move to the others", name(e.node));

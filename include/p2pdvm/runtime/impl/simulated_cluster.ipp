@@ -26,7 +26,9 @@ P2PDVM_DECL simulated_cluster::~simulated_cluster() {
 P2PDVM_DECL simulated_cluster::node& simulated_cluster::add_node() {
   node& n = *nodes_.emplace_back(std::make_unique<node>());
   n.index = nodes_.size() - 1;
-  n.machine = &simulation_.add_machine();
+  sim::machine_options how;
+  if (options_.hidden.contains(static_cast<std::uint32_t>(n.index))) how.nat = simulation_.add_nat(options_.nat);
+  n.machine = &simulation_.add_machine(how);
   n.ranks.queue().on_ready([this, &n] { ready_.push_back(&n); });
   return n;
 }
