@@ -220,7 +220,7 @@ P2PDVM_DECL void exchange::receive(link::connection& from, byte_view record) {
     peer* p = find_peer(node);
     return p != nullptr && p->live.get() == &from ? p : nullptr;
   };
-  const time_point now = machine_.clock().now();
+  const time_point now = from.heard();  // a moment ago
   if (peer* p = current()) p->spoke_at = now;
   while (!record.empty()) {
     peer* p = current();
@@ -245,7 +245,7 @@ P2PDVM_DECL void exchange::receive(link::connection& from, byte_view record) {
     p->was_congested = false;
     handler_.on_writable(node);
   }
-  if (peer* p = current()) touch(*p);
+  if (peer* p = current(); p != nullptr && !p->linked()) touched_.push_back(*p);
   flush();
 }
 

@@ -27,13 +27,18 @@ inline constexpr std::array<std::size_t, priorities> window_bytes = {
     limits::session_window_bytes_max, limits::session_window_bytes_max / 8 * 7,
     limits::session_window_bytes_max / 4 * 3};
 
-/// The first bytes of a frame that is neither first nor whole: its head, and how many bytes follow.
-inline std::size_t write_slice_head(std::byte* to, std::uint8_t head, std::size_t size) noexcept {
+/// As `wire::writer::size`; how many bytes it took, ten at most.
+inline std::size_t write_size(std::byte* to, std::size_t size) noexcept {
   std::size_t n = 0;
-  to[n++] = static_cast<std::byte>(head);
   for (; size >= 0x80; size >>= 7) to[n++] = static_cast<std::byte>((size & 0x7f) | 0x80);
   to[n++] = static_cast<std::byte>(size);
   return n;
+}
+
+/// The first bytes of a frame that is neither first nor whole: its head, and how many bytes follow.
+inline std::size_t write_slice_head(std::byte* to, std::uint8_t head, std::size_t size) noexcept {
+  to[0] = static_cast<std::byte>(head);
+  return 1 + write_size(to + 1, size);
 }
 
 /// A message goes in several pieces, so that the remote opens one while this side seals the next.
@@ -96,18 +101,12 @@ P2PDVM_DECL void session::send_bundled(priority p, std::uint8_t channel, byte_vi
   ++o.frames;
   o.total += header.size() + body.size();
   const std::size_t size = header.size() + body.size();
-  std::byte front[4];  // the size takes two bytes at most
-  std::size_t n = 0;
-  front[n++] = static_cast<std::byte>(detail::frame_data | detail::frame_first | detail::frame_last |
-                                      static_cast<std::uint8_t>(p));
-  front[n++] = static_cast<std::byte>(channel);
+  std::byte front[2 + 10];  // the size takes two bytes at most
   static_assert(bundled_message_bytes_max < (1 << 14));
-  if (size < 0x80) {
-    front[n++] = static_cast<std::byte>(size);
-  } else {
-    front[n++] = static_cast<std::byte>((size & 0x7f) | 0x80);
-    front[n++] = static_cast<std::byte>(size >> 7);
-  }
+  front[0] = static_cast<std::byte>(detail::frame_data | detail::frame_first | detail::frame_last |
+                                    static_cast<std::uint8_t>(p));
+  front[1] = static_cast<std::byte>(channel);
+  const std::size_t n = 2 + detail::write_size(front + 2, size);
   const std::size_t at = o.bundle.size();
   o.bundle.resize(at + n + size);
   std::memcpy(o.bundle.data() + at, front, n);
@@ -175,9 +174,8 @@ P2PDVM_DECL void session::write_hello(link::record_sender& out) {
 }
 
 P2PDVM_DECL void session::write_acknowledgement(link::record_sender& out) {
-  byte_vector bytes = {static_cast<std::byte>(detail::frame_acknowledgement)};
-  append(bytes, bytes_of(received_));
-  out.add(bytes);
+  out.add(bytes_of(detail::frame_acknowledgement));
+  out.add(bytes_of(received_));
   said_received_ = received_;
   unsaid_bytes_ = 0;
   acknowledge_at_ = time_point_never;
@@ -245,15 +243,16 @@ P2PDVM_DECL void session::write_frames(link::record_sender& out) {
 
 P2PDVM_DECL void session::write_frame(const frame& f, link::record_sender& out) {
   if (!f.bundle.empty()) return out.add(f.bundle);
-  byte_vector head;
-  wire::writer w(head);
-  w(f.head);
+  std::byte head[frame_head_bytes_max + 10];
+  std::size_t n = 0;
+  head[n++] = static_cast<std::byte>(f.head);
   if ((f.head & detail::frame_first) != 0) {
-    w(f.channel);
-    if ((f.head & detail::frame_last) == 0) w.size(f.total);
+    head[n++] = static_cast<std::byte>(f.channel);
+    if ((f.head & detail::frame_last) == 0) n += detail::write_size(head + n, f.total);
   }
-  w.size(f.bytes());
-  out.add(head);
+  n += detail::write_size(head + n, f.bytes());
+  P2PDVM_ASSERT(n <= frame_head_bytes_max);
+  out.add(byte_view(head, n));
   out.add(f.header);
   if (f.bytes() < detail::slice_bytes_min) return out.add(f.body.view());
   out.add_last(f.body);
