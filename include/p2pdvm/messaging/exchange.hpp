@@ -222,6 +222,7 @@ class exchange final : private host::listen_handler,
   [[nodiscard]] bool preferred(const peer& p, const link::connection& fresh) const;
   bool join(connection_pointer fresh);
   void receive(link::connection& from, byte_view record);
+  void take(const node_id& node, std::uint8_t channel, arrived_message message);
   void on_event(const node_id& node, session_event event);
   void on_established(peer& p);
   void on_detour(peer& p);

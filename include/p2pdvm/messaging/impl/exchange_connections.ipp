@@ -230,8 +230,7 @@ P2PDVM_DECL void exchange::receive(link::connection& from, byte_view record) {
       return lose(*p, error(errc::too_large, "a stranger does not read what it is sent"), true);
     }
     if (whole_message whole; p->s.receive_whole(now, record, whole)) {
-      ++statistics_.messages_received;
-      handler_.on_message(node, whole.channel, {whole.view, nullptr});
+      take(node, whole.channel, {whole.view, nullptr});
       continue;
     }
     auto event = p->s.receive(now, record);
@@ -249,15 +248,16 @@ P2PDVM_DECL void exchange::receive(link::connection& from, byte_view record) {
   flush();
 }
 
+P2PDVM_DECL void exchange::take(const node_id& node, std::uint8_t channel, arrived_message message) {
+  if (channel == circuit_channel) return circuits_.on_message(node, message);
+  ++statistics_.messages_received;
+  handler_.on_message(node, channel, message);
+}
+
 P2PDVM_DECL void exchange::on_event(const node_id& node, session_event event) {
   using kind = session_event::kind;
-  if (event.what == kind::message) {
-    if (event.channel == circuit_channel)
-      return circuits_.on_message(node, {event.view, event.assembled.empty() ? nullptr : &event.assembled});
-    ++statistics_.messages_received;
-    return handler_.on_message(
-        node, event.channel, {event.view, event.assembled.empty() ? nullptr : &event.assembled});
-  }
+  if (event.what == kind::message)
+    return take(node, event.channel, {event.view, event.assembled.empty() ? nullptr : &event.assembled});
   if (event.what == kind::reset) circuits_.drop(node);
   on_established(*find_peer(node));
   note_path(*find_peer(node));
