@@ -188,7 +188,8 @@ class Layers(unittest.TestCase):
         ("asio/post.hpp", "asio-include", "host/native/x.hpp", "host/x.hpp"),
         ("asio/post.hpp", "asio-include", "runtime/x.hpp", "peal/x.hpp"),
         ("cereal/cereal.hpp", "cereal-include", "wire/x.hpp", "checkpoint/x.hpp"),
-        ("sodium.h", "sodium-include", "crypto/impl/x.ipp", "store/x.hpp")):
+        ("sodium.h", "sodium-include", "crypto/impl/x.ipp", "store/x.hpp"),
+        ("openssl/evp.h", "openssl-include", "crypto/impl/x.ipp", "link/x.hpp")):
       self.assertEqual(self.include("include/p2pdvm/" + good, name), [])
       self.assertEqual(self.include("include/p2pdvm/" + bad, name), [rule])
     self.assertEqual(self.include("tests/link/x.cpp", "asio.hpp"), ["asio-include"])

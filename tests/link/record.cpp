@@ -107,6 +107,67 @@ TEST_CASE("the largest record passes") {
   }
 }
 
+TEST_CASE("a record is opened in the memory that is offered for it, however it comes") {
+  struct offered final : record_places {
+    byte_span place(std::size_t plain_bytes) override {
+      asked.push_back(plain_bytes);
+      if (!offers) return {};
+      memory.assign(plain_bytes + 2, std::byte{0xee});
+      return byte_span(memory).subspan(1, plain_bytes);
+    }
+    std::vector<std::size_t> asked;
+    byte_vector memory;
+    bool offers = true;
+  };
+  random_generator random(11);
+  for (const auto kind : ciphers()) {
+    for (const std::size_t piece : {std::size_t{1}, std::size_t{999}, std::size_t{70000}}) {
+      both_ends ends(kind, rekey_policy{2, 100000});
+      offered places;
+      for (const std::size_t size : {std::size_t{40}, placed_record_bytes_min, std::size_t{30000},
+                                     limits::record_bytes_max, std::size_t{500}}) {
+        const byte_vector plain = random_bytes(random, size);
+        byte_vector stream;
+        // In two parts, the second from its own memory.
+        ends.sender.add(byte_view(plain).first(7));
+        ends.sender.add_last(payload::copy_of(byte_view(plain).subspan(7)));
+        CHECK(ends.sender.room() == 0);
+        finish(ends.sender, stream);
+        places.asked.clear();
+        places.offers = size != 30000;
+        byte_vector got;
+        for (byte_view left = stream; !left.empty();) {
+          byte_view input = left.first(std::min(piece, left.size()));
+          left = left.subspan(input.size());
+          const auto record = ends.receiver.next(input, &places);
+          REQUIRE(record.ok());
+          REQUIRE(input.empty());
+          CHECK(record->has_value() == left.empty());
+          CHECK(ends.receiver.partial() == !left.empty());
+          if (!record->has_value()) continue;
+          got = to_vector(**record);
+          const bool there = size >= placed_record_bytes_min && places.offers;
+          CHECK(((*record)->data() == places.memory.data() + 1) == there);
+        }
+        CHECK(got == plain);
+        CHECK(places.asked == (size >= placed_record_bytes_min ? std::vector{size} : std::vector<std::size_t>()));
+        if (!places.memory.empty()) {
+          CHECK(places.memory.front() == std::byte{0xee});
+          CHECK(places.memory.back() == std::byte{0xee});
+        }
+      }
+      // Whatever is altered, nothing of it is given out.
+      byte_vector stream;
+      ends.sender.add(random_bytes(random, 20000));
+      finish(ends.sender, stream);
+      stream[4 + random.below(20000 + crypto::tag_bytes)] ^= std::byte{1};
+      errc failure;
+      CHECK(receive(ends.receiver, stream, piece, failure).empty());
+      CHECK(failure == errc::authentication);
+    }
+  }
+}
+
 TEST_CASE("every altered byte ends the stream with the records before it intact, for good") {
   for (const auto kind : ciphers()) {
     both_ends origin(kind);

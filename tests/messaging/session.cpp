@@ -18,12 +18,16 @@ namespace {
 constexpr std::size_t no_limit = ~std::size_t{0};
 
 /// One peer's end: its session, its end of the current connection, and what it has heard.
-struct end {
+struct end final : link::record_places {
   explicit end(std::uint64_t number) : s(std::make_unique<session>(number)) {}
 
+  byte_span place(std::size_t bytes) override {
+    const byte_span there = s->place(bytes);
+    if (!there.empty()) ++placed;
+    return there;
+  }
   void connect() {
     const crypto::secret_key key;
-    const auto cipher = noise_cipher;
     s->attach();
     out = std::make_unique<link::record_sender>(link::record_cipher(cipher, key));
     in = std::make_unique<link::record_receiver>(link::record_cipher(cipher, key));
@@ -41,16 +45,25 @@ struct end {
   }
   void read(time_point now, byte_view bytes) {
     for (;;) {
-      auto record = in->next(bytes);
+      auto record = in->next(bytes, this);
       REQUIRE(record.ok());
       if (!record->has_value()) return;
       byte_view frames = **record;
       while (!frames.empty()) {
+        if (whole_message m; quick && s->receive_whole(now, frames, m)) {
+          heard(m.priority, m.channel, m.view);
+          continue;
+        }
         auto event = s->receive(now, frames);
         REQUIRE(event.ok());
         if (event->has_value()) heard(**event);
       }
     }
+  }
+  void heard(priority p, std::uint8_t channel, byte_view view) {
+    arrivals.push_back(p);
+    messages[p].push_back(view);
+    last_channel = channel;
   }
   void heard(const session_event& event) {
     switch (event.what) {
@@ -58,13 +71,13 @@ struct end {
       case session_event::kind::resumed: ++resumes; break;
       case session_event::kind::reset: ++resets; break;
       case session_event::kind::message:
-        arrivals.push_back(event.priority);
-        messages[event.priority].push_back(event.view);
-        last_channel = event.channel;
+        heard(event.priority, event.channel, event.view);
     }
   }
 
-  static constexpr auto noise_cipher = link::noise::cipher::chacha20_poly1305;
+  link::noise::cipher cipher = link::noise::cipher::chacha20_poly1305;
+  bool quick = true;  ///< whole messages are taken by `receive_whole`
+  std::size_t placed = 0;  ///< records that were opened where a slice was expected
   struct inbox : std::vector<std::string> {
     using std::vector<std::string>::vector;
     void push_back(byte_view bytes) { emplace_back(as_text(bytes)); }
@@ -197,6 +210,95 @@ TEST_CASE("a connection cut at every byte loses nothing, repeats nothing and kee
     check_complete(peers, expected);
   }
   CHECK(whole > 500);
+}
+
+TEST_CASE("whole messages are the same whether they are taken one by one or as events") {
+  for (const bool quick : {true, false}) {
+    pair_of_peers peers;
+    peers.a.quick = peers.b.quick = quick;
+    const auto expected = load(peers, 200, 90);
+    const auto long_ones = std::string(bundled_message_bytes_max - 5, 'l');
+    send(peers.a, priority::control, long_ones);
+    peers.connect();
+    peers.run(no_limit, 1000);
+    CHECK(peers.b.messages[priority::control].back() == long_ones);
+    peers.b.messages[priority::control].pop_back();
+    check_complete(peers, expected);
+  }
+}
+
+TEST_CASE("slices are opened where they belong, also when something else comes instead") {
+  for (const auto cipher : {link::noise::cipher::chacha20_poly1305, link::noise::cipher::aes256_gcm}) {
+    if (cipher == link::noise::cipher::aes256_gcm && !crypto::aes_available()) continue;
+    for (std::size_t cut = 100; cut < 900000; cut += 150001) {
+      pair_of_peers peers;
+      peers.a.cipher = peers.b.cipher = cipher;
+      std::map<priority, end::inbox> expected;
+      for (int i = 0; i < 3; ++i) {
+        // Acknowledgements and urgent messages come before slices in their records.
+        for (const auto p : {priority::bulk, priority::normal, priority::control}) {
+          const std::string text =
+              text_of('p', i, p == priority::control ? 700 : limits::slice_bytes_max * 3 + 77);
+          send(peers.a, p, text);
+          send(peers.b, p, text);
+          expected[p].push_back(as_bytes(text));
+        }
+      }
+      peers.a.wire_max = peers.b.wire_max = 70000;
+      peers.connect();
+      peers.run(cut, 5000);
+      peers.connect();
+      peers.run(cut, 70001);
+      const std::string urgent = text_of('u', 1, 5000);
+      send(peers.a, priority::control, urgent);
+      peers.run(no_limit, 50000);
+      REQUIRE(peers.b.messages[priority::control].size() == 4);
+      CHECK(peers.b.messages[priority::control].back() == urgent);
+      peers.b.messages[priority::control].pop_back();
+      check_complete(peers, expected);
+      CHECK(peers.a.placed > 3);
+      CHECK(peers.b.placed > 3);
+    }
+  }
+}
+
+TEST_CASE("a record that is not the expected slice changes nothing of the message before it") {
+  session s(5);
+  s.attach();
+  REQUIRE(refusal(s, {good_hello}) == errc::ok);
+  // Channel 3, 6000 bytes in all, of which 1000.
+  byte_vector first = frame_of({0x14, 3, 0xf0, 0x2e, 0xe8, 0x07}, {});
+  first.resize(first.size() + 1000, std::byte{7});
+  REQUIRE(refusal(s, {first}) == errc::ok);
+  const auto opened = [&](byte_view record) {
+    const byte_span there = s.place(record.size());
+    REQUIRE(there.size() == record.size());
+    std::copy(record.begin(), record.end(), there.begin());
+    return byte_view(there);
+  };
+  byte_vector whole = frame_of({0x1d, 4, 0xe8, 0x07}, {});  // of the next priority, as long as a slice
+  whole.resize(whole.size() + 1000, std::byte{9});
+  byte_view record = opened(whole);
+  auto event = s.receive(time_point(), record);
+  REQUIRE(event.ok());
+  REQUIRE(event->has_value());
+  CHECK((*event)->channel == 4);
+  CHECK((*event)->view.size() == 1000);
+  static_cast<void>(opened(whole));  // the connection ends before the record is whole, and another begins
+  s.attach();
+  REQUIRE(refusal(s, {good_hello}) == errc::ok);
+  byte_vector last = frame_of({0x18, 0x88, 0x27}, {});
+  last.resize(last.size() + 5000, std::byte{8});
+  record = opened(last);
+  event = s.receive(time_point(), record);
+  REQUIRE(event.ok());
+  REQUIRE(event->has_value());
+  CHECK(record.empty());
+  const byte_view view = (*event)->view;
+  REQUIRE(view.size() == 6000);
+  CHECK(std::all_of(view.begin(), view.begin() + 1000, [](std::byte b) { return b == std::byte{7}; }));
+  CHECK(std::all_of(view.begin() + 1000, view.end(), [](std::byte b) { return b == std::byte{8}; }));
+  CHECK(s.place(5003).empty());  // nothing is under way
 }
 
 TEST_CASE("a sliced message survives cuts around every frame") {
@@ -459,7 +561,18 @@ TEST_CASE("random frames never crash a session") {
       const bool likely = random.chance(0.4);
       bytes.push_back(static_cast<std::byte>(likely ? 0x10 + random.below(16) : random.below(8)));
     }
-    ++(refusal(s, {bytes}) == errc::ok ? taken : refused);
+    const errc outcome = refusal(s, {bytes});
+    ++(outcome == errc::ok ? taken : refused);
+    // Taking whole messages the quick way changes nothing of it.
+    session quick(5);
+    quick.attach();
+    byte_view record = bytes;
+    errc same = errc::ok;
+    for (whole_message m; same == errc::ok && !record.empty();) {
+      if (quick.receive_whole(time_point(), record, m)) continue;
+      if (auto event = quick.receive(time_point(), record); !event) same = event.error().code();
+    }
+    CHECK(same == outcome);
   }
   CHECK(taken > 100);  // both ways were tried
   CHECK(refused > 100);

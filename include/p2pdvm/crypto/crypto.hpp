@@ -1,5 +1,7 @@
 /// The cryptographic primitives that p2pdvm uses, as plain functions over libsodium.
 ///
+/// AES-256-GCM of more than a few hundred bytes is OpenSSL's where the build has it.
+///
 /// Randomness is never drawn here: keys come from seeds that `host::entropy` filled, so that
 /// a simulated run is reproducible.
 #pragma once
@@ -124,19 +126,47 @@ void seal(const secret_key& key, const nonce24& nonce, byte_view associated, byt
 
 /// AES-256-GCM, only where `aes_available()`.
 [[nodiscard]] bool aes_available();
-/// A key for it, expanded once: to seal 8 bytes takes a fraction of that.
+/// Whose code it is: the results are the same.
+enum class aes_code : std::uint8_t { fastest, libsodium, openssl };
+/// Whether this build, on this machine, has that one.
+[[nodiscard]] bool aes_available(aes_code code);
+
+/// A key for it, expanded once: to seal 8 bytes takes a fraction of that. Not for two threads at a time.
 class aes_key {
  public:
-  explicit aes_key(const secret_key& key);
-  aes_key(const aes_key&) = default;
-  aes_key& operator=(const aes_key&) = default;
+  /// Precondition: `aes_available(code)`.
+  explicit aes_key(const secret_key& key, aes_code code = aes_code::fastest);
+  aes_key(const aes_key& other);
+  aes_key& operator=(const aes_key& other);
   ~aes_key();
-  void seal(const nonce12& nonce, byte_view associated, byte_view plain, byte_span out) const;
-  [[nodiscard]] bool open(const nonce12& nonce, byte_view associated, byte_view sealed,
-                          byte_span out) const;
+  /// As `crypto::seal`, with plaintext in two parts: `front` may be the front of `out`, `rest` must not
+  /// overlap it.
+  void seal(const nonce12& nonce, byte_view associated, byte_view front, byte_view rest, byte_span out);
+  void seal(const nonce12& nonce, byte_view associated, byte_view plain, byte_span out) {
+    seal(nonce, associated, plain, {}, out);
+  }
+  /// As `crypto::open`; `out` may be the front of `sealed`, but not overlap it otherwise. What it holds
+  /// after a failure is of no use.
+  [[nodiscard]] bool open(const nonce12& nonce, byte_view associated, byte_view sealed, byte_span out);
+
+  /// Whether text of this size can be opened piece by piece, as it comes: one `open_begin`, any number
+  /// of `open_more`, one `open_end`, and nothing else in between.
+  [[nodiscard]] bool opens_pieces(std::size_t bytes) const noexcept { return bulk(bytes); }
+  void open_begin(const nonce12& nonce, byte_view associated);
+  /// `out` has room for as much. What it holds is not to be trusted before the end.
+  void open_more(byte_view sealed, byte_span out);
+  /// False when the tag is wrong. Precondition: `tag_bytes` of it.
+  [[nodiscard]] bool open_end(byte_view tag);
 
  private:
-  alignas(16) std::array<std::byte, 512> expanded_;
+  [[nodiscard]] bool bulk(std::size_t bytes) const noexcept;
+  void begin(bool seals, const nonce12& nonce, byte_view associated);
+  void drop_context() noexcept;
+
+  alignas(16) std::array<std::byte, 512> expanded_;  ///< libsodium's
+  secret_key key_;
+  void* context_ = nullptr;  ///< OpenSSL's, made when it is needed first
+  aes_code code_;
 };
 
 }  // namespace p2pdvm::crypto

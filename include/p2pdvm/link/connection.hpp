@@ -22,6 +22,11 @@ class connection_handler {
   virtual void on_authenticated(class connection& from) = 0;
   /// `plain` is valid during the call, which may close the connection.
   virtual void on_record(connection& from, byte_view plain) = 0;
+  /// Where the plaintext of the next record may go; see `record_places`.
+  virtual byte_span place(connection& from, std::size_t plain_bytes) {
+    static_cast<void>(from), static_cast<void>(plain_bytes);
+    return {};
+  }
   virtual void on_drained(connection& from) = 0;
   /// Bytes of a record have come that is not whole yet: the remote lives, and may wait for an answer.
   virtual void on_partial_record(connection& from) { static_cast<void>(from); }
@@ -40,6 +45,7 @@ struct traffic {
 
 /// Owned by `std::shared_ptr`: it keeps itself alive while it handles an event.
 class connection final : public host::stream_handler,
+                         private record_places,
                          public std::enable_shared_from_this<connection> {
  public:
   /// `relay`: the peer that passes the stream on, if one does. `handler`, `clock` and `count` must
@@ -88,6 +94,7 @@ class connection final : public host::stream_handler,
   void on_closed(const error& why) override;
 
  private:
+  byte_span place(std::size_t plain_bytes) override { return handler_.place(*this, plain_bytes); }
   void wait_until(time_point deadline);
   void open_up(byte_view& bytes);
   void write(byte_vector bytes);

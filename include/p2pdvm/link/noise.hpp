@@ -37,16 +37,28 @@ class cipher_state {
   [[nodiscard]] std::size_t overhead() const noexcept { return key_ ? crypto::tag_bytes : 0; }
 
   /// `out` has room for `plain.size() + overhead()`; `plain` may be its front, but not overlap it otherwise.
-  void encrypt(byte_view associated, byte_view plain, byte_span out);
+  void encrypt(byte_view associated, byte_view plain, byte_span out) {
+    encrypt(associated, plain, {}, out);
+  }
+  /// The same with plaintext in two parts; `rest` must not overlap `out`.
+  void encrypt(byte_view associated, byte_view front, byte_view rest, byte_span out);
   /// False, with the counter unchanged, when the tag is wrong.
   [[nodiscard]] bool decrypt(byte_view associated, byte_view sealed, byte_span out);
+  /// As `crypto::aes_key` opens piece by piece; false where the cipher at hand does not.
+  [[nodiscard]] bool opens_pieces(std::size_t bytes) const noexcept {
+    return aes_ && n_ != ~std::uint64_t{0} && aes_->opens_pieces(bytes);
+  }
+  void decrypt_begin(byte_view associated) { aes_->open_begin(nonce(n_), associated); }
+  void decrypt_more(byte_view sealed, byte_span out) { aes_->open_more(sealed, out); }
+  /// False, with the counter unchanged, when the tag is wrong.
+  [[nodiscard]] bool decrypt_end(byte_view tag);
   /// Replaces the key by one that does not reveal the old; the counter goes on.
   void rekey();
 
  private:
   [[nodiscard]] crypto::nonce12 nonce(std::uint64_t n) const;
   void use(const crypto::secret_key& key);
-  void seal(std::uint64_t n, byte_view associated, byte_view plain, byte_span out) const;
+  void seal(std::uint64_t n, byte_view associated, byte_view front, byte_view rest, byte_span out);
 
   cipher kind_;
   std::optional<crypto::secret_key> key_;

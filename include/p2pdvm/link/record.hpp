@@ -27,8 +27,17 @@ class record_cipher {
  public:
   /// The key is derived from `key` for this cipher, so that one key never serves two.
   record_cipher(noise::cipher kind, const crypto::secret_key& key, rekey_policy policy = {});
-  void seal(byte_view header, byte_view plain, byte_span out);
+  /// Plaintext in two parts, as `noise::cipher_state::encrypt` takes it.
+  void seal(byte_view header, byte_view front, byte_view rest, byte_span out);
+  void seal(byte_view header, byte_view plain, byte_span out) { seal(header, plain, {}, out); }
   [[nodiscard]] bool open(byte_view header, byte_view sealed, byte_span out);
+  /// Piece by piece, as it comes.
+  [[nodiscard]] bool opens_pieces(std::size_t bytes) const noexcept {
+    return cipher_.opens_pieces(bytes);
+  }
+  void open_begin(byte_view header) { cipher_.decrypt_begin(header); }
+  void open_more(byte_view sealed, byte_span out) { cipher_.decrypt_more(sealed, out); }
+  [[nodiscard]] bool open_end(byte_view tag, std::size_t plain_bytes);
 
  private:
   void count(std::size_t bytes);
@@ -45,11 +54,15 @@ class record_sender {
   explicit record_sender(record_cipher cipher) : cipher_(std::move(cipher)) {}
   /// Plaintext bytes that the open record still takes.
   [[nodiscard]] std::size_t room() const noexcept {
-    return limits::record_bytes_max - (empty() ? 0 : out_.size() - finished_ - record_header_bytes);
+    if (!rest_.empty()) return 0;
+    return limits::record_bytes_max - (empty() ? 0 : used_ - finished_ - record_header_bytes);
   }
-  [[nodiscard]] bool empty() const noexcept { return out_.size() == finished_; }
+  [[nodiscard]] bool empty() const noexcept { return used_ == finished_; }
   /// Precondition: `bytes.size() <= room()`.
   void add(byte_view bytes);
+  /// The end of the record, which then takes no more; it is sealed from where it is. Preconditions: as for
+  /// `add`, and the record is not empty.
+  void add_last(payload bytes);
   /// Seals the open record; no effect when it is empty.
   void finish();
   /// Bytes of the records that are finished and were not taken.
@@ -62,9 +75,29 @@ class record_sender {
 
  private:
   record_cipher cipher_;
-  byte_vector out_;  ///< finished records, then the header's room and plaintext of the open one
+  [[nodiscard]] std::byte* grow(std::size_t bytes);
+
+  /// Finished records, then the header's room and plaintext of the open one. What is beyond that was in
+  /// use before, and need not be cleared to be used again.
+  byte_vector out_;
+  std::size_t used_ = 0;
   std::size_t finished_ = 0;
+  payload rest_;
 };
+
+/// Knows where the plaintext of a record may go.
+class record_places {
+ public:
+  /// Memory for exactly so many bytes, or none: then they go where the receiver keeps them. It stays valid
+  /// until the record is given out or the receiver is not used any more. What is written there is not to be
+  /// trusted before.
+  virtual byte_span place(std::size_t plain_bytes) = 0;
+
+ protected:
+  ~record_places() = default;
+};
+/// Smaller ones are not worth a question.
+inline constexpr std::size_t placed_record_bytes_min = 4 * 1024;
 
 /// Takes the stream in arbitrary pieces; holds at most one record.
 class record_receiver {
@@ -72,17 +105,23 @@ class record_receiver {
   explicit record_receiver(record_cipher cipher) : cipher_(std::move(cipher)) {}
   /// Consumes from the front of `input` and gives the plaintext of the next record, valid until
   /// the next call, or nothing when all input is used up. A failure is final.
-  [[nodiscard]] result<std::optional<byte_view>> next(byte_view& input);
+  [[nodiscard]] result<std::optional<byte_view>> next(byte_view& input, record_places* places = nullptr);
   /// A record has begun to arrive, and is not whole.
-  [[nodiscard]] bool partial() const noexcept { return !partial_.empty(); }
+  [[nodiscard]] bool partial() const noexcept { return opening_ || !partial_.empty(); }
 
  private:
   [[nodiscard]] bool gather(byte_view& input, std::size_t size);
   [[nodiscard]] result<std::size_t> sealed_size(byte_view header) const;
+  [[nodiscard]] byte_span room_for(std::size_t bytes, record_places* places);
+  [[nodiscard]] result<std::optional<byte_view>> open_pieces(byte_view& input);
+  [[nodiscard]] result<std::optional<byte_view>> opened(bool good, byte_view plain);
 
   record_cipher cipher_;
-  byte_vector partial_;
+  byte_vector partial_;  ///< of the record, or of its tag when it is opened piece by piece
   byte_vector plain_;
+  byte_span to_;  ///< of the record that is opened piece by piece,
+  std::size_t done_ = 0;  ///< as far as it has come
+  bool opening_ = false;
   bool failed_ = false;
 };
 

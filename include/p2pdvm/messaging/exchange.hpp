@@ -195,6 +195,7 @@ class exchange final : private host::listen_handler,
   void expect(unsigned stage) const noexcept override;
   void on_authenticated(link::connection& from) override;
   void on_record(link::connection& from, byte_view plain) override;
+  byte_span place(link::connection& from, std::size_t plain_bytes) override;
   void on_drained(link::connection& from) override;
   void on_partial_record(link::connection& from) override;
   void on_ended(link::connection& from, const error& why) override;
@@ -219,6 +220,7 @@ class exchange final : private host::listen_handler,
   [[nodiscard]] bool preferred(const peer& p, const link::connection& fresh) const;
   bool join(connection_pointer fresh);
   void receive(link::connection& from, byte_view record);
+  void take(const node_id& node, std::uint8_t channel, arrived_message message);
   void on_event(const node_id& node, session_event event);
   void on_established(peer& p);
   void on_detour(peer& p);

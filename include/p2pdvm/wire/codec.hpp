@@ -149,18 +149,18 @@ class reader {
 
  private:
   [[gnu::noinline]] std::uint64_t large_size(std::uint64_t max) {
+    constexpr std::size_t bytes_max = 10;
+    const std::size_t there = std::min(in_.size(), bytes_max);
     std::uint64_t n = 0;
-    for (int shift = 0; shift < 64; shift += 7) {
-      const byte_view b = raw(1);
-      if (!ok_) return 0;
-      const auto v = std::to_integer<std::uint64_t>(b[0]);
-      n |= (v & 0x7f) << shift;
-      if ((v & 0x80) == 0) {
-        const bool overflow = shift == 63 && v > 1;
-        const bool padded = shift > 0 && v == 0;
-        if (overflow || padded || n > max) break;
-        return n;
-      }
+    for (std::size_t i = 0; i < there; ++i) {
+      const auto v = std::to_integer<std::uint64_t>(in_[i]);
+      n |= (v & 0x7f) << (7 * i);
+      if ((v & 0x80) != 0) continue;
+      const bool overflow = i == bytes_max - 1 && v > 1;
+      const bool padded = i > 0 && v == 0;
+      if (overflow || padded || n > max) break;
+      in_ = in_.subspan(i + 1);
+      return n;
     }
     fail();
     return 0;

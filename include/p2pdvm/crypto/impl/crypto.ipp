@@ -3,8 +3,14 @@
 #include <p2pdvm/crypto/crypto.hpp>
 
 #include <sodium.h>
+#if defined(P2PDVM_WITH_OPENSSL)
+#include <openssl/evp.h>
+#endif
 
+#include <array>
+#include <climits>
 #include <cstring>
+#include <new>
 #include <type_traits>
 
 namespace p2pdvm::crypto {
@@ -207,26 +213,173 @@ auto* aes_state(Bytes& bytes) {
   return reinterpret_cast<state*>(bytes.data());
 }
 
-}  // namespace detail
+/// Plaintexts up to this are faster with libsodium, which does not go through a provider's dispatch:
+/// of 64 bytes 150 ns against 200, of 512 340 against 310, of 64 KiB 36 us against 14.
+inline constexpr std::size_t small_plain_bytes_max = 384;
 
-P2PDVM_DECL aes_key::aes_key(const secret_key& key) {
-  ::crypto_aead_aes256gcm_beforenm(detail::aes_state(expanded_), detail::in(key.bytes()));
+#if defined(P2PDVM_WITH_OPENSSL)
+/// Null when the library's configuration has no such cipher.
+inline const ::EVP_CIPHER* aes_cipher() {
+  static ::EVP_CIPHER* const cipher = ::EVP_CIPHER_fetch(nullptr, "AES-256-GCM", nullptr);
+  return cipher;
 }
 
-P2PDVM_DECL aes_key::~aes_key() { wipe(expanded_); }
+inline ::EVP_CIPHER_CTX* aes_context(void* context) {
+  return static_cast<::EVP_CIPHER_CTX*>(context);
+}
 
-P2PDVM_DECL void aes_key::seal(const nonce12& nonce, byte_view associated, byte_view plain,
-                               byte_span out) const {
-  P2PDVM_ASSERT(out.size() >= plain.size() + tag_bytes);
-  ::crypto_aead_aes256gcm_encrypt_afternm(detail::out(out), nullptr, detail::in(plain), plain.size(),
+/// With nothing but a nonce to change, none of this fails.
+inline void aes_update(void* context, byte_view from, std::byte* to) {
+  if (from.empty()) return;
+  P2PDVM_ASSERT(from.size() <= INT_MAX);
+  int written = 0;
+  const bool done = ::EVP_CipherUpdate(aes_context(context), reinterpret_cast<unsigned char*>(to),
+                                       &written, in(from), static_cast<int>(from.size())) == 1;
+  P2PDVM_ASSERT(done);
+}
+
+/// A stream cipher has nothing left to write at the end.
+inline bool aes_finish(void* context) {
+  unsigned char none[EVP_MAX_BLOCK_LENGTH];
+  int written = 0;
+  return ::EVP_CipherFinal_ex(aes_context(context), none, &written) == 1;
+}
+
+inline bool aes_tag(void* context, int what, std::byte* tag) {
+  return ::EVP_CIPHER_CTX_ctrl(aes_context(context), what, static_cast<int>(tag_bytes), tag) == 1;
+}
+#endif
+
+}  // namespace detail
+
+P2PDVM_DECL bool aes_available(aes_code code) {
+  if (code != aes_code::openssl) return aes_available();
+#if defined(P2PDVM_WITH_OPENSSL)
+  return detail::aes_cipher() != nullptr;
+#else
+  return false;
+#endif
+}
+
+P2PDVM_DECL aes_key::aes_key(const secret_key& key, aes_code code) : key_(key), code_(code) {
+  if (code == aes_code::fastest && !aes_available(aes_code::openssl)) code_ = aes_code::libsodium;
+  if (code_ != aes_code::openssl)
+    ::crypto_aead_aes256gcm_beforenm(detail::aes_state(expanded_), detail::in(key.bytes()));
+}
+
+P2PDVM_DECL aes_key::aes_key(const aes_key& other)
+    : expanded_(other.expanded_), key_(other.key_), code_(other.code_) {}
+
+P2PDVM_DECL aes_key& aes_key::operator=(const aes_key& other) {
+  if (this == &other) return *this;
+  drop_context();
+  expanded_ = other.expanded_;
+  key_ = other.key_;
+  code_ = other.code_;
+  return *this;
+}
+
+P2PDVM_DECL aes_key::~aes_key() {
+  wipe(expanded_);
+  drop_context();
+}
+
+P2PDVM_DECL void aes_key::drop_context() noexcept {
+#if defined(P2PDVM_WITH_OPENSSL)
+  ::EVP_CIPHER_CTX_free(static_cast<::EVP_CIPHER_CTX*>(context_));  // wipes what it holds
+#endif
+  context_ = nullptr;
+}
+
+P2PDVM_DECL bool aes_key::bulk(std::size_t bytes) const noexcept {
+  return code_ == aes_code::openssl ||
+         (code_ == aes_code::fastest && bytes > detail::small_plain_bytes_max);
+}
+
+#if defined(P2PDVM_WITH_OPENSSL)
+P2PDVM_DECL void aes_key::begin(bool seals, const nonce12& nonce, byte_view associated) {
+  const int direction = seals ? 1 : 0;
+  bool ready = true;
+  if (context_ == nullptr) {
+    context_ = ::EVP_CIPHER_CTX_new();
+    if (context_ == nullptr) throw std::bad_alloc();
+    ready = ::EVP_CipherInit_ex2(detail::aes_context(context_), detail::aes_cipher(),
+                                 detail::in(key_.bytes()), nullptr, direction, nullptr) == 1;
+  }
+  ready = ready && ::EVP_CipherInit_ex2(detail::aes_context(context_), nullptr, nullptr,
+                                        detail::in(nonce), direction, nullptr) == 1;
+  P2PDVM_ASSERT(ready);
+  detail::aes_update(context_, associated, nullptr);
+}
+#endif
+
+P2PDVM_DECL void aes_key::open_begin(const nonce12& nonce, byte_view associated) {
+#if defined(P2PDVM_WITH_OPENSSL)
+  begin(false, nonce, associated);
+#else
+  static_cast<void>(nonce), static_cast<void>(associated);
+  P2PDVM_ASSERT(false && "opens_pieces() was false");
+#endif
+}
+
+P2PDVM_DECL void aes_key::open_more(byte_view sealed, byte_span out) {
+  P2PDVM_ASSERT(out.size() >= sealed.size());
+#if defined(P2PDVM_WITH_OPENSSL)
+  detail::aes_update(context_, sealed, out.data());
+#endif
+}
+
+P2PDVM_DECL bool aes_key::open_end(byte_view tag) {
+  P2PDVM_ASSERT(tag.size() == tag_bytes);
+#if defined(P2PDVM_WITH_OPENSSL)
+  std::array<std::byte, tag_bytes> expected;
+  std::memcpy(expected.data(), tag.data(), tag_bytes);
+  return detail::aes_tag(context_, EVP_CTRL_AEAD_SET_TAG, expected.data()) && detail::aes_finish(context_);
+#else
+  return false;
+#endif
+}
+
+P2PDVM_DECL void aes_key::seal(const nonce12& nonce, byte_view associated, byte_view front,
+                               byte_view rest, byte_span out) {
+  const std::size_t size = front.size() + rest.size();
+  P2PDVM_ASSERT(out.size() >= size + tag_bytes);
+#if defined(P2PDVM_WITH_OPENSSL)
+  if (bulk(size)) {
+    begin(true, nonce, associated);
+    detail::aes_update(context_, front, out.data());
+    detail::aes_update(context_, rest, out.data() + front.size());
+    const bool sealed = detail::aes_finish(context_) &&
+                        detail::aes_tag(context_, EVP_CTRL_AEAD_GET_TAG, out.data() + size);
+    P2PDVM_ASSERT(sealed);
+    return;
+  }
+#endif
+  byte_view plain = front;
+  if (!rest.empty()) {
+    if (!front.empty() && front.data() != out.data()) std::memcpy(out.data(), front.data(), front.size());
+    std::memcpy(out.data() + front.size(), rest.data(), rest.size());
+    plain = out.first(size);
+  }
+  ::crypto_aead_aes256gcm_encrypt_afternm(detail::out(out), nullptr, detail::in(plain), size,
                                           detail::in(associated), associated.size(), nullptr,
                                           detail::in(nonce), detail::aes_state(expanded_));
 }
 
 P2PDVM_DECL bool aes_key::open(const nonce12& nonce, byte_view associated, byte_view sealed,
-                               byte_span out) const {
+                               byte_span out) {
   if (sealed.size() < tag_bytes) return false;
-  P2PDVM_ASSERT(out.size() >= sealed.size() - tag_bytes);
+  const std::size_t size = sealed.size() - tag_bytes;
+  P2PDVM_ASSERT(out.size() >= size);
+#if defined(P2PDVM_WITH_OPENSSL)
+  if (bulk(size)) {
+    open_begin(nonce, associated);
+    open_more(sealed.first(size), out);
+    const bool good = open_end(sealed.last(tag_bytes));
+    if (!good) std::memset(out.data(), 0, size);  // this code decrypts before it knows
+    return good;
+  }
+#endif
   return ::crypto_aead_aes256gcm_decrypt_afternm(
              detail::out(out), nullptr, nullptr, detail::in(sealed), sealed.size(),
              detail::in(associated), associated.size(), detail::in(nonce),

@@ -100,7 +100,7 @@ P2PDVM_DECL void connection::on_data(byte_view bytes) {
   if (refusal_) return;
   if (!remote_) open_up(bytes);
   while (stream_ && remote_) {
-    auto record = remote_->receiver.next(bytes);
+    auto record = remote_->receiver.next(bytes, this);
     if (!record) return end(record.error());
     if (!record->has_value()) {
       if (remote_->receiver.partial()) handler_.on_partial_record(*this);

@@ -51,6 +51,13 @@ inline crypto::secret_key noise_key(const noise::hash_value& value) {
   return crypto::secret_key(byte_view(value).first(crypto::secret_key::size));
 }
 
+/// Both parts at the front of `out`, where the first may be already.
+inline byte_view gather(byte_view front, byte_view rest, byte_span out) {
+  if (!front.empty() && front.data() != out.data()) std::memmove(out.data(), front.data(), front.size());
+  if (!rest.empty()) std::memcpy(out.data() + front.size(), rest.data(), rest.size());
+  return out.first(front.size() + rest.size());
+}
+
 }  // namespace detail
 
 namespace noise {
@@ -83,23 +90,24 @@ P2PDVM_DECL crypto::nonce12 cipher_state::nonce(std::uint64_t n) const {
   return bytes;
 }
 
-P2PDVM_DECL void cipher_state::seal(std::uint64_t n, byte_view associated, byte_view plain,
-                                    byte_span out) const {
+P2PDVM_DECL void cipher_state::seal(std::uint64_t n, byte_view associated, byte_view front,
+                                    byte_view rest, byte_span out) {
   if (kind_ == cipher::aes256_gcm) {
-    aes_->seal(nonce(n), associated, plain, out);
+    aes_->seal(nonce(n), associated, front, rest, out);
   } else {
-    crypto::seal(*key_, nonce(n), associated, plain, out);
+    crypto::seal(*key_, nonce(n), associated, rest.empty() ? front : detail::gather(front, rest, out), out);
   }
 }
 
-P2PDVM_DECL void cipher_state::encrypt(byte_view associated, byte_view plain, byte_span out) {
-  P2PDVM_ASSERT(out.size() >= plain.size() + overhead());
+P2PDVM_DECL void cipher_state::encrypt(byte_view associated, byte_view front, byte_view rest,
+                                       byte_span out) {
+  P2PDVM_ASSERT(out.size() >= front.size() + rest.size() + overhead());
   if (!key_) {
-    if (!plain.empty()) std::memmove(out.data(), plain.data(), plain.size());
+    static_cast<void>(detail::gather(front, rest, out));
     return;
   }
   P2PDVM_ASSERT(n_ != ~std::uint64_t{0});
-  seal(n_, associated, plain, out);
+  seal(n_, associated, front, rest, out);
   ++n_;
 }
 
@@ -117,11 +125,17 @@ P2PDVM_DECL bool cipher_state::decrypt(byte_view associated, byte_view sealed, b
   return good;
 }
 
+P2PDVM_DECL bool cipher_state::decrypt_end(byte_view tag) {
+  const bool good = aes_->open_end(tag);
+  if (good) ++n_;
+  return good;
+}
+
 P2PDVM_DECL void cipher_state::rekey() {
   P2PDVM_ASSERT(key_.has_value());
   const std::array<std::byte, crypto::secret_key::size> zeros{};
   std::array<std::byte, crypto::secret_key::size + crypto::tag_bytes> out{};
-  seal(~std::uint64_t{0}, {}, zeros, out);
+  seal(~std::uint64_t{0}, {}, zeros, {}, out);
   use(crypto::secret_key(byte_view(out).first(crypto::secret_key::size)));
   crypto::wipe(out);
 }

@@ -24,9 +24,15 @@ P2PDVM_DECL void record_cipher::count(std::size_t bytes) {
   cipher_.rekey();
 }
 
-P2PDVM_DECL void record_cipher::seal(byte_view header, byte_view plain, byte_span out) {
-  cipher_.encrypt(header, plain, out);
-  count(plain.size());
+P2PDVM_DECL void record_cipher::seal(byte_view header, byte_view front, byte_view rest, byte_span out) {
+  cipher_.encrypt(header, front, rest, out);
+  count(front.size() + rest.size());
+}
+
+P2PDVM_DECL bool record_cipher::open_end(byte_view tag, std::size_t plain_bytes) {
+  if (!cipher_.decrypt_end(tag)) return false;
+  count(plain_bytes);
+  return true;
 }
 
 P2PDVM_DECL bool record_cipher::open(byte_view header, byte_view sealed, byte_span out) {
@@ -35,34 +41,49 @@ P2PDVM_DECL bool record_cipher::open(byte_view header, byte_view sealed, byte_sp
   return true;
 }
 
+P2PDVM_DECL std::byte* record_sender::grow(std::size_t bytes) {
+  const std::size_t at = used_;
+  used_ += bytes;
+  if (out_.size() < used_) out_.resize(used_);
+  return out_.data() + at;
+}
+
 P2PDVM_DECL void record_sender::add(byte_view bytes) {
   P2PDVM_ASSERT(bytes.size() <= room());
   if (bytes.empty()) return;
-  if (empty()) out_.resize(finished_ + record_header_bytes);
-  append(out_, bytes);
+  if (empty()) static_cast<void>(grow(record_header_bytes));
+  std::memcpy(grow(bytes.size()), bytes.data(), bytes.size());
+}
+
+P2PDVM_DECL void record_sender::add_last(payload bytes) {
+  P2PDVM_ASSERT(!empty());
+  P2PDVM_ASSERT(bytes.size() <= room());
+  rest_ = std::move(bytes);
 }
 
 P2PDVM_DECL void record_sender::finish() {
   if (empty()) return;
-  out_.resize(out_.size() + crypto::tag_bytes);
-  const byte_span record = byte_span(out_).subspan(finished_);
+  const std::size_t front = used_ - finished_ - record_header_bytes;
+  static_cast<void>(grow(rest_.size() + crypto::tag_bytes));
+  const byte_span record = byte_span(out_).first(used_).subspan(finished_);
   const byte_span body = record.subspan(record_header_bytes);
   const auto sealed = static_cast<std::uint32_t>(body.size());
   std::memcpy(record.data(), &sealed, record_header_bytes);
-  cipher_.seal(bytes_of(sealed), body.first(sealed - crypto::tag_bytes), body);
-  finished_ = out_.size();
+  cipher_.seal(bytes_of(sealed), body.first(front), rest_.view(), body);
+  rest_ = payload();
+  finished_ = used_;
 }
 
 P2PDVM_DECL byte_vector record_sender::take() {
   P2PDVM_ASSERT(empty());
-  finished_ = 0;
+  out_.resize(used_);
+  used_ = finished_ = 0;
   return std::exchange(out_, {});
 }
 
 P2PDVM_DECL void record_sender::reuse(byte_vector memory) {
   P2PDVM_ASSERT(bare());
   out_ = std::move(memory);
-  out_.clear();
 }
 
 P2PDVM_DECL bool record_receiver::gather(byte_view& input, std::size_t size) {
@@ -82,8 +103,38 @@ P2PDVM_DECL result<std::size_t> record_receiver::sealed_size(byte_view header) c
   return static_cast<std::size_t>(size);
 }
 
-P2PDVM_DECL result<std::optional<byte_view>> record_receiver::next(byte_view& input) {
+P2PDVM_DECL byte_span record_receiver::room_for(std::size_t bytes, record_places* places) {
+  if (places != nullptr && bytes >= placed_record_bytes_min) {
+    const byte_span there = places->place(bytes);
+    P2PDVM_ASSERT(there.empty() || there.size() == bytes);
+    if (!there.empty()) return there;
+  }
+  if (plain_.size() < bytes) plain_.resize(bytes);
+  return byte_span(plain_).first(bytes);
+}
+
+P2PDVM_DECL result<std::optional<byte_view>> record_receiver::opened(bool good, byte_view plain) {
+  partial_.clear();
+  opening_ = false;
+  failed_ = !good;
+  if (failed_)
+    return error(errc::authentication, "a record does not authenticate: it was altered on the way");
+  return std::optional<byte_view>(plain);
+}
+
+P2PDVM_DECL result<std::optional<byte_view>> record_receiver::open_pieces(byte_view& input) {
+  const std::size_t take = std::min(to_.size() - done_, input.size());
+  cipher_.open_more(input.first(take), to_.subspan(done_));
+  done_ += take;
+  input = input.subspan(take);
+  if (done_ < to_.size() || !gather(input, crypto::tag_bytes)) return std::optional<byte_view>();
+  return opened(cipher_.open_end(partial_, done_), to_);
+}
+
+P2PDVM_DECL result<std::optional<byte_view>> record_receiver::next(byte_view& input,
+                                                                   record_places* places) {
   if (failed_) return error(errc::authentication, "the stream of records has already failed");
+  if (opening_) return open_pieces(input);
   const bool direct = partial_.empty() && input.size() >= record_header_bytes;
   if (!direct && !gather(input, record_header_bytes)) return std::optional<byte_view>();
   const auto sealed = sealed_size(direct ? input : byte_view(partial_));
@@ -91,23 +142,26 @@ P2PDVM_DECL result<std::optional<byte_view>> record_receiver::next(byte_view& in
     failed_ = true;
     return sealed.error();
   }
+  const std::size_t bytes = *sealed - crypto::tag_bytes;
   const std::size_t whole = record_header_bytes + *sealed;
   byte_view record;
   if (direct && input.size() >= whole) {  // open it where it lies
     record = input.first(whole);
     input = input.subspan(whole);
+  } else if (partial_.size() <= record_header_bytes && cipher_.opens_pieces(bytes)) {
+    cipher_.open_begin(direct ? input.first(record_header_bytes) : byte_view(partial_));
+    if (direct) input = input.subspan(record_header_bytes);
+    partial_.clear();
+    to_ = room_for(bytes, places);
+    done_ = 0;
+    opening_ = true;
+    return open_pieces(input);
   } else {
     if (!gather(input, whole)) return std::optional<byte_view>();
     record = partial_;
   }
-  const std::size_t bytes = *sealed - crypto::tag_bytes;
-  if (plain_.size() < bytes) plain_.resize(bytes);
-  failed_ = !cipher_.open(record.first(record_header_bytes), record.subspan(record_header_bytes),
-                          byte_span(plain_).first(bytes));
-  partial_.clear();
-  if (failed_)
-    return error(errc::authentication, "a record does not authenticate: it was altered on the way");
-  return std::optional<byte_view>(byte_view(plain_).first(bytes));
+  const byte_span out = room_for(bytes, places);
+  return opened(cipher_.open(record.first(record_header_bytes), record.subspan(record_header_bytes), out), out);
 }
 
 }  // namespace p2pdvm::link

@@ -232,14 +232,17 @@ P2PDVM_DECL void exchange::service(peer& p) {
     return;
   }
   const time_point now = machine_.clock().now();
-  bool more = false;
+  bool held_up = false;
   do {
-    more = false;
-    for (; !blocked(p) && p.s.fill(now, p.live->sender()); more = true) p.live->finish_record();
+    for (;;) {
+      held_up = blocked(p);
+      if (held_up || !p.s.fill(now, p.live->sender())) break;
+      p.live->finish_record();
+      p.wrote_at = now;
+    }
     p.live->flush();
-    if (more) p.wrote_at = now;
     // A host that took everything at once will not call `on_drained`: go on until it does not.
-  } while (more && !blocked(p));
+  } while (held_up && !blocked(p));
   arm(p);
 }
 

@@ -209,13 +209,18 @@ P2PDVM_DECL void exchange::on_record(link::connection& from, byte_view plain) {
   receive(from, plain);
 }
 
+P2PDVM_DECL byte_span exchange::place(link::connection& from, std::size_t plain_bytes) {
+  peer* const p = find_peer(from.remote().id);
+  return p != nullptr && p->live.get() == &from ? p->s.place(plain_bytes) : byte_span();
+}
+
 P2PDVM_DECL void exchange::receive(link::connection& from, byte_view record) {
   const node_id node = from.remote().id;
   const auto current = [&]() -> peer* {  // an event may have ended it all
     peer* p = find_peer(node);
     return p != nullptr && p->live.get() == &from ? p : nullptr;
   };
-  const time_point now = machine_.clock().now();
+  const time_point now = from.heard();  // a moment ago
   if (peer* p = current()) p->spoke_at = now;
   while (!record.empty()) {
     peer* p = current();
@@ -223,6 +228,10 @@ P2PDVM_DECL void exchange::receive(link::connection& from, byte_view record) {
     if (p->stranger() && p->s.unacknowledged() > stranger_unread_bytes_max) {
       from.close();
       return lose(*p, error(errc::too_large, "a stranger does not read what it is sent"), true);
+    }
+    if (whole_message whole; p->s.receive_whole(now, record, whole)) {
+      take(node, whole.channel, {whole.view, nullptr});
+      continue;
     }
     auto event = p->s.receive(now, record);
     if (!event) {
@@ -235,19 +244,20 @@ P2PDVM_DECL void exchange::receive(link::connection& from, byte_view record) {
     p->was_congested = false;
     handler_.on_writable(node);
   }
-  if (peer* p = current()) touch(*p);
+  if (peer* p = current(); p != nullptr && !p->linked()) touched_.push_back(*p);
   flush();
+}
+
+P2PDVM_DECL void exchange::take(const node_id& node, std::uint8_t channel, arrived_message message) {
+  if (channel == circuit_channel) return circuits_.on_message(node, message);
+  ++statistics_.messages_received;
+  handler_.on_message(node, channel, message);
 }
 
 P2PDVM_DECL void exchange::on_event(const node_id& node, session_event event) {
   using kind = session_event::kind;
-  if (event.what == kind::message) {
-    if (event.channel == circuit_channel)
-      return circuits_.on_message(node, {event.view, event.assembled.empty() ? nullptr : &event.assembled});
-    ++statistics_.messages_received;
-    return handler_.on_message(
-        node, event.channel, {event.view, event.assembled.empty() ? nullptr : &event.assembled});
-  }
+  if (event.what == kind::message)
+    return take(node, event.channel, {event.view, event.assembled.empty() ? nullptr : &event.assembled});
   if (event.what == kind::reset) circuits_.drop(node);
   on_established(*find_peer(node));
   note_path(*find_peer(node));

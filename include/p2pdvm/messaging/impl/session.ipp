@@ -27,8 +27,22 @@ inline constexpr std::array<std::size_t, priorities> window_bytes = {
     limits::session_window_bytes_max, limits::session_window_bytes_max / 8 * 7,
     limits::session_window_bytes_max / 4 * 3};
 
+/// As `wire::writer::size`; how many bytes it took, ten at most.
+inline std::size_t write_size(std::byte* to, std::size_t size) noexcept {
+  std::size_t n = 0;
+  for (; size >= 0x80; size >>= 7) to[n++] = static_cast<std::byte>((size & 0x7f) | 0x80);
+  to[n++] = static_cast<std::byte>(size);
+  return n;
+}
+
+/// The first bytes of a frame that is neither first nor whole: its head, and how many bytes follow.
+inline std::size_t write_slice_head(std::byte* to, std::uint8_t head, std::size_t size) noexcept {
+  to[0] = static_cast<std::byte>(head);
+  return 1 + write_size(to + 1, size);
+}
+
 /// A message goes in several pieces, so that the remote opens one while this side seals the next.
-inline constexpr std::size_t slice_bytes_min = 16 * 1024;
+inline constexpr std::size_t slice_bytes_min = 24 * 1024;
 inline std::size_t slice_bytes(std::size_t total) noexcept {
   return std::clamp(total / 4 + frame_head_bytes_max, slice_bytes_min, limits::slice_bytes_max);
 }
@@ -87,18 +101,12 @@ P2PDVM_DECL void session::send_bundled(priority p, std::uint8_t channel, byte_vi
   ++o.frames;
   o.total += header.size() + body.size();
   const std::size_t size = header.size() + body.size();
-  std::byte front[4];  // the size takes two bytes at most
-  std::size_t n = 0;
-  front[n++] = static_cast<std::byte>(detail::frame_data | detail::frame_first | detail::frame_last |
-                                      static_cast<std::uint8_t>(p));
-  front[n++] = static_cast<std::byte>(channel);
+  std::byte front[2 + 10];  // the size takes two bytes at most
   static_assert(bundled_message_bytes_max < (1 << 14));
-  if (size < 0x80) {
-    front[n++] = static_cast<std::byte>(size);
-  } else {
-    front[n++] = static_cast<std::byte>((size & 0x7f) | 0x80);
-    front[n++] = static_cast<std::byte>(size >> 7);
-  }
+  front[0] = static_cast<std::byte>(detail::frame_data | detail::frame_first | detail::frame_last |
+                                    static_cast<std::uint8_t>(p));
+  front[1] = static_cast<std::byte>(channel);
+  const std::size_t n = 2 + detail::write_size(front + 2, size);
   const std::size_t at = o.bundle.size();
   o.bundle.resize(at + n + size);
   std::memcpy(o.bundle.data() + at, front, n);
@@ -128,6 +136,7 @@ P2PDVM_DECL void session::drop_acknowledged(frame& f) {
 }
 
 P2PDVM_DECL void session::detach() {
+  uncover();
   attached_ = false;
   said_hello_ = false;
   established_ = false;
@@ -138,6 +147,7 @@ P2PDVM_DECL void session::detach() {
 }
 
 P2PDVM_DECL void session::drop_everything() {
+  placed_ = {};
   for (auto& queue : queues_) queue.clear();
   for (auto& a : assemblies_) a = assembly();
   in_flight_.clear();
@@ -164,9 +174,8 @@ P2PDVM_DECL void session::write_hello(link::record_sender& out) {
 }
 
 P2PDVM_DECL void session::write_acknowledgement(link::record_sender& out) {
-  byte_vector bytes = {static_cast<std::byte>(detail::frame_acknowledgement)};
-  append(bytes, bytes_of(received_));
-  out.add(bytes);
+  out.add(bytes_of(detail::frame_acknowledgement));
+  out.add(bytes_of(received_));
   said_received_ = received_;
   unsaid_bytes_ = 0;
   acknowledge_at_ = time_point_never;
@@ -234,17 +243,19 @@ P2PDVM_DECL void session::write_frames(link::record_sender& out) {
 
 P2PDVM_DECL void session::write_frame(const frame& f, link::record_sender& out) {
   if (!f.bundle.empty()) return out.add(f.bundle);
-  byte_vector head;
-  wire::writer w(head);
-  w(f.head);
+  std::byte head[frame_head_bytes_max + 10];
+  std::size_t n = 0;
+  head[n++] = static_cast<std::byte>(f.head);
   if ((f.head & detail::frame_first) != 0) {
-    w(f.channel);
-    if ((f.head & detail::frame_last) == 0) w.size(f.total);
+    head[n++] = static_cast<std::byte>(f.channel);
+    if ((f.head & detail::frame_last) == 0) n += detail::write_size(head + n, f.total);
   }
-  w.size(f.bytes());
-  out.add(head);
+  n += detail::write_size(head + n, f.bytes());
+  P2PDVM_ASSERT(n <= frame_head_bytes_max);
+  out.add(byte_view(head, n));
   out.add(f.header);
-  out.add(f.body.view());
+  if (f.bytes() < detail::slice_bytes_min) return out.add(f.body.view());
+  out.add_last(f.body);
 }
 
 P2PDVM_DECL bool session::fill(time_point now, link::record_sender& out) {
@@ -272,6 +283,13 @@ P2PDVM_DECL bool session::fill(time_point now, link::record_sender& out) {
 P2PDVM_DECL result<std::optional<session_event>> session::receive(time_point now,
                                                                   byte_view& record) {
   P2PDVM_ASSERT(attached_);
+  if (placed_.bytes > 0 && took_place(record)) {
+    waiting_since_ = sent_ > 0 ? now : time_point_never;
+    const assembly& a = assemblies_[assembling_];
+    const std::size_t bytes = record.size();
+    record = {};
+    return end_slice(now, assembling_, bytes, a.filled + bytes == a.total);
+  }
   while (!record.empty()) {
     wire::reader r(record);
     std::uint8_t head = 0;
@@ -300,6 +318,30 @@ P2PDVM_DECL result<std::optional<session_event>> session::receive(time_point now
     if (event) return event;
   }
   return std::optional<session_event>();
+}
+
+P2PDVM_DECL bool session::receive_whole(time_point now, byte_view& record, whole_message& message) {
+  constexpr std::uint8_t whole = detail::frame_data | detail::frame_first | detail::frame_last;
+  constexpr std::size_t head_bytes = 4;
+  if (record.size() < head_bytes || !established_ || repeated_ > 0 || placed_.bytes > 0) return false;
+  const auto byte = [&](std::size_t at) { return std::to_integer<std::uint8_t>(record[at]); };
+  const std::size_t p = byte(0) & detail::frame_priority;
+  if ((byte(0) & ~detail::frame_priority) != whole || p >= priorities || assemblies_[p].open) return false;
+  std::size_t size = byte(2);
+  std::size_t head = head_bytes - 1;
+  if (size >= 0x80) {  // two bytes, of which the second is not 0: the shortest form
+    if (byte(3) == 0 || byte(3) >= 0x80) return false;
+    size = (size & 0x7f) | static_cast<std::size_t>(byte(3)) << 7;
+    ++head;
+  }
+  if (size > record.size() - head || size > message_bytes_max_) return false;
+  message.priority = static_cast<priority>(p);
+  message.channel = byte(1);
+  message.view = record.subspan(head, size);
+  record = record.subspan(head + size);
+  waiting_since_ = sent_ > 0 ? now : time_point_never;
+  count_arrival(now, size);
+  return true;
 }
 
 P2PDVM_DECL result<session_event> session::on_hello(wire::reader& r, bool early) {
@@ -373,7 +415,7 @@ P2PDVM_DECL result<> session::begin_message(assembly& a, bool whole, wire::reade
     return error(errc::too_large, "the peer sends a message of " + std::to_string(a.total) +
                                       " bytes; it may send " +
                                       std::to_string(message_bytes_max_));
-  if (!whole) a.bytes.reserve(std::min(a.total, reassembly_reserve_bytes_max));
+  if (!whole) a.reserve(std::min(a.total, reassembly_reserve_bytes_max));
   return {};
 }
 
@@ -397,26 +439,104 @@ P2PDVM_DECL result<std::optional<session_event>> session::on_data(time_point now
   const std::size_t size = first && last ? a.total : static_cast<std::size_t>(r.count());
   const byte_view bytes = r.raw(size);
   if (!r.ok()) return detail::session_error("a frame is cut short");
-  const std::size_t left = a.total - a.bytes.size();
+  const std::size_t left = a.total - a.filled;
   if (size > left || (size == left) != last || (size == 0 && !last))
     return detail::session_error("a message's slices do not add up");
-  count_arrival(now, size);
-  if (!last) {
-    append(a.bytes, bytes);
-    return std::optional<session_event>();
+  if (!first || !last) {
+    a.add(bytes);
+    assembling_ = p;
+    return end_slice(now, p, size, last);
   }
+  count_arrival(now, size);
   session_event event;
   event.priority = static_cast<priority>(p);
   event.channel = a.channel;
-  if (first) {
-    event.view = bytes;
-  } else {
-    append(a.bytes, bytes);
-    event.assembled = std::move(a.bytes);
-    event.view = event.assembled;
-  }
+  event.view = bytes;
   a = assembly();
   return std::optional<session_event>(std::move(event));
+}
+
+P2PDVM_DECL void session::assembly::reserve(std::size_t size) {
+  if (size <= memory.size()) return;
+  byte_span more;
+  payload larger = payload::unwritten(std::min(total, std::max(size, 2 * memory.size())), more);
+  if (filled > 0) std::memcpy(more.data(), memory.data(), filled);
+  bytes = std::move(larger);
+  memory = more;
+}
+
+P2PDVM_DECL void session::assembly::add(byte_view slice) {
+  if (slice.empty()) return;
+  reserve(filled + slice.size());
+  std::memcpy(memory.data() + filled, slice.data(), slice.size());
+}
+
+/// `bytes` more are where they belong.
+P2PDVM_DECL std::optional<session_event> session::end_slice(time_point now, std::size_t priority_of,
+                                                            std::size_t bytes, bool last) {
+  assembly& a = assemblies_[priority_of];
+  a.filled += bytes;
+  count_arrival(now, bytes);
+  if (!last) return std::nullopt;
+  session_event event;
+  event.priority = static_cast<priority>(priority_of);
+  event.channel = a.channel;
+  event.assembled = std::move(a.bytes);
+  event.view = event.assembled.view();
+  a = assembly();
+  return event;
+}
+
+P2PDVM_DECL byte_span session::place(std::size_t record_bytes) {
+  uncover();
+  assembly& a = assemblies_[assembling_];
+  if (!a.open || !established_ || repeated_ > 0) return {};
+  placed_slice slice;
+  slice.assembly = assembling_;
+  const std::size_t left = a.total - a.filled;
+  std::byte head[1 + 10];
+  // How long the head is depends on the size behind it.
+  for (std::size_t n = 2; n <= placed_slice::head_bytes_max && n < record_bytes; ++n) {
+    const std::size_t size = record_bytes - n;
+    const auto kind = static_cast<std::uint8_t>(detail::frame_data | (size == left ? detail::frame_last : 0) |
+                                                assembling_);
+    if (detail::write_slice_head(head, kind, size) != n) continue;
+    slice.bytes = size;
+    slice.head_bytes = n;
+    std::copy_n(head, n, slice.head.begin());
+  }
+  if (slice.bytes == 0 || slice.bytes > left || slice.head_bytes > a.filled) return {};
+  a.reserve(a.filled + slice.bytes);
+  std::byte* const begin = a.memory.data() + a.filled - slice.head_bytes;
+  std::copy_n(begin, slice.head_bytes, slice.covered.begin());
+  placed_ = slice;
+  return byte_span(begin, record_bytes);
+}
+
+/// Puts back what the head of an expected slice lies on.
+P2PDVM_DECL void session::uncover() {
+  if (placed_.bytes == 0) return;
+  const assembly& a = assemblies_[placed_.assembly];
+  std::copy_n(placed_.covered.begin(), placed_.head_bytes, a.memory.data() + a.filled - placed_.head_bytes);
+  placed_ = {};
+}
+
+/// Whether the record is the slice that was expected, and lies where it belongs: then `record` is that slice.
+/// Else it is moved out of the way.
+P2PDVM_DECL bool session::took_place(byte_view& record) {
+  const placed_slice expected = placed_;
+  const assembly& a = assemblies_[expected.assembly];
+  const byte_view head = byte_view(expected.head).first(expected.head_bytes);
+  const bool there = record.data() + expected.head_bytes == a.memory.data() + a.filled;
+  const bool right = there && record.size() == expected.head_bytes + expected.bytes &&
+                     equal(record.first(expected.head_bytes), head);
+  if (there && !right) {
+    displaced_.assign(record.begin(), record.end());
+    record = displaced_;
+  }
+  uncover();
+  if (right) record = record.subspan(expected.head_bytes);
+  return right;
 }
 
 P2PDVM_DECL void session::count_arrival(time_point now, std::size_t bytes) {

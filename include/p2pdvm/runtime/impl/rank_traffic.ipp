@@ -21,7 +21,7 @@ class record_body final : public host::lane_body {
   }
   [[nodiscard]] std::optional<payload> own() override {
     if (message_.assembled == nullptr) return std::nullopt;
-    const payload whole(std::move(*message_.assembled));
+    const payload whole = std::move(*message_.assembled);
     return whole.slice(whole.size() - bytes_.size(), bytes_.size());
   }
 

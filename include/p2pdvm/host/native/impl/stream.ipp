@@ -163,7 +163,9 @@ P2PDVM_DECL void connection::flush() {
       skip = 0;
     }
     asio::error_code ec;
-    const std::size_t sent = socket_.write_some(buffers, ec);
+    // The system has less to look at when it is one buffer.
+    const std::size_t sent = buffers.size() == 1 ? socket_.write_some(asio::buffer(buffers[0]), ec)
+                                                 : socket_.write_some(buffers, ec);
     drop_sent(sent);
     if (ec == asio::error::would_block || ec == asio::error::try_again) {
       awaiting_writable_ = true;
