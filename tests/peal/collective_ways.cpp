@@ -5,6 +5,7 @@
 #include <p2pdvm/peal/mpi.hpp>
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 
 using namespace p2pdvm;
@@ -129,6 +130,53 @@ TEST_CASE("where peers have several ranks, the first of each speaks for them, wi
     if (ranks > 16) CHECK_THAT(told.front(), Contains("by peers, predicted"));
     CHECK(seen(ranks, scattered, &told) == classic);
     if (ranks > 16) CHECK_THAT(told.front(), Contains("by peers, predicted") && Contains(", 7 peers"));
+  }
+}
+
+namespace {
+
+task<> one_collective(peal::rank& rank) {
+  mpi::communicator world(rank);
+  co_await rank.restore();
+  const auto name = rank.option("name");
+  std::vector<double> values = addends(rank.id(), name == "large allreduce" ? 30'000 : 3);
+  if (name == "barrier") co_await world.barrier();
+  if (name == "broadcast") co_await world.bcast(std::span(values), 1);
+  if (name == "reduce") values = co_await world.reduce(std::span<const double>(values));
+  if (name == "allreduce" || name == "large allreduce") co_await world.allreduce(std::span(values));
+  if (name == "gather") (void)co_await world.gather(rank.id());
+  if (name == "allgather") (void)co_await world.allgather(rank.id());
+  if (name == "scan") values[0] = co_await world.scan(values[0]);
+}
+
+}  // namespace
+
+TEST_CASE("no collective of more than 16 ranks goes through one of them") {
+  const std::vector<std::pair<std::string, local_world::round_trips>> networks{
+      {"one peer", {}},
+      {"a LAN", [](int a, int b) { return std::optional(duration(a == b ? 0us : 100us)); }},
+      {"far apart", far},
+      {"peers of four", [](int a, int b) { return a / 4 == b / 4 ? std::optional(duration(0)) : far(a / 4, b / 4); }}};
+  for (const std::uint32_t ranks : {17u, 32u, 64u}) {
+    for (const auto& [where, network] : networks) {
+      for (const std::string name : {"barrier", "broadcast", "reduce", "allreduce", "large allreduce", "gather",
+                                     "allgather", "scan"}) {
+        INFO(name << " of " << ranks << " ranks, " << where);
+        local_world w(ranks, one_collective, {{"name", name}});
+        if (network) w.network(network);
+        REQUIRE(w.run());
+        const auto counts = w.message_counts();
+        std::uint64_t sent = 0, received = 0, most = 0;
+        for (const auto& n : counts) {
+          sent += n.sent;
+          received += n.received;
+          most = std::max({most, n.sent, n.received});
+        }
+        CHECK(sent == received);
+        // Trees have log2 at their root; where everybody has one for everybody, so has each.
+        CHECK(most <= 3 * sent / ranks + 2 * std::bit_width(ranks));
+      }
+    }
   }
 }
 

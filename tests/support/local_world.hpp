@@ -99,6 +99,24 @@ class local_world final : public messaging::endpoint_host {
     }
     return all;
   }
+  struct message_count {
+    std::uint64_t sent = 0, received = 0;
+  };
+  /// How many messages each rank has sent and got, those to itself left out. Call `cut()` before it.
+  [[nodiscard]] std::vector<message_count> message_counts() {
+    std::vector<message_count> all;
+    for (auto& m : members_) {
+      if (!m->last) m->last = m->rank.capture(epoch_number(1u << 20));
+      const messaging::endpoint_state state = member::decode(*m->last);
+      message_count& n = all.emplace_back();
+      for (std::size_t other = 0; other < state.pairs.size(); ++other) {
+        if (other == all.size() - 1) continue;
+        n.sent += state.pairs[other].next_sequence;
+        n.received += state.pairs[other].received;
+      }
+    }
+    return all;
+  }
   /// Snapshots of all ranks, when all have cut at the asked safe point.
   [[nodiscard]] std::optional<snapshots> cut() {
     snapshots all;

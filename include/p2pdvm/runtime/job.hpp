@@ -270,6 +270,8 @@ class job final : private record_owner,
   void arm_policy();
   [[nodiscard]] checkpoint::observation observe() const;
   void send_detector(const node_id& to, byte_view bytes, bool again);
+  /// Whether messages of ranks may come from it: a living member, mostly the same one as the last time.
+  [[nodiscard]] bool hears(const node_id& from);
   void arm_detector();
   void evict_lost();
   void wish_to_leave();
@@ -306,6 +308,7 @@ class job final : private record_owner,
   std::map<std::pair<rank_number, rank_number>, int> stalled_;  ///< how often in a row it was seen, source first
   host::timer failure_timer_;
   member_ways ways_;
+  std::optional<node_id> heard_last_;  ///< by this record a living member
   overlay::failure_detector detector_;
 
   std::map<rank_number, std::unique_ptr<rank_runner>> runners_;

@@ -202,6 +202,7 @@ P2PDVM_DECL void job::note_members(const checkpoint::job_record& previous) {
 
 P2PDVM_DECL void job::on_record(const checkpoint::job_record& previous) {
   const checkpoint::job_record& now = record();
+  heard_last_.reset();
   begins_ = previous.state == checkpoint::job_state::forming && now.state != checkpoint::job_state::forming;
   tell_followers();
   record_asks_ = 0;
@@ -698,7 +699,7 @@ P2PDVM_DECL bool job::on_this_machine(const node_id& host) {
 }
 
 P2PDVM_DECL void job::on_lane_message(const node_id& from, byte_view head, host::lane_body& body) {
-  if (record().is_live(from)) traffic_.on_lane_message(from, head, body);
+  if (hears(from)) traffic_.on_lane_message(from, head, body);
 }
 
 P2PDVM_DECL void job::on(const node_id& from, end_seen& seen) { note_end_seen(from, seen.by_links); }
@@ -723,8 +724,15 @@ P2PDVM_DECL bool job::end_seen_by_all() const {
   return std::includes(seen.begin(), seen.end(), links_.begin(), links_.end());
 }
 
+P2PDVM_DECL bool job::hears(const node_id& from) {
+  if (heard_last_ == from) return true;
+  if (!record().is_live(from)) return false;
+  heard_last_ = from;
+  return true;
+}
+
 P2PDVM_DECL void job::on_rank_message(const node_id& from, messaging::arrived_message message) {
-  if (!record().is_live(from)) return;
+  if (!hears(from)) return;
   traffic_.on_message(from, message);
 }
 
