@@ -51,7 +51,7 @@ class crowd {
     bool passes_on(const node_id& from, const node_id& to) override {
       return from != to && relays && of.find(to) != nullptr;
     }
-    std::size_t backlog(const node_id& to) const override {
+    [[nodiscard]] std::size_t backlog(const node_id& to) const {
       const auto found = unread.find(to);
       return found == unread.end() ? 0 : found->second;
     }
@@ -244,23 +244,25 @@ TEST_CASE("a relay that is not there, or the caller itself as target, only ends 
   CHECK(second.closed);
 }
 
-TEST_CASE("one connection carries a limited number of circuits") {
-  crowd c(3);
+TEST_CASE("one connection carries a limited number of circuits, and fewer to one peer") {
+  constexpr auto targets = static_cast<std::uint8_t>(circuits_per_peer_max / circuits_per_pair_max);
+  crowd c(targets + 3);
   std::vector<std::unique_ptr<end_handler>> handlers;
   std::vector<std::unique_ptr<host::stream>> streams;
-  const auto call = [&] {
+  const auto call = [&](std::size_t target) {
     handlers.push_back(std::make_unique<end_handler>());
-    streams.push_back(c.at(1).call(node(2), node(3), *handlers.back()));
+    streams.push_back(c.at(1).call(node(2), node(static_cast<std::uint8_t>(target)), *handlers.back()));
     c.carry();
+    return !handlers.back()->closed.has_value();
   };
-  for (std::size_t i = 0; i < circuits_per_peer_max; ++i) call();
-  CHECK_FALSE(handlers.back()->closed);
-  call();
-  CHECK(handlers.back()->closed);
+  for (std::size_t target = 3; target < targets + 3u; ++target) {
+    for (std::size_t i = 0; i < circuits_per_pair_max; ++i) CHECK(call(target));
+    if (target == 3) CHECK_FALSE(call(target));
+  }
+  CHECK_FALSE(call(targets + 3u));
   streams.erase(streams.begin());
   c.carry();
-  call();
-  CHECK_FALSE(handlers.back()->closed);
+  CHECK(call(targets + 3u));
 }
 
 TEST_CASE("a sender without credit ends its circuit, and none of the others") {

@@ -59,6 +59,7 @@ class node final : public exchange_handler {
   void on_peer_up(const node_id& who) override { log("up", who); }
   void on_peer_reset(const node_id& who) override { log("reset", who); }
   void on_connection_lost(const node_id&, const error& why) override { lost.push_back(why); }
+  void on_unreachable(const node_id&, const error& why) override { lost.push_back(why); }
   void on_writable(const node_id& who) override { log("writable", who); }
   void on_meeting_failed(const address&, const error& why) override { lost.push_back(why); }
   void on_datagram(const link::opened_datagram& d, const address&) override {
@@ -365,17 +366,15 @@ TEST_CASE("a peer without a reachable address is reported and tried again with b
                       {a.machine.ip.with_port(9), b.machine.ip.with_port(9)}};
   REQUIRE(a.x->learn(wrong).ok());
   w.run_for(60s);
-  CHECK_FALSE(a.lost_by(errc::unreachable));  // no address ever led there: that says nothing about the peer
+  CHECK(a.lost_by(errc::unreachable));
+  CHECK_FALSE(a.x->has_reached(b.self.id()));
   const auto dials = a.x->statistics().dials;
   CHECK(dials >= 10);
   CHECK(dials <= 60);
   a.knows(b);
   REQUIRE(w.run_until([&] { return b.messages.size() == 1 && a.connected(b); }));
   CHECK(a.x->find(b.self.id())->addresses.front() == b.machine.ip.with_port(4000));
-  b.stop();
-  a.send(b, "to nobody again");
-  w.run_for(60s);
-  CHECK(a.lost_by(errc::unreachable));
+  CHECK(a.x->has_reached(b.self.id()));
 }
 
 TEST_CASE("another peer at the address is not mistaken for the one expected") {

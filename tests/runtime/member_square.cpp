@@ -96,4 +96,34 @@ TEST_CASE("who is no member any more has no links and tells everybody itself") {
   CHECK(std::none_of(to.begin(), to.end(), [](const auto& t) { return t.passes_on; }));
 }
 
+TEST_CASE("members are cut off from each other when both where their lines cross are gone") {
+  // 33 members: the last one alone in its row, below member 0.
+  CHECK(member_square(record_of(33), node(32)).cut_off().empty());
+  const job_record without = record_of(33, {0});
+  CHECK(member_square(without, node(32)).links().empty());
+  CHECK(member_square(without, node(32)).cut_off().size() == 31);
+  CHECK(member_square(without, node(5)).cut_off() == std::vector{node(32)});
+  random_generator random(8);
+  for (int draw = 0; draw < 20; ++draw) {
+    std::set<std::size_t> gone;
+    for (std::size_t i = 0; i < 150; ++i) {
+      if (random.chance(draw * 0.03)) gone.insert(i);
+    }
+    const job_record r = record_of(150, gone);
+    for (std::size_t a = 0; a < 150; ++a) {
+      if (gone.contains(a)) continue;
+      const member_square mine(r, node(a));
+      const auto links = mine.links();
+      const auto apart = mine.cut_off();
+      for (std::size_t b = 0; b < 150; ++b) {
+        if (gone.contains(b) || a == b) continue;
+        const member_square theirs(r, node(b));
+        const bool reached = mine.is_link(node(b)) ||
+                             std::any_of(links.begin(), links.end(), [&](const node_id& l) { return theirs.is_link(l); });
+        CHECK(reached == (std::find(apart.begin(), apart.end(), node(b)) == apart.end()));
+      }
+    }
+  }
+}
+
 }  // namespace p2pdvm::test

@@ -30,7 +30,9 @@ inline constexpr std::size_t circuit_piece_bytes_max = 32 * 1024;
 /// Over one connection, whoever began them.
 inline constexpr std::size_t circuits_per_peer_max = 256;
 inline constexpr std::size_t circuits_max = 4096;
-/// A relay gives up a circuit rather than let more wait for the next peer.
+/// Of one peer to another through this one: some may have ended without its having heard of it.
+inline constexpr std::size_t circuits_per_pair_max = 8;
+/// A relay gives up a circuit rather than let more circuits' bytes wait for the next peer.
 inline constexpr std::size_t relay_backlog_bytes_max = 32 * 1024 * 1024;
 
 class circuit_owner {
@@ -39,8 +41,6 @@ class circuit_owner {
   /// Whether this peer is a relay from the one to the other: it is connected with `to`, not by a circuit,
   /// and lets both use it.
   [[nodiscard]] virtual bool passes_on(const node_id& from, const node_id& to) = 0;
-  /// Bytes on their way to that peer.
-  [[nodiscard]] virtual std::size_t backlog(const node_id& to) const = 0;
   /// A circuit has come in through `relay`, which says that it begins at `origin`.
   virtual void on_circuit(const node_id& relay, const node_id& origin,
                           std::unique_ptr<host::stream> stream) = 0;
@@ -90,6 +90,9 @@ class circuits {
   using entries = std::map<place, entry>;
 
   [[nodiscard]] bool full(const node_id& neighbour) const;
+  [[nodiscard]] bool full(const node_id& from, const node_id& to) const;
+  void passed(const place& there, std::size_t bytes);
+  void taken(const place& there, std::size_t bytes);
   [[nodiscard]] place fresh_place(const node_id& neighbour);
   void say(const place& where, kind what, byte_view rest = {}, payload body = {});
   void begin(const node_id& from, std::uint64_t number, const node_id& target);
@@ -104,6 +107,7 @@ class circuits {
   host::clock& clock_;
   circuit_owner& owner_;
   entries circuits_;
+  std::map<node_id, std::size_t> passing_;  ///< bytes passed on to each, and not yet taken by the far ends
   std::uint64_t last_number_ = 0;
   std::vector<stream*> ended_;  ///< whose handlers are still to be told
   host::timer end_timer_;

@@ -97,9 +97,10 @@ class exchange_handler {
   /// The peer has restarted (or forgotten us): what was sent before this call and was
   /// unacknowledged is dropped. `on_peer_up` follows.
   virtual void on_peer_reset(const node_id&) {}
-  /// A hint for failure detection: a connection was lost, or no address could be dialled. The code `not_found`
-  /// is no such hint: none ever led to the peer. The exchange itself goes on trying when it has reason to.
+  /// A hint for failure detection: a connection was lost. The exchange itself goes on trying when it has reason to.
   virtual void on_connection_lost(const node_id&, const error&) {}
+  /// Neither an address nor another peer led to it. That says little about a peer of which no address ever did.
+  virtual void on_unreachable(const node_id&, const error&) {}
   /// The session was `congested` and is no longer.
   virtual void on_writable(const node_id&) {}
   virtual void on_meeting_failed(const address&, const error&) {}
@@ -170,6 +171,10 @@ class exchange final : private host::listen_handler,
   [[nodiscard]] bool connected(const node_id& node) const;
   /// Whether it may be asked to pass something on: it is trusted, and not itself reached through another.
   [[nodiscard]] bool can_relay(const node_id& node) const;
+  /// An address has led to it, and it may be dialled again.
+  [[nodiscard]] bool has_reached(const node_id& node) const;
+  /// There was a connection with it.
+  [[nodiscard]] bool has_met(const node_id& node) const;
   /// Where its connection leads; none where there is none, or it is through another peer.
   [[nodiscard]] std::optional<address> remote_address(const node_id& node) const;
   /// The peer through which this one is reached; none when that is direct, or not at all.
@@ -202,7 +207,6 @@ class exchange final : private host::listen_handler,
 
   void send_circuit(const node_id& to, byte_view head, payload body) override;
   [[nodiscard]] bool passes_on(const node_id& from, const node_id& to) override;
-  [[nodiscard]] std::size_t backlog(const node_id& to) const override { return unacknowledged(to); }
   void on_circuit(const node_id& relay, const node_id& origin,
                   std::unique_ptr<host::stream> stream) override;
 
@@ -242,6 +246,7 @@ class exchange final : private host::listen_handler,
   [[nodiscard]] bool is_straight(const node_id& node) const;
   void on_detour_failed(peer& p, const error& why);
   void rest(peer& p, const error& why);
+  [[nodiscard]] bool is_silent(const peer& p) const;
   void redial_later(peer& p);
   void straighten_later(peer& p);
   void straighten_now(peer& p);

@@ -97,7 +97,8 @@ class job final : private record_owner,
   void on_store_message(const node_id& from, const store::store_message& message);
   void on_detector_datagram(const node_id& from, const address& source, byte_view bytes);
   void on_detector_message(const node_id& from, byte_view bytes);
-  void on_connection_lost(const node_id& node, const error& why);
+  void on_connection_lost(const node_id& node);
+  void on_unreachable(const node_id& node);
   void on_peer_reset(const node_id& node);
 
   /// A joiner that is not a member yet may read chunks of the inputs.
@@ -214,6 +215,8 @@ class job final : private record_owner,
   void on(const node_id& from, runtime::end_seen& seen);
   void note_end_seen(const node_id& by, bool by_links);
   void tell_end_by_links();
+  void tell_end(bool by_links);
+  [[nodiscard]] bool end_seen_by_circle(const std::set<node_id>& seen) const;
   void on(const node_id&, join_request&) {}  // the peer's business
   void on(const node_id&, join_refusal&) {}
   void on(const node_id&, welcome&) {}
@@ -348,7 +351,7 @@ class job final : private record_owner,
   early_messages early_;  ///< of those who are no members by this peer's record
   early_messages ahead_;  ///< of members, about what comes after this peer's record
   static constexpr int record_asks_max = 3;  ///< unanswered
-  static constexpr std::size_t relays_asked_max = 8;  ///< for one way to a peer
+  static constexpr std::size_t relays_asked_max = 32;  ///< for one way to a peer
   static constexpr duration record_ask_pause = std::chrono::milliseconds(500);
   int record_asks_ = 0;
   time_point record_asked_at_{};
@@ -362,6 +365,7 @@ class job final : private record_owner,
   std::map<node_id, incarnation_number> ready_askers_;  ///< live members, no links
   std::set<node_id> readers_;
   std::optional<node_id> awaiting_inputs_;  ///< from this member
+  std::vector<node_id> cut_off_;         ///< see `member_square::cut_off`
   std::set<node_id> end_seen_;           ///< who has seen the end,
   std::set<node_id> end_seen_by_links_;  ///< and whose links have
   bool told_end_by_links_ = false;

@@ -26,6 +26,10 @@ class member_square {
   [[nodiscard]] std::vector<node_id> links() const;
   [[nodiscard]] bool is_link(const node_id& other) const;
 
+  /// The living members that neither are links nor have a living link in common with this one: both where
+  /// their lines cross are gone.
+  [[nodiscard]] std::vector<node_id> cut_off() const;
+
   struct recipient {
     node_id node;
     bool passes_on = false;  ///< to its column

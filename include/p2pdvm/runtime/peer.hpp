@@ -95,6 +95,8 @@ class peer final : private messaging::exchange_handler,
   void on_peer_up(const node_id& node) override;
   void on_peer_reset(const node_id& node) override;
   void on_connection_lost(const node_id& node, const error& why) override;
+  void on_unreachable(const node_id& node, const error& why) override;
+  void note_connection_lost(const node_id& node, const error& why);
   std::vector<node_id> relays_to(const node_id& node) override;
   void on_path(const node_id& node, const std::optional<node_id>& relay) override;
   void on_datagram(const link::opened_datagram& datagram, const address& from) override;

@@ -157,6 +157,20 @@ P2PDVM_DECL bool circuits::full(const node_id& neighbour) const {
   return n >= circuits_per_peer_max;
 }
 
+P2PDVM_DECL bool circuits::full(const node_id& from, const node_id& to) const {
+  std::size_t n = 0;
+  for (auto i = circuits_.lower_bound(place{from, false, 0}); i != circuits_.end() && i->first.neighbour == from; ++i)
+    n += i->second.onward && i->second.onward->neighbour == to ? 1 : 0;
+  return n >= circuits_per_pair_max;
+}
+
+P2PDVM_DECL void circuits::passed(const place& there, std::size_t bytes) { passing_[there.neighbour] += bytes; }
+
+P2PDVM_DECL void circuits::taken(const place& there, std::size_t bytes) {
+  const auto at = passing_.find(there.neighbour);
+  if (at != passing_.end() && (at->second -= bytes) == 0) passing_.erase(at);
+}
+
 P2PDVM_DECL circuits::place circuits::fresh_place(const node_id& neighbour) {
   return {neighbour, true, ++last_number_};
 }
@@ -209,7 +223,7 @@ P2PDVM_DECL void circuits::on_message(const node_id& from, const arrived_message
 P2PDVM_DECL void circuits::begin(const node_id& from, std::uint64_t number, const node_id& target) {
   const place here{from, false, number};
   if (circuits_.contains(here)) return;
-  if (target == from || full(from) || full(target) || !owner_.passes_on(from, target))
+  if (target == from || full(from) || full(target) || full(from, target) || !owner_.passes_on(from, target))
     return say(here, kind::end);
   const place there = fresh_place(target);
   circuits_[here].onward = there;
@@ -235,12 +249,14 @@ P2PDVM_DECL void circuits::on_data(entries::iterator at, payload bytes) {
     return;
   }
   const place there = *e.onward;
-  if (bytes.size() > circuit_window_bytes - e.passing ||
-      owner_.backlog(there.neighbour) > relay_backlog_bytes_max) {
+  const auto waiting = passing_.find(there.neighbour);
+  const bool too_much = waiting != passing_.end() && waiting->second > relay_backlog_bytes_max;
+  if (bytes.size() > circuit_window_bytes - e.passing || too_much) {
     say(at->first, kind::end);
     return end(at, true);
   }
   e.passing += bytes.size();
+  passed(there, bytes.size());
   say(there, kind::data, {}, std::move(bytes));
 }
 
@@ -250,6 +266,7 @@ P2PDVM_DECL void circuits::on_credit(entries::iterator at, std::uint64_t bytes) 
   entry& sender = circuits_.find(there)->second;
   const auto given = std::min<std::uint64_t>(bytes, sender.passing);
   sender.passing -= static_cast<std::size_t>(given);
+  taken(at->first, static_cast<std::size_t>(given));
   byte_vector rest;
   wire::writer(rest).size(given);
   say(there, kind::credit, rest);
@@ -261,7 +278,10 @@ P2PDVM_DECL void circuits::end(entries::iterator at, bool tell) {
   const entry e = at->second;
   circuits_.erase(at);
   if (e.onward) {
-    circuits_.erase(*e.onward);
+    taken(*e.onward, e.passing);
+    const auto other = circuits_.find(*e.onward);
+    taken(here, other->second.passing);
+    circuits_.erase(other);
     return say(*e.onward, kind::end);
   }
   if (tell) say(here, kind::end);
@@ -282,6 +302,7 @@ P2PDVM_DECL void circuits::stop() {
     if (e.end != nullptr) e.end->end();
   }
   circuits_.clear();
+  passing_.clear();
   end_timer_.cancel();
 }
 

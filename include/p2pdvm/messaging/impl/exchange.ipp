@@ -40,6 +40,7 @@ struct exchange::peer : list_link<exchange::peer> {
   bool kept = false;
   bool trusted = false;
   bool was_congested = false;
+  bool met = false;      ///< there was a connection
   bool reached = false;  ///< an address of it has led to it,
   bool hidden = false;   ///< and none did when they were last tried
   duration backoff = duration::zero();
@@ -173,6 +174,16 @@ P2PDVM_DECL bool exchange::can_relay(const node_id& node) const {
   const peer* p = find_peer(node);
   if (p == nullptr || !p->s.established()) return p == nullptr || !p->hidden;
   return !p->live->relay();
+}
+
+P2PDVM_DECL bool exchange::has_reached(const node_id& node) const {
+  const peer* p = find_peer(node);
+  return p != nullptr && p->reached;
+}
+
+P2PDVM_DECL bool exchange::has_met(const node_id& node) const {
+  const peer* p = find_peer(node);
+  return p != nullptr && p->met;
 }
 
 P2PDVM_DECL std::optional<address> exchange::remote_address(const node_id& node) const {
@@ -379,7 +390,7 @@ P2PDVM_DECL void exchange::rest(peer& p, const error& why) {
   circuits_.drop(p.id);
   redial_later(p);
   const node_id node = p.id;  // the handler may forget the peer
-  handler_.on_connection_lost(node, p.reached ? why : error(errc::not_found, why.message()));
+  handler_.on_unreachable(node, why);
 }
 
 P2PDVM_DECL void exchange::redial_later(peer& p) {
@@ -400,7 +411,8 @@ P2PDVM_DECL void exchange::straighten_later(peer& p) {
 P2PDVM_DECL void exchange::straighten_now(peer& p) {
   p.redial.cancel();
   const contact* who = book_.find(p.id);
-  if (p.dial || !p.live || !p.live->relay()) return;
+  if (!p.live) return service(p);
+  if (p.dial || !p.live->relay()) return;
   if (who != nullptr && !who->addresses.empty() && wanted(p)) return dial_next_address(p, *who);
   straighten_later(p);
 }
@@ -425,7 +437,8 @@ P2PDVM_DECL void exchange::lose(peer& p, const error& why, bool broken) {
   p.timer.cancel();
   circuits_.drop(node);
   if (p.dial && !p.detour && p.trusted) {
-    p.detour_timer.at(machine_.clock().now(), [this, &p] { static_cast<void>(take_detour(p)); });
+    p.backoff = stable ? duration::zero() : std::clamp(p.backoff * 2, options_.redial_min, options_.redial_max);
+    p.detour_timer.after(p.backoff, [this, &p] { static_cast<void>(take_detour(p)); });
   }
   if (broken) {
     p.s = session(detail::draw_number(machine_.entropy()));

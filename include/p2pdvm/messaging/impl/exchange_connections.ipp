@@ -108,12 +108,19 @@ P2PDVM_DECL bool exchange::meet(const address& where) {
   return true;
 }
 
-/// The oldest handshake of the source that has most of them makes room.
+/// The oldest handshake of the source that has most of them makes room, one through a relay only when there are no
+/// others: who uses those is known.
 P2PDVM_DECL void exchange::make_room_for_handshake() {
+  std::vector<std::size_t> candidates;
+  for (std::size_t i = 0; i < half_open_.size(); ++i) {
+    if (!half_open_[i]->relay()) candidates.push_back(i);
+  }
+  if (candidates.empty()) candidates.push_back(0);
   std::vector<address> sources;
-  for (const auto& c : half_open_) sources.push_back(c->remote_address());
+  for (const std::size_t i : candidates) sources.push_back(half_open_[i]->remote_address());
   const std::vector<std::size_t> counts = detail::crowds(sources);
-  const auto victim = half_open_.begin() + (std::max_element(counts.begin(), counts.end()) - counts.begin());
+  const auto worst = static_cast<std::size_t>(std::max_element(counts.begin(), counts.end()) - counts.begin());
+  const auto victim = half_open_.begin() + static_cast<std::ptrdiff_t>(candidates[worst]);
   ++statistics_.half_open_refused;
   (*victim)->close();
   half_open_.erase(victim);
@@ -146,6 +153,7 @@ P2PDVM_DECL void exchange::make_room_for_stranger(const address& source) {
 P2PDVM_DECL bool exchange::admit(const link::connection& from) {
   const link::handshake_result& remote = from.remote();
   const peer* known = find_peer(remote.id);
+  if (from.relay() && !trusted_.contains(remote.id)) return false;
   if (known != nullptr ? !known->stranger() : trusted_.contains(remote.id)) return true;
   if (!handler_.accept(remote.id, remote.key)) {
     ++statistics_.strangers_refused;
@@ -162,10 +170,15 @@ P2PDVM_DECL bool exchange::admit(const link::connection& from) {
 /// goes before one through another peer, as long as it is heard.
 P2PDVM_DECL bool exchange::preferred(const peer& p, const link::connection& fresh) const {
   if (!p.live || fresh.remote().instance != p.live->remote().instance) return true;
-  if (fresh.relay().has_value() != p.live->relay().has_value())
-    return !fresh.relay() || machine_.clock().now() - p.live->heard() > options_.silent_for_detour;
+  if (p.live->relay() && (!fresh.relay() || is_silent(p))) return true;
+  if (fresh.relay() && !p.live->relay()) return is_silent(p);
   if (fresh.initiator() == p.live->initiator()) return true;
   return fresh.initiator() == (self_.id() < p.id);
+}
+
+/// Its established connection may be one that only this side still has.
+P2PDVM_DECL bool exchange::is_silent(const peer& p) const {
+  return p.s.established() && machine_.clock().now() - p.live->heard() > options_.silent_for_detour;
 }
 
 /// Attaches a session to its new connection; false when an older connection is preferred.
@@ -269,6 +282,7 @@ P2PDVM_DECL void exchange::on_event(const node_id& node, session_event event) {
 P2PDVM_DECL void exchange::on_established(peer& p) {
   ++statistics_.connections;
   p.live->confirm();
+  p.met = true;
   p.up_since = machine_.clock().now();
   p.next_address = 0;
   p.backoff = std::min(p.backoff, options_.redial_min * 4);
@@ -344,7 +358,8 @@ P2PDVM_DECL bool exchange::passes_on(const node_id& from, const node_id& to) {
 
 P2PDVM_DECL void exchange::on_circuit(const node_id& relay, const node_id& origin,
                                       std::unique_ptr<host::stream> stream) {
-  if (!is_straight(relay) || !trusted_.contains(origin) || half_open_.size() >= limits::half_open_max) return;
+  if (!is_straight(relay) || !trusted_.contains(origin)) return;
+  if (half_open_.size() >= limits::half_open_max) make_room_for_handshake();
   half_open_.push_back(open(link::noise::role::responder, std::move(stream), std::nullopt, relay));
   half_open_.back()->start();
 }

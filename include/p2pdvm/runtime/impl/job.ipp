@@ -209,6 +209,7 @@ P2PDVM_DECL void job::on_record(const checkpoint::job_record& previous) {
   if (std::exchange(no_majority_, false)) tell(event_kind::majority_again);
   const auto links = member_square(now, self()).links();
   links_ = std::set<node_id>(links.begin(), links.end());
+  cut_off_ = member_square(now, self()).cut_off();
   std::erase_if(ready_askers_, [&](const auto& asker) { return !now.is_live(asker.first); });
   owner_.on_members(previous, now);
   note_members(previous);
@@ -245,6 +246,9 @@ P2PDVM_DECL void job::on_record(const checkpoint::job_record& previous) {
   if (now.state == checkpoint::job_state::failed) end(error(errc::misuse, now.failure));
   maintain_keepers();
   hear_early();
+  if (!ended_) return;
+  tell_end_by_links();
+  owner_.on_end_seen(self());
 }
 
 P2PDVM_DECL void job::on_chosen() {
@@ -711,17 +715,25 @@ P2PDVM_DECL void job::note_end_seen(const node_id& by, bool by_links) {
   owner_.on_end_seen(by);
 }
 
+P2PDVM_DECL bool job::end_seen_by_circle(const std::set<node_id>& seen) const {
+  const auto saw = [&](const node_id& member) { return seen.contains(member); };
+  return std::all_of(links_.begin(), links_.end(), saw) && std::all_of(cut_off_.begin(), cut_off_.end(), saw);
+}
+
 P2PDVM_DECL void job::tell_end_by_links() {
-  if (!ended_ || told_end_by_links_) return;
-  if (!std::includes(end_seen_.begin(), end_seen_.end(), links_.begin(), links_.end())) return;
+  if (!ended_ || told_end_by_links_ || !end_seen_by_circle(end_seen_)) return;
   told_end_by_links_ = true;
-  for (const node_id& link : links_) owner_.send(link, end_seen{true});
+  tell_end(true);
+}
+
+P2PDVM_DECL void job::tell_end(bool by_links) {
+  for (const node_id& link : links_) owner_.send(link, end_seen{by_links});
+  for (const node_id& member : cut_off_) owner_.send(member, end_seen{by_links});
 }
 
 P2PDVM_DECL bool job::end_seen_by_all() const {
   const bool all_are_links = record().members.size() <= member_square::width;
-  const auto& seen = all_are_links ? end_seen_ : end_seen_by_links_;
-  return std::includes(seen.begin(), seen.end(), links_.begin(), links_.end());
+  return end_seen_by_circle(all_are_links ? end_seen_ : end_seen_by_links_);
 }
 
 P2PDVM_DECL bool job::hears(const node_id& from) {
@@ -773,9 +785,11 @@ P2PDVM_DECL void job::send_detector(const node_id& to, byte_view bytes, bool aga
   if (source && !again) return;
   if (net->connected(to)) return net->send(to, channel::detector, bytes, {}, messaging::priority::control);
   if (!again && !ways_.is_passed_on(to, clock_now())) return;
+  // The first may not be connected with it.
+  std::size_t left = again ? 2 : 1;
   for (const node_id& relay : relays_to(to)) {
-    if (!net->can_relay(relay)) continue;
-    return owner_.send(relay, passed_probe{to, true, to_vector(bytes)});
+    owner_.send(relay, passed_probe{to, true, to_vector(bytes)});
+    if (--left == 0) return;
   }
 }
 
@@ -803,12 +817,16 @@ P2PDVM_DECL void job::on_detector_message(const node_id& from, byte_view bytes) 
   arm_detector();
 }
 
-P2PDVM_DECL void job::on_connection_lost(const node_id& node, const error& why) {
-  if (why.code() == errc::not_found) return;  // it may be behind a NAT, and nobody passes anything on yet
-  if (ended_) return note_end_seen(node, true);
-  if (!record().is_live(node) || clock_now() < patient_until_) return;
+P2PDVM_DECL void job::on_connection_lost(const node_id& node) {
+  if (ended_ || !record().is_live(node) || clock_now() < patient_until_) return;
   detector_.hint(clock_now(), node);
   arm_detector();
+}
+
+P2PDVM_DECL void job::on_unreachable(const node_id& node) {
+  // With one that was never met, it is perhaps only that nobody passes anything on yet.
+  if (ended_ && context_.exchange->has_met(node)) return note_end_seen(node, true);
+  if (context_.exchange->has_reached(node)) on_connection_lost(node);
 }
 
 P2PDVM_DECL void job::on_peer_reset(const node_id& node) {
@@ -914,6 +932,7 @@ P2PDVM_DECL std::vector<node_id> job::relays_to(const node_id& node) const {
     const bool common = links_.contains(relay.node) && theirs.is_link(relay.node);
     const bool at_home = std::find(home.begin(), home.end(), relay.node) != home.end();
     if (!common && !at_home) continue;
+    if (context_.exchange == nullptr || !context_.exchange->can_relay(relay.node)) continue;
     ways.push_back({relay.is_hidden(), known.between(*here, i) + known.between(i, *there), i});
   }
   std::sort(ways.begin(), ways.end(), [](const way& a, const way& b) {

@@ -431,7 +431,7 @@ P2PDVM_DECL void job::end(result<std::map<std::string, byte_vector>> results) {
   owner_.on_end(results);
   // Who ends first waits for the others to have heard of it: they could not ask anybody later.
   if (!is_member()) return;
-  for (const node_id& link : links_) owner_.send(link, end_seen());
+  tell_end(false);
   tell_end_by_links();
 }
 

@@ -22,6 +22,19 @@ P2PDVM_DECL bool member_square::is_link(const node_id& other) const {
   return i != *self_ && in_line(i, *self_);
 }
 
+P2PDVM_DECL std::vector<node_id> member_square::cut_off() const {
+  std::vector<node_id> list;
+  if (!self_) return list;
+  const auto lives = [&](std::uint32_t i) { return i < record_.members.size() && record_.members[i].live(); };
+  for (std::uint32_t i = 0; i < record_.members.size(); ++i) {
+    if (!lives(i) || i == *self_ || in_line(i, *self_)) continue;
+    const std::uint32_t in_row = *self_ / width * width + i % width;
+    const std::uint32_t in_column = i / width * width + *self_ % width;
+    if (!lives(in_row) && !lives(in_column)) list.push_back(record_.members[i].node);
+  }
+  return list;
+}
+
 P2PDVM_DECL std::vector<member_square::recipient> member_square::recipients() const {
   const auto size = static_cast<std::uint32_t>(record_.members.size());
   std::vector<recipient> list;

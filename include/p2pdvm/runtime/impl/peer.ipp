@@ -702,6 +702,16 @@ P2PDVM_DECL void peer::on_peer_reset(const node_id& node) {
 }
 
 P2PDVM_DECL void peer::on_connection_lost(const node_id& node, const error& why) {
+  note_connection_lost(node, why);
+  if (job_) job_->on_connection_lost(node);
+}
+
+P2PDVM_DECL void peer::on_unreachable(const node_id& node, const error& why) {
+  note_connection_lost(node, why);
+  if (job_) job_->on_unreachable(node);
+}
+
+P2PDVM_DECL void peer::note_connection_lost(const node_id& node, const error& why) {
   if (joining_) joining_->on_connection_lost(node, why);
   if (!job_) return;
   if (guide_ == node && job_->record().state == checkpoint::job_state::forming) {
@@ -711,7 +721,6 @@ P2PDVM_DECL void peer::on_connection_lost(const node_id& node, const error& why)
       follow(*joining_->asked());
     }
   }
-  job_->on_connection_lost(node, why);
 }
 
 P2PDVM_DECL std::vector<node_id> peer::relays_to(const node_id& node) {
