@@ -246,6 +246,9 @@ class group final {
   // What ranks choose by (impl/group_network.ipp).
 
   /// The first time, and once for all, the members agree on the round trips between them.
+  [[nodiscard]] bool knows_network() const noexcept {
+    return size_ < 3 || size_ > network_members_max || knowledge_ == knowledge::there;
+  }
   task<> know_network(collective& in);
   [[nodiscard]] bool all_here() const;
   task<> agree(const collective& in, std::int64_t tag);
@@ -259,8 +262,7 @@ class group final {
 
   // The ways.
 
-  task<> barrier_in_rounds(const collective& in);
-  task<> allreduce_in_rounds(const collective& in, accumulator& value);
+  task<> reduce_and_broadcast(const collective& in, accumulator& value);
   task<> allreduce_in_halves(const collective& in, accumulator& value);
   task<> allreduce_in_slices(const collective& in, accumulator& value);
   task<std::vector<payload>> allgather_in_rounds(const collective& in, payload mine);
@@ -278,7 +280,6 @@ class group final {
   void merge(const collective& in, accumulator& value, const peal::message& m, bool right) const;
   task<> reduce_to_first(const collective& in, accumulator& value);
   task<> broadcast_from(const collective& in, int root, payload& whole);
-  task<> double_distances(const collective& in, accumulator& value);
 
   std::shared_ptr<context> owner_;
   std::uint32_t id_;

@@ -12,6 +12,7 @@ P2PDVM_DECL void group::put(const collective& in, int to, byte_view data) {
 }
 
 P2PDVM_DECL void group::put_value(const collective& in, int to, const accumulator& value) {
+  if (const std::optional<byte_view> elements = value.elements()) return put(in, to, *elements);
   byte_vector whole(to_vector(bytes_of(in.mine.head)));
   value.append_to(whole);
   owner_->port().post_send(job_rank(to), in.tag, payload(std::move(whole)), id_ * 2 + 1);
@@ -34,21 +35,17 @@ P2PDVM_DECL incoming group::opened_alike(const collective& in, const peal::messa
 
 P2PDVM_DECL task<> group::barrier(call c) {
   collective in(*this, c);
-  co_await know_network(in);
+  if (!knows_network()) co_await know_network(in);
   const way how = choose(in, collective_task::kind::barrier, 0);
   if (how == way::exchange || how == way::by_peers) {
     (void)co_await exchange(in, how, payload());
-  } else {
-    co_await barrier_in_rounds(in);
+  } else {  // here, since a coroutine more would cost a tenth of it
+    for (int k = 1; k < size_; k *= 2) {
+      put(in, wrapped(self_ + k), {});
+      (void)co_await take(in, wrapped(self_ - k + size_));
+    }
   }
   in.done();
-}
-
-P2PDVM_DECL task<> group::barrier_in_rounds(const collective& in) {
-  for (int k = 1; k < size_; k *= 2) {
-    put(in, wrapped(self_ + k), {});
-    (void)co_await take(in, wrapped(self_ - k + size_));
-  }
 }
 
 P2PDVM_DECL task<> group::broadcast_from(const collective& in, int root, payload& whole) {
@@ -105,27 +102,24 @@ P2PDVM_DECL task<> group::reduce(call c, accumulator& value) {
   value.replace(in.mine, opened(in.mine, m));
 }
 
-P2PDVM_DECL task<> group::double_distances(const collective& in, accumulator& value) {
-  for (int k = 1; k < size_; k *= 2) {
-    const int partner = self_ ^ k;
-    put_value(in, partner, value);
-    const peal::message m = co_await take(in, partner);
-    merge(in, value, m, partner > self_);
-  }
-}
-
 P2PDVM_DECL task<> group::allreduce(call c, accumulator& value) {
   collective in(*this, c);
-  co_await know_network(in);
+  if (!knows_network()) co_await know_network(in);
   const std::optional<byte_view> elements = value.elements();
-  if (!elements) {  // others' sizes are not known
-    co_await allreduce_in_rounds(in, value);
-    co_return;
+  way how = way::rounds;
+  if (elements) {  // else others' sizes are not known
+    if (wants_uplinks(elements->size())) co_await know_uplinks(in);
+    how = choose(in, collective_task::kind::allreduce, elements->size());
   }
-  if (wants_uplinks(elements->size())) co_await know_uplinks(in);
-  const way how = choose(in, collective_task::kind::allreduce, elements->size());
-  if (how == way::rounds) {
-    co_await allreduce_in_rounds(in, value);
+  if (how == way::rounds && std::has_single_bit(static_cast<unsigned>(size_))) {
+    for (int k = 1; k < size_; k *= 2) {  // here, since a coroutine more would cost a tenth of it
+      const int partner = self_ ^ k;
+      put_value(in, partner, value);
+      const peal::message m = co_await take(in, partner);
+      merge(in, value, m, partner > self_);
+    }
+  } else if (how == way::rounds) {
+    co_await reduce_and_broadcast(in, value);
   } else if (how == way::halving) {
     co_await allreduce_in_halves(in, value);
   } else if (how == way::slices) {
@@ -137,11 +131,7 @@ P2PDVM_DECL task<> group::allreduce(call c, accumulator& value) {
   in.done();
 }
 
-P2PDVM_DECL task<> group::allreduce_in_rounds(const collective& in, accumulator& value) {
-  if (std::has_single_bit(static_cast<unsigned>(size_))) {
-    co_await double_distances(in, value);
-    co_return;
-  }
+P2PDVM_DECL task<> group::reduce_and_broadcast(const collective& in, accumulator& value) {
   co_await reduce_to_first(in, value);
   payload whole;
   if (self_ == 0) {
@@ -407,7 +397,7 @@ P2PDVM_DECL task<std::vector<payload>> group::gather(call c, payload mine) {
 
 P2PDVM_DECL task<std::vector<payload>> group::allgather(call c, payload mine) {
   collective in(*this, c);
-  co_await know_network(in);
+  if (!knows_network()) co_await know_network(in);
   // Sizes may differ; the exchange moves no more bytes than the rounds do.
   const way how = choose(in, collective_task::kind::allgather, 0);
   std::vector<payload> parts;

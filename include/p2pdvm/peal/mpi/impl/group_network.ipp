@@ -25,7 +25,6 @@ P2PDVM_DECL bool group::all_here() const {
 }
 
 P2PDVM_DECL task<> group::know_network(collective& in) {
-  if (size_ < 3 || size_ > network_members_max) co_return;
   while (knowledge_ == knowledge::coming) {  // another collective of this rank is at it
     const std::int64_t wake = peal::any_tag + 1 + in.tag;
     waiting_.push_back(wake);
