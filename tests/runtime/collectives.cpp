@@ -123,8 +123,8 @@ TEST_CASE("slices of different lengths give the bytes of one process") {
   const peal::program program("sum", large_sum);
   std::set<std::string> endings;
   std::vector<std::string> told;
-  for (const std::uint32_t peers : {1u, 7u}) {
-    auto how = cluster_of(peers, 7, 1);
+  for (const std::uint32_t peers : {1u, 13u}) {
+    auto how = cluster_of(peers, 13, 1);
     how.job.options.clear();
     how.network.profile = sim::latency_profile::residential;
     how.checkpoint_interval = duration::zero();
