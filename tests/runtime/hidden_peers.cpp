@@ -63,7 +63,7 @@ TEST_CASE("a peer that loses its direct way to another is reached through a thir
   CHECK(world.count(event_kind::evicted) == 0);
 }
 
-TEST_CASE("a job in which most of many peers are behind NATs ends as any other") {
+TEST_CASE("a job in which most of many peers are behind NATs ends as any other", "[heavy]") {
   const auto program = slow_program();
   const std::string right = undisturbed(program, 48, 40);
   auto how = cluster_of(48, 48, 40);
