@@ -492,6 +492,30 @@ TEST_CASE("a first connection that a later one has overtaken brings nothing twic
   CHECK(peers.b.resets == 0);
 }
 
+TEST_CASE("an overtaken hello, which knows of less than was acknowledged since, breaks nothing") {
+  pair_of_peers peers;
+  end& a = peers.a;
+  end& b = peers.b;
+  send(a, priority::normal, "first");
+  peers.connect();
+  peers.run(no_limit, 1000);
+  REQUIRE(a.s->unacknowledged() == 0);
+  b.connect();  // of what it has up to here this connection tells, which is slow
+  b.write(peers.now);
+  const byte_vector late = b.wire;
+  send(a, priority::normal, "second");
+  peers.connect();
+  peers.run(no_limit, 1000);
+  REQUIRE(a.s->unacknowledged() == 0);
+  a.connect();
+  a.read(peers.now, late);
+  send(a, priority::normal, "third");
+  peers.connect();
+  peers.run(no_limit, 1000);
+  CHECK(b.messages[priority::normal] == end::inbox{"first", "second", "third"});
+  CHECK(a.resets + b.resets == 0);
+}
+
 TEST_CASE("a hello comes in a record of its own, which does not wait for large messages to arrive") {
   pair_of_peers peers;
   send(peers.a, priority::normal, std::string(100'000, 'x'));

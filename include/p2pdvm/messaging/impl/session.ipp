@@ -357,8 +357,9 @@ P2PDVM_DECL result<session_event> session::on_hello(wire::reader& r, bool early)
   theirs_ = h.number;
   established_ = true;
   repeated_ = early ? received_ : 0;
-  // A remote that does not know this session has nothing of it.
-  const std::uint64_t received = h.known == mine_ ? h.received : 0;
+  // A remote that does not know this session has nothing of it. Who says less than it has acknowledged said so before:
+  // a later connection has overtaken this one, by whatever way it came.
+  const std::uint64_t received = std::max(h.known == mine_ ? h.received : 0, acknowledged_);
   if (auto done = on_acknowledgement(received, in_flight_frames_); !done) return done.error();
   if (sent_ == 0 && !in_flight_.empty()) drop_acknowledged(in_flight_.front());
   return event;
