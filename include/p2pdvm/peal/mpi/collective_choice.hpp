@@ -25,6 +25,11 @@ inline constexpr duration message_cost = std::chrono::microseconds(4);
 /// The rounds stay unless another way promises so much less, and a tenth.
 inline constexpr duration gain_min = std::chrono::milliseconds(3);
 
+/// Fewer members far apart do not tell each other results.
+inline constexpr int telling_members_min = 8;
+/// Of a member. One of three nearly always has the result in time.
+inline constexpr std::size_t tellers_max = 3;
+
 /// What moves data among all members.
 enum class way : std::uint8_t {
   rounds,    ///< with distances 1, 2, 4, …: dissemination, recursive doubling or trees, Bruck
@@ -76,6 +81,9 @@ class network_view {
 /// In time: within the relay bound, the greatest over all pairs of the best path over at most one other member.
 /// Only pairs that are farther apart need a relay. A relay gives a target one message for all the sources it
 /// passes on, and none waits beyond the bound for that. Relays are those with the least to pass on.
+///
+/// Where members are far apart and only the parts' combination is wanted, each is told the result by a few near it
+/// that have it, so that a part that is lost on its way, and sent again, holds up nobody.
 class exchange_plan {
  public:
   /// What `relay` passes on to `target`.
@@ -86,6 +94,7 @@ class exchange_plan {
   };
   explicit exchange_plan(const network_view& network);
 
+  [[nodiscard]] int members() const noexcept { return members_; }
   [[nodiscard]] duration bound() const noexcept { return bound_; }
   [[nodiscard]] bool direct(int from, int to) const noexcept { return bundle_of(from, to) < 0; }
   /// Whom a member sends its own part, the farthest first.
@@ -98,6 +107,10 @@ class exchange_plan {
   [[nodiscard]] std::size_t messages_from(int member) const;
   [[nodiscard]] std::size_t messages_to(int member) const;
   [[nodiscard]] std::size_t relayed_pairs() const noexcept { return relayed_; }
+  /// By whom a member is told a result.
+  [[nodiscard]] const std::vector<int>& tellers(int member) const { return tellers_[static_cast<std::size_t>(member)]; }
+  /// Whom it tells.
+  [[nodiscard]] const std::vector<int>& told_by(int member) const { return told_by_[static_cast<std::size_t>(member)]; }
 
  private:
   [[nodiscard]] std::int32_t& slot(int from, int to) noexcept {
@@ -109,6 +122,7 @@ class exchange_plan {
   }
   void find_bound(const network_view& network);
   void relay(const network_view& network, int from, int to);
+  void find_tellers();
 
   int members_;
   duration bound_{};
@@ -118,6 +132,7 @@ class exchange_plan {
   std::vector<int> load_;             ///< bundles of each relay
   std::vector<std::vector<int>> of_;  ///< a relay's bundles
   std::vector<std::pair<std::int64_t, int>> order_;
+  std::vector<std::vector<int>> tellers_, told_by_;
 };
 
 /// Which members are on one peer. Their first member speaks for them: between peers goes one message instead of one

@@ -4,6 +4,7 @@
 #include <p2pdvm/peal/adapter.hpp>
 #include <p2pdvm/peal/mpi/collective_choice.hpp>
 #include <p2pdvm/peal/mpi/data.hpp>
+#include <p2pdvm/peal/mpi/part_exchange.hpp>
 #include <p2pdvm/peal/port.hpp>
 #include <p2pdvm/peal/rank.hpp>
 
@@ -67,6 +68,21 @@ class context final : public peal::adapter {
   [[nodiscard]] std::uint32_t next_id() const noexcept { return next_id_; }
   /// `id` and all below are taken from now on.
   void take_id(std::uint32_t id);
+  /// So many messages of a collective are still to come to this rank, and nobody waits for them.
+  struct ended {
+    std::uint32_t communicator;
+    std::int64_t tag;
+    auto operator<=>(const ended&) const = default;
+    template <class F>
+    void fields(F&& f) {
+      f(communicator), f(tag);
+    }
+  };
+  void leave(const ended& collective, std::size_t messages) { left_behind_[collective] += messages; }
+  /// Takes those of them that have come.
+  void clear_away() {
+    if (!left_behind_.empty()) take_left_behind();
+  }
 
   [[nodiscard]] std::optional<std::string> cannot_cut() const override;
   [[nodiscard]] byte_vector save() const override;
@@ -78,6 +94,9 @@ class context final : public peal::adapter {
   peal::port port_;
   std::uint32_t next_id_ = 1;
   std::map<std::uint32_t, group*> groups_;
+  void take_left_behind();
+
+  std::map<ended, std::uint64_t> left_behind_;
   int running_ = 0;  ///< collectives that have begun and not ended
   operation last_ = operation::message;
 };
@@ -229,6 +248,8 @@ class group final {
   friend class value_receiving;
   class collective;
   class taking;
+  class combining;
+  class combining_by_peers;
 
   [[nodiscard]] int member_of(int job_rank) const {
     return members_.empty() ? job_rank : place_of(job_rank);
@@ -268,12 +289,14 @@ class group final {
   task<std::vector<payload>> allgather_in_rounds(const collective& in, payload mine);
   /// Of all members, in order, as they were given: by an exchange of all, or by peers.
   task<std::vector<payload>> exchange(const collective& in, way how, payload mine);
-  /// Among those in `circle` (empty: all), of whom this is number `self`.
-  task<std::vector<payload>> exchange_among(const collective& in, const exchange_plan& plan,
-                                            const std::vector<int>& circle, int self, payload mine);
-  task<std::vector<payload>> exchange_by_peers(const collective& in, payload mine);
+  /// The same of what only counts combined; null: that everybody came.
+  task<> combine_all(const collective& in, way how, accumulator* value);
+  /// `circle`: who takes part, ascending; empty: all.
+  task<> run(const collective& in, part_exchange& parts, const std::vector<int>& circle);
+  /// Within a peer, to and from its first member; what is gathered is empty elsewhere.
+  task<std::vector<payload>> gather_at_first(const collective& in, payload mine);
+  task<> give_from_first(const collective& in, payload& whole);
   [[nodiscard]] std::vector<incoming> all_incoming(const call& c, const std::vector<payload>& parts) const;
-  void pass_on(const collective& in, int target, const exchange_plan::bundle& what, const std::vector<payload>& parts);
   void put(const collective& in, int to, byte_view data);
   void put_value(const collective& in, int to, const accumulator& value);
   task<taking> take(const collective& in, int from);
@@ -297,10 +320,6 @@ class group final {
 
 /// "209 ms"
 [[nodiscard]] std::string time_text(double seconds);
-/// Parts after one another, each with its length in front.
-void append_parts(byte_vector& out, const std::vector<payload>& parts, std::size_t first);
-/// Slices of `whole` from `offset` on.
-[[nodiscard]] std::vector<payload> parts_of(const payload& whole, std::size_t offset);
 
 }  // namespace p2pdvm::mpi::detail
 

@@ -12,6 +12,7 @@ class group::collective {
  public:
   collective(group& g, const call& what)
       : tag(g.sequence_++), mine(with_file(g, what)), owner_(*g.owner_), note_{name_of(what.head.op), tag, g.id_, true, g.members_} {
+    owner_.clear_away();
     ++owner_.running_;
     owner_.last_ = what.head.op;
   }

@@ -87,7 +87,9 @@ P2PDVM_DECL exchange_plan::exchange_plan(const network_view& network)
     : members_(network.members()),
       bundle_of_(static_cast<std::size_t>(members_) * static_cast<std::size_t>(members_), -1),
       load_(static_cast<std::size_t>(members_)),
-      of_(static_cast<std::size_t>(members_)) {
+      of_(static_cast<std::size_t>(members_)),
+      tellers_(static_cast<std::size_t>(members_)),
+      told_by_(static_cast<std::size_t>(members_)) {
   find_bound(network);
   for (int a = 0; a < members_; ++a) {
     for (int b = 0; b < members_; ++b) {
@@ -99,6 +101,22 @@ P2PDVM_DECL exchange_plan::exchange_plan(const network_view& network)
     for (int b = 0; b < members_; ++b) order_.emplace_back(-network.one_way(a, b).count(), b);
     const auto row = order_.end() - members_;
     std::sort(row, order_.end());
+  }
+  if (network.wide() && members_ >= telling_members_min) find_tellers();
+}
+
+/// The nearest, as long as they do not have twice as many to tell.
+P2PDVM_DECL void exchange_plan::find_tellers() {
+  for (int member = 0; member < members_; ++member) {
+    auto& mine = tellers_[static_cast<std::size_t>(member)];
+    const auto* row = order_.data() + static_cast<std::size_t>(member) * static_cast<std::size_t>(members_);
+    for (int i = members_ - 1; i >= 0 && mine.size() < tellers_max; --i) {
+      const int teller = row[i].second;
+      auto& told = told_by_[static_cast<std::size_t>(teller)];
+      if (teller == member || !direct(teller, member) || told.size() >= 2 * tellers_max) continue;
+      mine.push_back(teller);
+      told.push_back(member);
+    }
   }
 }
 

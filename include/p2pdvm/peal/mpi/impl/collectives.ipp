@@ -38,7 +38,7 @@ P2PDVM_DECL task<> group::barrier(call c) {
   if (!knows_network()) co_await know_network(in);
   const way how = choose(in, collective_task::kind::barrier, 0);
   if (how == way::exchange || how == way::by_peers) {
-    (void)co_await exchange(in, how, payload());
+    co_await combine_all(in, how, nullptr);
   } else {  // here, since a coroutine more would cost a tenth of it
     for (int k = 1; k < size_; k *= 2) {
       put(in, wrapped(self_ + k), {});
@@ -125,8 +125,7 @@ P2PDVM_DECL task<> group::allreduce(call c, accumulator& value) {
   } else if (how == way::slices) {
     co_await allreduce_in_slices(in, value);
   } else {
-    const std::vector<payload> parts = co_await exchange(in, how, payload::copy_of(*elements));
-    value.fold(in.mine, all_incoming(in.mine, parts), 0, elements->size() / c.head.element_bytes);
+    co_await combine_all(in, how, &value);
   }
   in.done();
 }
@@ -222,114 +221,177 @@ P2PDVM_DECL std::vector<incoming> group::all_incoming(const call& c, const std::
   return all;
 }
 
-/// What a relay passes on: its head, and the sources' parts, each with its length in front.
-P2PDVM_DECL void group::pass_on(const collective& in, int target, const exchange_plan::bundle& what,
-                                const std::vector<payload>& parts) {
-  std::vector<payload> some;
-  for (const int source : what.sources) some.push_back(parts[static_cast<std::size_t>(source)]);
-  byte_vector bundle;
-  append_parts(bundle, some, 0);
-  put(in, target, bundle);
+/// What was sent by `append_parts`.
+inline std::vector<payload> all_parts_of(const payload& whole, std::size_t offset) {
+  auto parts = parts_of(whole, offset);
+  if (!parts.ok()) refuse(parts.error().message());
+  return std::move(*parts);
 }
 
 /// Appends what arrived, which must be `expected` parts.
 inline void add_parts(std::vector<payload>& parts, const peal::message& m, int expected) {
-  std::vector<payload> more = parts_of(m.body(), head_bytes);
+  std::vector<payload> more = all_parts_of(m.body(), head_bytes);
   if (more.size() != static_cast<std::size_t>(expected)) refuse("a gathered message is damaged");
   std::move(more.begin(), more.end(), std::back_inserter(parts));
 }
 
-P2PDVM_DECL task<std::vector<payload>> group::exchange(const collective& in, way how, payload mine) {
-  if (how == way::by_peers) co_return co_await exchange_by_peers(in, std::move(mine));
-  const std::vector<int> all;
-  co_return co_await exchange_among(in, network_->plan(), all, self_, std::move(mine));
+/// What the members of each peer gave, in the order of the peers, in that of the members.
+inline std::vector<payload> by_member(const peer_groups& groups, const std::vector<payload>& by_peer) {
+  std::vector<payload> ordered;
+  for (std::size_t g = 0; g < by_peer.size(); ++g) {
+    std::vector<payload> some = all_parts_of(by_peer[g], 0);
+    const std::vector<int>& members = groups.members(g);
+    if (some.size() != members.size()) refuse("a gathered message is damaged");
+    for (std::size_t i = 0; i < some.size(); ++i) {
+      const auto at = static_cast<std::size_t>(members[i]);
+      if (ordered.size() <= at) ordered.resize(at + 1);
+      ordered[at] = std::move(some[i]);
+    }
+  }
+  return ordered;
 }
+
+/// What a reduction, or a barrier, makes of everybody's parts.
+class group::combining {
+ public:
+  combining(const group& g, const collective& in, accumulator* value) : group_(&g), in_(&in), value_(value) {}
+  payload operator()(const std::vector<payload>& parts) const {
+    if (value_ == nullptr) return {};
+    value_->fold(in_->mine, group_->all_incoming(in_->mine, parts), 0,
+                 value_->elements()->size() / in_->mine.head.element_bytes);
+    return payload::copy_of(*value_->elements());
+  }
+
+ private:
+  const group* group_;
+  const collective* in_;
+  accumulator* value_;
+};
+
+/// The same of what peers gave, each for its members.
+class group::combining_by_peers {
+ public:
+  combining_by_peers(const peer_groups& groups, combining combine) : groups_(&groups), combine_(combine) {}
+  payload operator()(const std::vector<payload>& by_peer) const { return combine_(by_member(*groups_, by_peer)); }
+
+ private:
+  const peer_groups* groups_;
+  combining combine_;
+};
 
 /// Who has that place in it; an empty one is that of all members.
 inline int of_circle(const std::vector<int>& circle, int place) {
   return circle.empty() ? place : circle[static_cast<std::size_t>(place)];
 }
 
-P2PDVM_DECL task<std::vector<payload>> group::exchange_among(const collective& in, const exchange_plan& plan,
-                                                             const std::vector<int>& circle, int self, payload mine) {
-  const payload whole = message_of(in.mine.head, mine.view());
-  for (const int to : plan.targets(self))
-    owner_->port().post_send(job_rank(of_circle(circle, to)), in.tag, whole, id_ * 2 + 1);
-  const std::size_t size = circle.empty() ? static_cast<std::size_t>(size_) : circle.size();
-  std::vector<payload> parts(size);
-  std::vector<bool> heard(size);
-  parts[static_cast<std::size_t>(self)] = std::move(mine);
-  std::vector<std::pair<const exchange_plan::bundle*, std::size_t>> to_pass_on;  // parts it lacks
-  for (const auto* b : plan.bundles_of(self)) to_pass_on.emplace_back(b, b->sources.size());
-  for (std::size_t left = plan.messages_to(self); left > 0; --left) {
+P2PDVM_DECL task<> group::run(const collective& in, part_exchange& parts, const std::vector<int>& circle) {
+  // Before its `restore` a rank may leave nothing behind, and what is left is known to the next collective.
+  const bool to_the_end = !owner_->rank().restored();
+  for (;;) {
+    for (const part_exchange::output& out : parts.take_output())
+      owner_->port().post_send(job_rank(of_circle(circle, out.to)), in.tag, out.data, id_ * 2 + 1);
+    if (parts.done() && (!to_the_end || parts.left() == 0)) break;
     const peal::message m = co_await owner_->port().receive(peal::any_source, in.tag, id_ * 2 + 1, in.site());
-    const incoming got = opened_alike(in, m);
-    int from = got.source;
+    int from = opened_alike(in, m).source;
     if (!circle.empty()) {
       const auto at = std::lower_bound(circle.begin(), circle.end(), from);
       if (at == circle.end() || *at != from) refuse("an exchanged message is of another member");
       from = static_cast<int>(at - circle.begin());
     }
-    const auto place = static_cast<std::size_t>(from);
-    if (heard[place]) {
-      const exchange_plan::bundle* const b = plan.find(from, self);
-      std::vector<payload> passed = parts_of(m.body(), head_bytes);
-      if (b == nullptr || passed.size() != b->sources.size()) refuse("an exchanged message is damaged");
-      for (std::size_t i = 0; i < passed.size(); ++i)
-        parts[static_cast<std::size_t>(b->sources[i])] = std::move(passed[i]);
-      continue;
-    }
-    heard[place] = true;
-    parts[place] = m.body().slice(head_bytes, m.body().size() - head_bytes);
-    for (auto& [b, lacks] : to_pass_on) {
-      if (!std::binary_search(b->sources.begin(), b->sources.end(), from)) continue;
-      if (--lacks == 0) pass_on(in, of_circle(circle, b->target), *b, parts);
-    }
+    if (const auto taken = parts.on_message(from, m.body().slice(head_bytes, m.body().size() - head_bytes)); !taken.ok())
+      refuse(taken.error().message());
   }
-  co_return parts;
+  if (parts.left() > 0) owner_->leave({id_, in.tag}, parts.left());
 }
 
-/// Within a peer by a binomial tree to its first member and back; what comes back is handed on, never copied.
-P2PDVM_DECL task<std::vector<payload>> group::exchange_by_peers(const collective& in, payload mine) {
+P2PDVM_DECL task<> group::combine_all(const collective& in, way how, accumulator* value) {
+  const combining combine(*this, in, value);
+  payload mine = value == nullptr ? payload() : payload::copy_of(*value->elements());
+  payload result;
+  if (how == way::by_peers) {
+    const peer_groups& groups = network_->groups();
+    std::vector<payload> parts = co_await gather_at_first(in, std::move(mine));
+    if (!parts.empty()) {
+      byte_vector own;
+      append_parts(own, parts);
+      part_exchange all(groups.plan(), static_cast<int>(groups.group_of(self_)), bytes_of(in.mine.head),
+                        payload(std::move(own)), combining_by_peers(groups, combine));
+      co_await run(in, all, groups.leaders());
+      result = payload::copy_of(bytes_of(in.mine.head), all.take_result().view());
+    }
+    co_await give_from_first(in, result);
+    result = result.slice(head_bytes, result.size() - head_bytes);
+  } else {
+    part_exchange all(network_->plan(), self_, bytes_of(in.mine.head), std::move(mine), combine);
+    const std::vector<int> everybody;
+    co_await run(in, all, everybody);
+    result = all.take_result();
+  }
+  if (value == nullptr) co_return;
+  value->replace(in.mine, {in.mine.head, result.view(), self_, job_rank(self_), &owner_->rank()});
+}
+
+P2PDVM_DECL task<std::vector<payload>> group::exchange(const collective& in, way how, payload mine) {
+  const std::vector<int> everybody;
+  if (how != way::by_peers) {
+    part_exchange all(network_->plan(), self_, bytes_of(in.mine.head), std::move(mine), {});
+    co_await run(in, all, everybody);
+    co_return all.take_parts();
+  }
   const peer_groups& groups = network_->groups();
-  const std::size_t own_group = groups.group_of(self_);
-  const std::vector<int>& here = groups.members(own_group);
+  std::vector<payload> parts = co_await gather_at_first(in, std::move(mine));
+  payload whole;
+  if (!parts.empty()) {
+    byte_vector own;
+    append_parts(own, parts);
+    part_exchange all(groups.plan(), static_cast<int>(groups.group_of(self_)), bytes_of(in.mine.head),
+                      payload(std::move(own)), {});
+    co_await run(in, all, groups.leaders());
+    byte_vector bundle(to_vector(bytes_of(in.mine.head)));
+    append_parts(bundle, all.take_parts());
+    whole = payload(std::move(bundle));
+  }
+  co_await give_from_first(in, whole);
+  const std::vector<payload> by_peer = all_parts_of(whole, head_bytes);
+  if (by_peer.size() != groups.leaders().size()) refuse("a gathered message is damaged");
+  co_return by_member(groups, by_peer);
+}
+
+/// By a binomial tree.
+P2PDVM_DECL task<std::vector<payload>> group::gather_at_first(const collective& in, payload mine) {
+  const std::vector<int>& here = network_->groups().members(network_->groups().group_of(self_));
   const auto size = static_cast<int>(here.size());
   const auto place = static_cast<int>(std::lower_bound(here.begin(), here.end(), self_) - here.begin());
   std::vector<payload> parts(1, std::move(mine));  // of this member and those after it
-  int k = 1;
-  for (; k < size && (place & k) == 0; k *= 2) {
+  for (int k = 1; k < size; k *= 2) {
+    if ((place & k) != 0) {
+      byte_vector bundle;
+      append_parts(bundle, parts);
+      put(in, of_circle(here, place - k), bundle);
+      co_return std::vector<payload>();
+    }
     if (place + k >= size) continue;
     const peal::message m = co_await take(in, of_circle(here, place + k));
     add_parts(parts, m, std::min(k, size - place - k));
   }
-  payload whole;
-  if (place == 0) {
-    byte_vector own;
-    append_parts(own, parts, 0);
-    const std::vector<payload> of_groups = co_await exchange_among(in, groups.plan(), groups.leaders(),
-                                                                   static_cast<int>(own_group), payload(std::move(own)));
-    byte_vector all(to_vector(bytes_of(in.mine.head)));
-    for (const payload& p : of_groups) append(all, p.view());
-    whole = payload(std::move(all));
-  } else {
-    byte_vector bundle;
-    append_parts(bundle, parts, 0);
-    put(in, of_circle(here, place - k), bundle);
+  co_return parts;
+}
+
+/// By the same tree; what arrives is handed on, never copied.
+P2PDVM_DECL task<> group::give_from_first(const collective& in, payload& whole) {
+  const std::vector<int>& here = network_->groups().members(network_->groups().group_of(self_));
+  const auto size = static_cast<int>(here.size());
+  const auto place = static_cast<int>(std::lower_bound(here.begin(), here.end(), self_) - here.begin());
+  int k = 1;
+  for (; k < size && (place & k) == 0; k *= 2) {
+  }
+  if (place != 0) {
     const peal::message m = co_await take(in, of_circle(here, place - k));
     whole = m.body();
   }
   for (k /= 2; k > 0; k /= 2) {
     if (place + k < size) owner_->port().post_send(job_rank(of_circle(here, place + k)), in.tag, whole, id_ * 2 + 1);
   }
-  std::vector<payload> grouped = parts_of(whole, head_bytes);
-  if (grouped.size() != static_cast<std::size_t>(size_)) refuse("a gathered message is damaged");
-  std::vector<payload> ordered(grouped.size());
-  std::size_t next = 0;
-  for (std::size_t g = 0; g < groups.leaders().size(); ++g) {
-    for (const int m : groups.members(g)) ordered[static_cast<std::size_t>(m)] = std::move(grouped[next++]);
-  }
-  co_return ordered;
 }
 
 P2PDVM_DECL task<> group::scan(call c, accumulator& value) {
@@ -352,29 +414,6 @@ P2PDVM_DECL task<bool> group::exclusive_scan(call c, accumulator& value) {
   co_return true;
 }
 
-P2PDVM_DECL void append_parts(byte_vector& out, const std::vector<payload>& parts,
-                              std::size_t first) {
-  for (std::size_t i = first; i < parts.size(); ++i) {
-    const std::uint64_t size = parts[i].size();
-    append(out, bytes_of(size));
-    append(out, parts[i].view());
-  }
-}
-
-P2PDVM_DECL std::vector<payload> parts_of(const payload& whole, std::size_t offset) {
-  std::vector<payload> parts;
-  while (offset < whole.size()) {
-    std::uint64_t size = 0;
-    if (whole.size() - offset < sizeof size) refuse("a gathered message is damaged");
-    std::memcpy(&size, whole.data() + offset, sizeof size);
-    offset += sizeof size;
-    if (whole.size() - offset < size) refuse("a gathered message is damaged");
-    parts.push_back(whole.slice(offset, static_cast<std::size_t>(size)));
-    offset += static_cast<std::size_t>(size);
-  }
-  return parts;
-}
-
 P2PDVM_DECL task<std::vector<payload>> group::gather(call c, payload mine) {
   const collective in(*this, c);
   const int root = c.head.root;
@@ -383,7 +422,7 @@ P2PDVM_DECL task<std::vector<payload>> group::gather(call c, payload mine) {
   for (int k = 1; k < size_; k *= 2) {
     if ((place & k) != 0) {
       byte_vector bundle;
-      append_parts(bundle, parts, 0);
+      append_parts(bundle, parts);
       put(in, wrapped(place - k + root), bundle);
       co_return std::vector<payload>();
     }
@@ -416,7 +455,7 @@ P2PDVM_DECL task<std::vector<payload>> group::allgather_in_rounds(const collecti
     const int more = std::min(k, size_ - k);
     byte_vector bundle;
     const std::vector<payload> first(parts.begin(), parts.begin() + more);
-    append_parts(bundle, first, 0);
+    append_parts(bundle, first);
     put(in, wrapped(self_ - k + size_), bundle);
     const peal::message m = co_await take(in, wrapped(self_ + k));
     add_parts(parts, m, more);

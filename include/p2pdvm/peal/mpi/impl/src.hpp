@@ -9,4 +9,5 @@
 #include <p2pdvm/peal/mpi/impl/group.ipp>
 #include <p2pdvm/peal/mpi/impl/group_network.ipp>
 #include <p2pdvm/peal/mpi/impl/network_agreement.ipp>
+#include <p2pdvm/peal/mpi/impl/part_exchange.ipp>
 #include <p2pdvm/peal/mpi/impl/uplink_agreement.ipp>
