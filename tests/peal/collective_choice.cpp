@@ -186,6 +186,43 @@ TEST_CASE("slices cover all elements once, and are longer where the uplink is fa
   }
 }
 
+TEST_CASE("slices are such that all uplinks are done together, unless one is slower") {
+  network_view n = uniform(8, 100ms);
+  const auto length = [&](int member) {
+    const auto [first, end] = n.slice(1'000'000, member);
+    return static_cast<double>(end - first);
+  };
+  n.set_uplinks(std::vector<std::uint32_t>(8, 3'000'000));
+  for (int m = 0; m < 8; ++m) CHECK(std::abs(length(m) - 125'000) <= 1);
+  n.set_uplinks({1'000'000, 8'000'000, 8'000'000, 8'000'000, 8'000'000, 8'000'000, 8'000'000, 8'000'000});
+  CHECK(length(0) == 0);  // it has enough to do with its own data
+  for (int m = 1; m < 8; ++m) CHECK(std::abs(length(m) - 1e6 / 7) <= 1);
+  n.set_uplinks({1'500'000, 2'000'000, 2'000'000, 2'000'000, 2'000'000, 2'000'000, 2'000'000, 2'500'000});
+  const double time = (1e6 + 7 * length(1)) / 2e6;
+  CHECK(std::abs((1e6 + 7 * length(0)) / 1.5e6 - time) < time / 100);
+  CHECK(std::abs((1e6 + 7 * length(7)) / 2.5e6 - time) < time / 100);
+}
+
+TEST_CASE("large data far apart go in slices once the uplinks are known") {
+  for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+    network_view n = drawn(64, sim::latency_profile::planetlab, seed);
+    std::vector<std::uint32_t> rates;
+    for (int i = 0; i < 64; ++i) rates.push_back(600'000 + static_cast<std::uint32_t>(i * i) * 3'000);
+    n.set_uplinks(rates);
+    const std::size_t bytes = 1 << 20;
+    CHECK(best_way(n, {kind::allreduce, bytes}) == way::slices);
+    // The slowest sends all once, with halving twice.
+    const auto all = mpi::predictions(n, exchange_plan(n), {kind::allreduce, bytes});
+    const double once = static_cast<double>(bytes) / 600'000;
+    CHECK(to_seconds(of(all, way::slices).time) > once);
+    CHECK(to_seconds(of(all, way::slices).time) < 1.5 * once);
+    CHECK(to_seconds(of(all, way::halving).time) > 2 * once * 0.95);
+  }
+  CHECK(mpi::blocks_of(1 << 20, 64) == 8);
+  CHECK(mpi::blocks_of(100'000, 64) == 1);
+  CHECK(mpi::blocks_of(0, 64) == 1);
+}
+
 TEST_CASE("a view among some members has their round trips") {
   const network_view n = drawn(10, sim::latency_profile::planetlab, 3);
   const std::vector<int> some{7, 2, 5};

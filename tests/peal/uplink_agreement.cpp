@@ -45,7 +45,7 @@ struct burst_world {
         const int i = arrivals.begin()->second;
         arrivals.erase(arrivals.begin());
         begun[i] = true;
-        agreements[static_cast<std::size_t>(i)]->begin();
+        agreements[static_cast<std::size_t>(i)]->begin(now);
         flush(i);
         for (const letter& l : std::exchange(early[i], {})) deliver(l);
         continue;
@@ -93,7 +93,7 @@ TEST_CASE("members agree on how fast each of them can send, however late each co
 TEST_CASE("a damaged message about uplinks is refused") {
   const network_view view(3, std::vector<std::uint32_t>(9, 1000));
   uplink_agreement a(view, 0);
-  a.begin();
+  a.begin(0);
   const auto refused = [&](int from, byte_vector data) {
     const auto taken = a.on_message(0, from, data);
     return !taken.ok() && taken.error().code() == errc::malformed;

@@ -20,6 +20,14 @@ namespace p2pdvm::mpi {
 inline constexpr int network_members_max = 256;
 /// Contributions are exchanged whole up to this length.
 inline constexpr std::size_t exchanged_bytes_max = 16 * 1024;
+/// Data that go in slices are so many blocks at most: while the results of one are on their way, others' parts are.
+inline constexpr std::size_t slice_blocks_max = 8;
+/// Of a slice of one block, if they are alike. What is shorter is not worth a message more.
+inline constexpr std::size_t slice_bytes_min = 1024;
+[[nodiscard]] constexpr std::size_t blocks_of(std::size_t bytes, int members) noexcept {
+  const std::size_t most = bytes / (slice_bytes_min * static_cast<std::size_t>(members));
+  return most < 1 ? 1 : most > slice_blocks_max ? slice_blocks_max : most;
+}
 /// What a message costs its sender and its receiver together beside its way.
 inline constexpr duration message_cost = std::chrono::microseconds(4);
 /// The rounds stay unless another way promises so much less, and a tenth.
@@ -35,7 +43,7 @@ enum class way : std::uint8_t {
   rounds,    ///< with distances 1, 2, 4, …: dissemination, recursive doubling or trees, Bruck
   halving,   ///< Rabenseifner: halves of the data with distances 1, 2, 4, …, and back
   exchange,  ///< everybody's own to everybody, over at most one other member
-  slices,    ///< everybody combines one slice of all data and gives it to everybody
+  slices,    ///< everybody combines one slice of all data and gives it to everybody, block after block
   by_peers,  ///< the members of a peer gather at the first of them, and these exchange
 };
 [[nodiscard]] std::string_view name_of(way w) noexcept;
@@ -57,7 +65,8 @@ class network_view {
   /// Bytes per second that each member can send, none of them 0; see mpi/uplink_agreement.hpp.
   void set_uplinks(std::vector<std::uint32_t> rates);
   [[nodiscard]] bool knows_uplinks() const noexcept { return !uplinks_.empty(); }
-  /// Of `count` elements, what member `member` combines: more of them the faster it can send them on.
+  /// Of `count` elements, what member `member` combines: more of them the sooner it has sent all of its own data, and can
+  /// send them on.
   [[nodiscard]] std::pair<std::size_t, std::size_t> slice(std::size_t count, int member) const;  // first, end
   /// Whether both are on one peer.
   [[nodiscard]] bool together(int a, int b) const noexcept { return a == b || round_trips_[index(a, b)] <= 1; }
@@ -72,7 +81,9 @@ class network_view {
   }
   int members_;
   std::vector<std::uint32_t> round_trips_;
+  void weigh();
   std::vector<std::uint32_t> uplinks_;  ///< empty: unknown
+  std::vector<std::uint64_t> weights_;  ///< of slices
 };
 
 /// Who sends what to whom in an exchange: in one step everybody's own part to all that it reaches in time, and in a

@@ -273,7 +273,7 @@ class group final {
   task<> know_network(collective& in);
   [[nodiscard]] bool all_here() const;
   task<> agree(const collective& in, std::int64_t tag);
-  /// Whether an allreduce of so many bytes may go in slices through access links of unknown speed.
+  /// Whether an allreduce of so many bytes would go through access links of unknown speed, most of it at once.
   [[nodiscard]] bool wants_uplinks(std::size_t bytes) const;
   task<> know_uplinks(collective& in);
   void let_others_go_on();

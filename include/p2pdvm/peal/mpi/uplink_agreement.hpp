@@ -1,8 +1,8 @@
 /// How the members of a communicator come to know how fast each of them can send.
 ///
 /// Each sends a burst to some others, when they have shown that they are there, and tells everybody the rate, as
-/// the transfer that was least held up at its receiver shows it. Whether the uplink serves them one after another or all
-/// together, no transfer shows more than there is.
+/// the transfers that were least held up at their receivers show it. Whether the uplink serves them one after another or all
+/// together, none shows more than there is; what half of the burst and more took is not mistaken for a delay on the way.
 #pragma once
 
 #include <p2pdvm/base/bytes.hpp>
@@ -26,7 +26,7 @@ class uplink_agreement {
   uplink_agreement(const network_view& network, int self);
 
   /// Once.
-  void begin();
+  void begin(double now);
   /// `errc::malformed` when no member sends such a message.
   [[nodiscard]] result<> on_message(double now, int from, byte_view data);
   /// What is to be sent since the last call. When every member is done nothing is left.
@@ -38,16 +38,18 @@ class uplink_agreement {
  private:
   enum class kind : std::uint8_t { ping, pong, burst, got, rate };
   void tell(int to, kind what, byte_view more = {});
-  void on_pong(double now);
+  void on_pong(double now, int from);
   void on_got(double now, int from);
 
   const network_view& network_;
   int self_;
   std::vector<int> targets_;
+  std::vector<double> round_trips_;  ///< to the targets, as their pongs show them
+  double begun_at_ = 0;
   std::size_t pongs_ = 0;
   std::size_t gots_ = 0;
   double burst_at_ = 0;
-  std::uint32_t best_ = 0;
+  std::vector<std::uint32_t> shown_;  ///< rates
   int rates_known_ = 0;
   std::vector<std::uint32_t> rates_;  ///< 0: not yet
   std::vector<output> output_;

@@ -44,7 +44,9 @@ P2PDVM_DECL network_view network_view::among(std::span<const int> members) const
   }
   network_view view(static_cast<int>(members.size()), std::move(some));
   if (knows_uplinks()) {
-    for (const int m : members) view.uplinks_.push_back(uplinks_[static_cast<std::size_t>(m)]);
+    std::vector<std::uint32_t> rates;
+    for (const int m : members) rates.push_back(uplinks_[static_cast<std::size_t>(m)]);
+    view.set_uplinks(std::move(rates));
   }
   return view;
 }
@@ -53,15 +55,47 @@ P2PDVM_DECL void network_view::set_uplinks(std::vector<std::uint32_t> rates) {
   P2PDVM_ASSERT(rates.size() == static_cast<std::size_t>(members_));
   P2PDVM_ASSERT(std::find(rates.begin(), rates.end(), 0u) == rates.end());
   uplinks_ = std::move(rates);
+  weigh();
+}
+
+/// A member has to send all data once and what it combines to everybody else. Until the time t when all are done it can
+/// combine as much as its uplink has left of t, and t is the shortest in which that is enough, but no shorter than the slowest
+/// needs for its own.
+P2PDVM_DECL void network_view::weigh() {
+  constexpr std::uint64_t unit = std::uint64_t{1} << 24;  // all data
+  const auto left = [&](std::size_t member, std::uint64_t t) {
+    const std::uint64_t sent = (uplinks_[member] / 1000 + 1) * t;
+    return sent < unit ? 0 : sent - unit;
+  };
+  const auto enough = [&](std::uint64_t t) {
+    std::uint64_t sum = 0;
+    for (std::size_t m = 0; m < uplinks_.size(); ++m) sum += std::min(left(m, t), std::uint64_t{1} << 48);
+    return sum >= unit * (uplinks_.size() - 1) + 1;
+  };
+  const std::uint32_t slowest = *std::min_element(uplinks_.begin(), uplinks_.end());
+  std::uint64_t low = unit / (slowest / 1000 + 1);  // the least possible
+  std::uint64_t high = 2 * unit;                    // enough for any
+  while (low < high) {
+    const std::uint64_t middle = (low + high) / 2;
+    if (enough(middle)) {
+      high = middle;
+    } else {
+      low = middle + 1;
+    }
+  }
+  weights_.clear();
+  for (std::size_t m = 0; m < uplinks_.size(); ++m) weights_.push_back(left(m, low));
+  const std::uint64_t heaviest = *std::max_element(weights_.begin(), weights_.end());
+  constexpr std::uint64_t most = (std::uint64_t{1} << 32) / network_members_max;  // the square of the sum fits
+  for (std::uint64_t& w : weights_) w = heaviest < most ? w : w / (heaviest / most + 1);
 }
 
 P2PDVM_DECL std::pair<std::size_t, std::size_t> network_view::slice(std::size_t count, int member) const {
-  // Kilobytes per second: the sum over all members fits beside any count.
   std::uint64_t below = 0;
   std::uint64_t own = 0;
   std::uint64_t all = 0;
   for (int m = 0; m < members_; ++m) {
-    const std::uint64_t weight = knows_uplinks() ? uplinks_[static_cast<std::size_t>(m)] / 1000 + 1 : 1;
+    const std::uint64_t weight = weights_.empty() ? 1 : weights_[static_cast<std::size_t>(m)];
     all += weight;
     if (m < member) below += weight;
     if (m == member) own = weight;
@@ -230,7 +264,7 @@ namespace detail {
 class schedule {
  public:
   explicit schedule(const network_view& network)
-      : network_(network), size_(network.members()), at_(static_cast<std::size_t>(size_)) {}
+      : network_(network), size_(network.members()), at_(static_cast<std::size_t>(size_)), sent_(at_) {}
 
   [[nodiscard]] duration end() const { return *std::max_element(at_.begin(), at_.end()); }
 
@@ -244,19 +278,21 @@ class schedule {
     }
     at_ = std::move(next);
   }
-  /// Everybody to everybody, `bytes_of(sender)` altogether, one after the other through everybody's link.
+  /// Everybody to everybody, `bytes_of(sender)` altogether in so many blocks, one after the other through everybody's
+  /// link, and as much back.
   template <class BytesOf>
-  void flood(BytesOf bytes_of) {
-    std::vector<duration> next(at_);
+  void flood(BytesOf bytes_of, std::size_t blocks) {
+    const auto messages = static_cast<std::int64_t>(blocks) * (size_ - 1);
+    duration sent{}, way{}, last_block{};
     for (int j = 0; j < size_; ++j) {
-      const std::size_t bytes = bytes_of(j);
       for (int i = 0; i < size_; ++i) {
         if (i == j) continue;
-        const duration last = at(j) + network_.one_way(j, i) + (size_ - 1) * message_cost + network_.passing(j, i, bytes);
-        next[place(i)] = std::max(next[place(i)], last);
+        sent = std::max(sent, at(j) + network_.passing(j, i, bytes_of(j)));
+        last_block = std::max(last_block, network_.passing(j, i, bytes_of(j)) / static_cast<std::int64_t>(2 * blocks));
+        way = std::max(way, network_.one_way(j, i));
       }
     }
-    at_ = std::move(next);
+    std::fill(at_.begin(), at_.end(), sent + last_block + 2 * way + 2 * messages * message_cost);
   }
   void tree_to_first(std::size_t bytes) {
     for (int k = 1; k < size_; k *= 2) {
@@ -278,11 +314,14 @@ class schedule {
   [[nodiscard]] static std::size_t place(int i) noexcept { return static_cast<std::size_t>(i); }
   [[nodiscard]] duration& at(int i) { return at_[place(i)]; }
   [[nodiscard]] duration arrival(int from, int to, std::size_t bytes) {
-    return at(from) + network_.one_way(from, to) + network_.passing(from, to, bytes) + message_cost;
+    duration& sent = sent_[place(from)];
+    sent = std::max(sent, at(from)) + network_.passing(from, to, bytes);
+    return sent + network_.one_way(from, to) + message_cost;
   }
   const network_view& network_;
   int size_;
   std::vector<duration> at_;
+  std::vector<duration> sent_;  ///< when what was sent has left
 };
 
 inline bool doubles(int size) { return std::has_single_bit(static_cast<unsigned>(size)); }
@@ -347,11 +386,11 @@ P2PDVM_DECL std::vector<prediction> predictions(const network_view& network, con
   if (detail::doubles(network.members()))
     all.push_back({way::halving, detail::time_of_halving(network, task.bytes)});
   detail::schedule s(network);
-  s.flood([&](int) { return task.bytes / n * (n - 1); });
-  s.flood([&](int member) {
+  const auto all_data_and_slice = [&](int member) {
     const auto [first, end] = network.slice(task.bytes, member);
-    return (end - first) * (n - 1);
-  });
+    return task.bytes / n * (n - 1) + (end - first) * (n - 1);
+  };
+  s.flood(all_data_and_slice, blocks_of(task.bytes, network.members()));
   all.push_back({way::slices, s.end()});
   return all;
 }

@@ -155,11 +155,6 @@ inline byte_view bytes_of_part(const accumulator& value, const call& c, const el
   return value.elements()->subspan(part.first * each, part.count * each);
 }
 
-inline element_part slice_of(const known_network& network, std::size_t count, int member) {
-  const auto [first, end] = network.view().slice(count, member);
-  return {first, end - first};
-}
-
 /// After the round with distance k a rank has, of a part that gets shorter, what its block of 2k ranks
 /// combine to: the block that the tree of `reduce` has at that level.
 P2PDVM_DECL task<> group::allreduce_in_halves(const collective& in, accumulator& value) {
@@ -187,29 +182,84 @@ P2PDVM_DECL task<> group::allreduce_in_halves(const collective& in, accumulator&
   }
 }
 
+/// What whom combines, block by block.
+class slice_plan {
+ public:
+  slice_plan(const network_view& network, std::size_t count, std::size_t blocks)
+      : members_(static_cast<std::size_t>(network.members())) {
+    for (std::size_t block = 0; block < blocks; ++block) {
+      const std::size_t first = count / blocks * block + std::min(block, count % blocks);
+      const std::size_t size = count / blocks + (block < count % blocks ? 1 : 0);
+      for (int member = 0; member < network.members(); ++member) {
+        const auto [from, end] = network.slice(size, member);
+        slices_.push_back({first + from, end - from});
+      }
+    }
+  }
+  [[nodiscard]] std::size_t blocks() const noexcept { return slices_.size() / members_; }
+  [[nodiscard]] const element_part& slice(std::size_t block, int member) const {
+    return slices_[block * members_ + static_cast<std::size_t>(member)];
+  }
+  /// Blocks of which a member combines something. Rounding may leave it nothing of one.
+  [[nodiscard]] std::vector<std::size_t> blocks_of(int member) const {
+    std::vector<std::size_t> some;
+    for (std::size_t block = 0; block < blocks(); ++block) {
+      if (slice(block, member).count > 0) some.push_back(block);
+    }
+    return some;
+  }
+
+ private:
+  std::size_t members_;
+  std::vector<element_part> slices_;  ///< of all members, of one block after another
+};
+
+/// From each other member come first its parts of the blocks of which this one combines something, then what
+/// it has combined, both in the order of the blocks.
 P2PDVM_DECL task<> group::allreduce_in_slices(const collective& in, accumulator& value) {
-  const std::size_t count = value.elements()->size() / in.mine.head.element_bytes;
-  for (int k = 1; k < size_; ++k) {
-    const int to = wrapped(self_ + k);
-    put(in, to, bytes_of_part(value, in.mine, slice_of(*network_, count, to)));
+  const std::size_t bytes = value.elements()->size();
+  const slice_plan plan(network_->view(), bytes / in.mine.head.element_bytes, mpi::blocks_of(bytes, size_));
+  for (std::size_t block = 0; block < plan.blocks(); ++block) {
+    for (int k = 1; k < size_; ++k) {
+      const int to = wrapped(self_ + k);
+      const element_part& theirs = plan.slice(block, to);
+      if (theirs.count > 0) put(in, to, bytes_of_part(value, in.mine, theirs));
+    }
   }
-  const element_part mine = slice_of(*network_, count, self_);
-  std::vector<payload> parts(static_cast<std::size_t>(size_));
-  parts[static_cast<std::size_t>(self_)] = payload::copy_of(bytes_of_part(value, in.mine, mine));
-  for (int k = 1; k < size_; ++k) {
-    const int from = wrapped(self_ + k);
-    const peal::message m = co_await take(in, from);
-    parts[static_cast<std::size_t>(from)] = m.body().slice(head_bytes, m.body().size() - head_bytes);
+  const std::vector<std::size_t> own = plan.blocks_of(self_);
+  std::vector<std::vector<payload>> parts(own.size());
+  std::vector<int> lacks(own.size(), size_ - 1);
+  for (std::size_t i = 0; i < own.size(); ++i) {
+    parts[i].resize(static_cast<std::size_t>(size_));
+    parts[i][static_cast<std::size_t>(self_)] = payload::copy_of(bytes_of_part(value, in.mine, plan.slice(own[i], self_)));
   }
-  value.fold(in.mine, all_incoming(in.mine, parts), mine.first, mine.count);
-  const payload done = message_of(in.mine.head, bytes_of_part(value, in.mine, mine));
-  for (int k = 1; k < size_; ++k)
-    owner_->port().post_send(job_rank(wrapped(self_ + k)), in.tag, done, id_ * 2 + 1);
+  std::vector<std::vector<std::size_t>> theirs(static_cast<std::size_t>(size_));
+  std::size_t left = own.size() * static_cast<std::size_t>(size_ - 1);
   for (int k = 1; k < size_; ++k) {
-    const int from = wrapped(self_ + k);
-    const peal::message m = co_await take(in, from);
-    const element_part theirs = slice_of(*network_, count, from);
-    value.replace_part(in.mine, opened(in.mine, m), theirs.first, theirs.count);
+    const int member = wrapped(self_ + k);
+    theirs[static_cast<std::size_t>(member)] = plan.blocks_of(member);
+    left += theirs[static_cast<std::size_t>(member)].size();
+  }
+  std::vector<std::size_t> received(static_cast<std::size_t>(size_));
+  for (; left > 0; --left) {
+    const peal::message m = co_await owner_->port().receive(peal::any_source, in.tag, id_ * 2 + 1, in.site());
+    const incoming got = opened_alike(in, m);
+    const auto from = static_cast<std::size_t>(got.source);
+    const std::size_t i = received[from]++;
+    if (i >= own.size() + theirs[from].size()) refuse("an allreduce got more than there is");
+    if (i >= own.size()) {
+      const element_part& done = plan.slice(theirs[from][i - own.size()], got.source);
+      value.replace_part(in.mine, got, done.first, done.count);
+      continue;
+    }
+    parts[i][from] = m.body().slice(head_bytes, m.body().size() - head_bytes);
+    if (--lacks[i] > 0) continue;
+    const element_part& mine = plan.slice(own[i], self_);
+    value.fold(in.mine, all_incoming(in.mine, parts[i]), mine.first, mine.count);
+    parts[i].clear();
+    const payload done = message_of(in.mine.head, bytes_of_part(value, in.mine, mine));
+    for (int k = 1; k < size_; ++k)
+      owner_->port().post_send(job_rank(wrapped(self_ + k)), in.tag, done, id_ * 2 + 1);
   }
 }
 

@@ -71,14 +71,15 @@ P2PDVM_DECL bool group::wants_uplinks(std::size_t bytes) const {
   constexpr auto kind = collective_task::kind::allreduce;
   const int digits = size_class(bytes);
   if (choices_.contains({static_cast<int>(kind), digits}) || !network_->view().wide()) return false;
-  return chosen(network_->predict({kind, greatest_of_class(digits)})).which == way::slices;
+  const way without = chosen(network_->predict({kind, greatest_of_class(digits)})).which;
+  return without == way::slices || without == way::halving;
 }
 
 P2PDVM_DECL task<> group::know_uplinks(collective& in) {
   knowledge_ = knowledge::coming;
   const std::int64_t tag = in.next_phase();
   uplink_agreement agreement(network_->view(), self_);
-  agreement.begin();
+  agreement.begin(owner_->rank().now());
   for (;;) {
     for (const network_agreement::output& out : agreement.take_output())
       owner_->port().post_send(job_rank(out.to), tag, message_of(in.mine.head, out.data), id_ * 2 + 1);

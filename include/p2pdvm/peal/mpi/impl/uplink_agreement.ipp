@@ -22,9 +22,11 @@ P2PDVM_DECL uplink_agreement::uplink_agreement(const network_view& network, int 
     : network_(network), self_(self), rates_(static_cast<std::size_t>(network.members())) {
   for (int k = 1; k < network_.members() && static_cast<int>(targets_.size()) < burst_targets_max; k *= 2)
     targets_.push_back((self_ + k) % network_.members());
+  round_trips_.resize(targets_.size());
 }
 
-P2PDVM_DECL void uplink_agreement::begin() {
+P2PDVM_DECL void uplink_agreement::begin(double now) {
+  begun_at_ = now;
   for (const int to : targets_) tell(to, kind::ping);
 }
 
@@ -34,7 +36,10 @@ P2PDVM_DECL void uplink_agreement::tell(int to, kind what, byte_view more) {
   output_.push_back({to, std::move(data)});
 }
 
-P2PDVM_DECL void uplink_agreement::on_pong(double now) {
+P2PDVM_DECL void uplink_agreement::on_pong(double now, int from) {
+  // A target that comes late answers late: then what was known before is nearer the truth.
+  const auto place = static_cast<std::size_t>(std::find(targets_.begin(), targets_.end(), from) - targets_.begin());
+  round_trips_[place] = std::min(now - begun_at_, 2 * to_seconds(network_.one_way(self_, from)));
   if (++pongs_ < targets_.size()) return;
   burst_at_ = now;
   const byte_vector much(burst_bytes);
@@ -43,11 +48,16 @@ P2PDVM_DECL void uplink_agreement::on_pong(double now) {
 
 P2PDVM_DECL void uplink_agreement::on_got(double now, int from) {
   // When the k-th target has its part, k parts at least have left.
-  const auto place = std::find(targets_.begin(), targets_.end(), from) - targets_.begin() + 1;
-  const double took = now - burst_at_ - 2 * to_seconds(network_.one_way(self_, from));
-  best_ = std::max(best_, detail::rate_of(static_cast<double>(place) * static_cast<double>(burst_bytes), took));
+  const auto place = static_cast<std::size_t>(std::find(targets_.begin(), targets_.end(), from) - targets_.begin());
+  if (place + 1 >= (targets_.size() + 1) / 2) {
+    constexpr double delay = 0.125;  // of a round trip: less cannot be told from it
+    const double took = std::max(now - burst_at_ - round_trips_[place], round_trips_[place] * delay);
+    shown_.push_back(detail::rate_of(static_cast<double>((place + 1) * burst_bytes), took));
+  }
   if (++gots_ < targets_.size()) return;
-  const std::uint32_t rate = best_;
+  // A round trip may have been measured too long: of several the fastest does not count.
+  std::sort(shown_.begin(), shown_.end());
+  const std::uint32_t rate = shown_[shown_.size() - (shown_.size() > 2 ? 2 : 1)];
   rates_[static_cast<std::size_t>(self_)] = rate;
   ++rates_known_;
   for (int k = 1; k < network_.members(); ++k) tell((self_ + k) % network_.members(), kind::rate, bytes_of(rate));
@@ -62,7 +72,7 @@ P2PDVM_DECL result<> uplink_agreement::on_message(double now, int from, byte_vie
     case kind::burst: tell(from, kind::got); return {};
     case kind::pong:
       if (!target || pongs_ == targets_.size()) return bad();
-      on_pong(now);
+      on_pong(now, from);
       return {};
     case kind::got:
       if (!target || pongs_ < targets_.size() || gots_ == targets_.size()) return bad();
