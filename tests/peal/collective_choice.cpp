@@ -215,7 +215,7 @@ TEST_CASE("large data far apart go in slices once the uplinks are known") {
     const auto all = mpi::predictions(n, exchange_plan(n), {kind::allreduce, bytes});
     const double once = static_cast<double>(bytes) / 600'000;
     CHECK(to_seconds(of(all, way::slices).time) > once);
-    CHECK(to_seconds(of(all, way::slices).time) < 1.5 * once);
+    CHECK(to_seconds(of(all, way::slices).time) < 1.7 * once);  // and two ways
     CHECK(to_seconds(of(all, way::halving).time) > 2 * once * 0.95);
   }
   CHECK(mpi::blocks_of(1 << 20, 64) == 8);

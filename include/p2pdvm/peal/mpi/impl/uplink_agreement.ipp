@@ -50,7 +50,7 @@ P2PDVM_DECL void uplink_agreement::on_got(double now, int from) {
   // When the k-th target has its part, k parts at least have left.
   const auto place = static_cast<std::size_t>(std::find(targets_.begin(), targets_.end(), from) - targets_.begin());
   if (place + 1 >= (targets_.size() + 1) / 2) {
-    constexpr double delay = 0.125;  // of a round trip: less cannot be told from it
+    constexpr double delay = 1.0 / 32;  // of a round trip: less cannot be told from it
     const double took = std::max(now - burst_at_ - round_trips_[place], round_trips_[place] * delay);
     shown_.push_back(detail::rate_of(static_cast<double>((place + 1) * burst_bytes), took));
   }
