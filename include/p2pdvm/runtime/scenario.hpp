@@ -8,6 +8,7 @@
 ///     seed 17
 ///     peers 5
 ///     spares 0
+///     hidden 2
 ///     ranks 6
 ///     profile lan
 ///     checkpoint-every 0.04
@@ -100,6 +101,7 @@ struct scenario {
   std::uint64_t seed = 1;
   std::uint32_t peers = 3;
   std::uint32_t spares = 0;
+  std::uint32_t hidden = 0;  ///< peers behind NATs, each behind one of its own: the last, but never peer 0
   std::uint32_t ranks = 3;
   sim::latency_profile profile = sim::latency_profile::lan;
   duration checkpoint_interval = std::chrono::milliseconds(40);  ///< zero: none
@@ -108,6 +110,9 @@ struct scenario {
   double duplication = 0;
   std::vector<scenario_fault> faults;
 
+  [[nodiscard]] bool hides(std::uint32_t peer) const noexcept {
+    return peer > 0 && peer < peers && peer + hidden >= peers;
+  }
   [[nodiscard]] std::string text() const;
   /// `name` is what errors call it. `errc::malformed` names the line.
   [[nodiscard]] static result<scenario> parse(std::string_view text, std::string_view name);

@@ -101,6 +101,7 @@ class scenario_run {
   [[nodiscard]] bool may_take(const scenario_fault& f) const;
   [[nodiscard]] bool may_hit(const scenario_fault& f, std::size_t victim);
   [[nodiscard]] bool survivable(std::size_t victim);
+  [[nodiscard]] bool reachable_without(std::size_t victim, const checkpoint::job_record& record);
   [[nodiscard]] bool majority_without(std::size_t victim, const checkpoint::job_record& record);
   [[nodiscard]] bool settled();
   [[nodiscard]] bool running();

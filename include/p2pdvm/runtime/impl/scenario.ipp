@@ -122,6 +122,7 @@ P2PDVM_DECL scenario draw_scenario(std::uint64_t seed, std::span<const std::stri
   const std::uint64_t crashes = 1 + draw(3);
   for (std::uint64_t i = 0; i < crashes; ++i) s.faults.push_back(detail::draw_crash(random, i == 0));
   detail::draw_others(random, kinds, s);
+  if (draw(4) == 0) s.hidden = static_cast<std::uint32_t>(1 + draw(s.peers - 2));
   return s;
 }
 
@@ -167,7 +168,7 @@ class simplifier {
     return false;
   }
   bool fewer() {
-    return reduce<std::uint32_t>(&scenario::spares, 0) ||
+    return reduce<std::uint32_t>(&scenario::hidden, 0) || reduce<std::uint32_t>(&scenario::spares, 0) ||
            reduce<std::uint32_t>(&scenario::peers, 1) || reduce<std::uint32_t>(&scenario::ranks, 1);
   }
   bool calmer() {

@@ -39,6 +39,9 @@ P2PDVM_DECL simulated_cluster::options scenario_run::cluster_of(const scenario& 
   simulated_cluster::options how;
   how.peers = what.peers;
   how.spares = what.spares;
+  for (std::uint32_t i = 0; i < what.peers; ++i) {
+    if (what.hides(i)) how.hidden.insert(i);
+  }
   how.job.ranks = what.ranks;
   how.job.replicas = detail::scenario_replicas;
   how.job.options = what.options;
@@ -352,11 +355,20 @@ P2PDVM_DECL bool scenario_run::survivable(std::size_t victim) {
   if (!cluster_.alive(victim) || gone_.contains(victim) || left_.contains(victim)) return false;
   const checkpoint::job_record* record = newest_record(cluster_);
   if (record == nullptr || record->state != checkpoint::job_state::running) return false;
-  if (record->live_count() <= 2) return false;
+  if (record->live_count() <= 2 || !reachable_without(victim, *record)) return false;
   // What the others know counts too: a change of keepers that only the victim saw through
   // needs, for them, the keepers of before.
   const checkpoint::job_record* known = newest_record(cluster_, victim);
   return known != nullptr && majority_without(victim, *record) && majority_without(victim, *known);
+}
+
+/// Those behind NATs reach nobody without somebody who is not.
+P2PDVM_DECL bool scenario_run::reachable_without(std::size_t victim, const checkpoint::job_record& record) {
+  return what_.hidden == 0 || std::any_of(record.members.begin(), record.members.end(), [&](const auto& m) {
+           const auto index = cluster_.index_of(m.node);
+           return m.live() && index && *index != victim && cluster_.alive(*index) && !left_.contains(*index) &&
+                  !what_.hides(static_cast<std::uint32_t>(*index));
+         });
 }
 
 P2PDVM_DECL bool scenario_run::majority_without(std::size_t victim,
@@ -463,6 +475,7 @@ P2PDVM_DECL result<std::string> undisturbed_digest(const scenario& what,
   scenario alone = what;
   alone.peers = 1;
   alone.spares = 0;
+  alone.hidden = 0;
   alone.faults.clear();
   alone.checkpoint_interval = duration::zero();
   scenario_run run(alone, program);

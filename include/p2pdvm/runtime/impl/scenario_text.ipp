@@ -207,6 +207,8 @@ inline void read_setting(scenario_line& line, std::string_view word, scenario& s
     s.peers = line.number("the number of peers", 1u, scenario_peers_max);
   } else if (word == "spares") {
     s.spares = line.number("the number of spares", 0u, scenario_peers_max);
+  } else if (word == "hidden") {
+    s.hidden = line.number("the number of hidden peers", 0u, scenario_peers_max);
   } else if (word == "ranks") {
     s.ranks = line.number("the number of ranks", 1u, std::uint32_t{limits::ranks_max});
   } else if (word == "profile") {
@@ -252,8 +254,8 @@ P2PDVM_DECL std::string text_of(const scenario_fault& f) {
 P2PDVM_DECL std::string scenario::text() const {
   std::string out = "program " + program + "\n";
   for (const auto& [name, value] : options) out += fmt::format("option {} {}\n", name, value);
-  out += fmt::format("seed {}\npeers {}\nspares {}\nranks {}\nprofile {}\ncheckpoint-every {}\n", seed,
-                     peers, spares, ranks, sim::name_of(profile),
+  out += fmt::format("seed {}\npeers {}\nspares {}\nhidden {}\nranks {}\nprofile {}\ncheckpoint-every {}\n", seed,
+                     peers, spares, hidden, ranks, sim::name_of(profile),
                      detail::seconds_text(checkpoint_interval));
   out += fmt::format("loss {}\nreordering {}\nduplication {}\n", loss, reordering, duplication);
   for (const scenario_fault& f : faults) out += text_of(f) + "\n";
