@@ -168,6 +168,38 @@ TEST_CASE("a record is opened in the memory that is offered for it, however it c
   }
 }
 
+TEST_CASE("a record that has to leave the memory that was offered is opened to its end elsewhere") {
+  struct offered final : record_places {
+    byte_span place(std::size_t plain_bytes) override {
+      memory.resize(plain_bytes);
+      return memory;
+    }
+    byte_vector memory;
+  };
+  for (const auto kind : ciphers()) {
+    random_generator random(9);
+    both_ends ends(kind);
+    for (const std::size_t before : {0, 3, 4, 5, 1000, 49999, 50004, 50010, 50019}) {
+      const byte_vector plain = random_bytes(random, 50000);
+      byte_vector stream;
+      ends.sender.add(plain);
+      finish(ends.sender, stream);
+      offered there;
+      byte_view first = byte_view(stream).first(before), rest = byte_view(stream).subspan(before);
+      REQUIRE(ends.receiver.next(first, &there).ok());
+      ends.receiver.displace();
+      const bool offered_before = !there.memory.empty();
+      std::fill(there.memory.begin(), there.memory.end(), std::byte{0xee});
+      auto record = ends.receiver.next(rest, &there);
+      REQUIRE(record.ok());
+      REQUIRE(record->has_value());
+      CHECK(equal(**record, plain));
+      if (offered_before)
+        CHECK(std::all_of(there.memory.begin(), there.memory.end(), [](std::byte b) { return b == std::byte{0xee}; }));
+    }
+  }
+}
+
 TEST_CASE("every altered byte ends the stream with the records before it intact, for good") {
   for (const auto kind : ciphers()) {
     both_ends origin(kind);

@@ -504,6 +504,62 @@ TEST_CASE("a body that cannot be got any more is as if it had not come, and is a
   }
 }
 
+namespace {
+struct writer final : landing_guest {
+  void move_out() override {
+    ++asked;
+    hold.leave();
+  }
+  landing hold;
+  int asked = 0;
+};
+}  // namespace
+
+TEST_CASE("a message lands in the receive that will take it, if that names source and tag and has room") {
+  world w(2, false);
+  writer guest;
+  const auto land = [&](std::uint64_t sequence, std::size_t size, epoch_number epoch = epoch_zero) {
+    guest.hold = w[1].land(bare(sequence), size, numbering::main, epoch, guest);
+    return static_cast<bool>(guest.hold);
+  };
+  CHECK_FALSE(land(0, 12));  // nobody waits
+  placing_taker any_source, any_tag, exact, behind;
+  any_source.pattern.tag = 0;
+  any_tag.pattern.source = rank_number(0);
+  for (placing_taker* t : {&any_source, &any_tag}) {
+    REQUIRE_FALSE(w[1].post(*t));
+    CHECK_FALSE(land(0, 12));
+    w[1].withdraw(*t);
+  }
+  for (placing_taker* t : {&exact, &behind}) {
+    t->pattern.source = rank_number(0);
+    t->pattern.tag = 0;
+    REQUIRE_FALSE(w[1].post(*t));
+  }
+  CHECK_FALSE(land(1, 12));                   // another comes before
+  CHECK_FALSE(land(0, 12, epoch_number(1)));  // it will be held
+  CHECK_FALSE(land(0, 25));                   // too long
+  CHECK_FALSE(land(0, 7));                    // too short
+  REQUIRE(land(0, 12));
+  CHECK(guest.hold.memory().data() == exact.body.data());
+  CHECK(guest.hold.memory().size() == 4);
+  CHECK(exact.ground.guest == &guest);
+  writer other;
+  other.hold = w[1].land(bare(0), 12, numbering::main, epoch_zero, other);
+  CHECK_FALSE(other.hold);  // one at a time
+  w[1].withdraw(exact);
+  CHECK(guest.asked == 1);
+  CHECK(exact.ground.guest == nullptr);
+  REQUIRE(land(0, 12));
+  CHECK(guest.hold.memory().data() == behind.body.data());
+
+  far_away b(payload::copy_of(as_bytes("the head"), as_bytes("body")));
+  w[1].accept(bare(0), b, numbering::main, epoch_zero);  // by another way, and first
+  CHECK(guest.asked == 2);
+  CHECK(behind.done);
+  CHECK(as_text(byte_view(behind.body).first(4)) == "body");
+}
+
 TEST_CASE("a duplicate's body is not even looked at") {
   world w(2, false);
   far_away b(number(7));

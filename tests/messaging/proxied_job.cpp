@@ -7,6 +7,7 @@
 #include <p2pdvm/peal/mpi.hpp>
 #include <p2pdvm/peal/program.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
@@ -34,6 +35,25 @@ void check(bool right, const char* what) {
   if (!right) throw std::runtime_error(what);  // ranks run in threads that Catch does not know
 }
 
+/// Enough to be lent, and to land in the receive.
+constexpr std::size_t large_words = 60'000;
+
+task<> exchange_large(mpi::communicator& world, int partner, int round) {
+  std::vector<std::uint64_t> mine(large_words), theirs(large_words);
+  for (std::size_t i = 0; i < mine.size(); ++i) mine[i] = i * static_cast<std::size_t>(round + world.rank() + 1);
+  if (world.rank() < partner) {
+    co_await world.send(std::span(mine), partner, rounds + round);
+    std::fill(mine.begin(), mine.end(), 0);
+  }
+  co_await world.recv_into(std::span(theirs), partner, rounds + round);
+  for (std::size_t i = 0; i < theirs.size(); ++i)
+    check(theirs[i] == i * static_cast<std::size_t>(round + partner + 1), "other large bytes came than were sent");
+  if (world.rank() > partner) {
+    co_await world.send(std::span(mine), partner, rounds + round);
+    std::fill(mine.begin(), mine.end(), 0);
+  }
+}
+
 task<> body(peal::rank& rank) {
   mpi::communicator world(rank);
   co_await rank.restore();
@@ -48,6 +68,7 @@ task<> body(peal::rank& rank) {
       all.push_back(world.isend(words, r, round));
     }
     co_await mpi::wait_all(all);
+    if (round % 10 == 0) co_await exchange_large(world, p - 1 - world.rank(), round);
     for (int r = 0; r < p; ++r) {
       check(got[static_cast<std::size_t>(r)] == words_of(r, world.rank(), round), "other bytes came than were sent");
       for (const std::uint64_t w : got[static_cast<std::size_t>(r)]) sum += w;

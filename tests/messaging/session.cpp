@@ -17,14 +17,40 @@ namespace {
 
 constexpr std::size_t no_limit = ~std::size_t{0};
 
+/// A program's memory, where messages may land.
+struct ground final : landing_places {
+  landing land(std::uint8_t, byte_view begin, std::size_t total) override {
+    ++asked;
+    if (!open || guest == nullptr || site.guest != nullptr || begin.size() < front) return {};
+    memory.assign(total - front, std::byte{0xee});
+    return landing(site, *guest, memory);
+  }
+  bool open = false;
+  std::size_t front = 0;  ///< bytes of a message that belong elsewhere
+  landing_guest* guest = nullptr;
+  landing_site site;
+  byte_vector memory;
+  int asked = 0;
+};
+
 /// One peer's end: its session, its end of the current connection, and what it has heard.
-struct end final : link::record_places {
+struct end final : link::record_places, landing_guest {
   explicit end(std::uint64_t number) : s(std::make_unique<session>(number)) {}
 
   byte_span place(std::size_t bytes) override {
-    const byte_span there = s->place(bytes);
+    const byte_span there = s->place(bytes, lands.get());
     if (!there.empty()) ++placed;
     return there;
+  }
+  void move_out() override {
+    in->displace();
+    s->move_out();
+  }
+  /// What lands from now on may be taken away again.
+  void let_land(std::size_t front) {
+    lands->open = true;
+    lands->guest = this;
+    lands->front = front;
   }
   void connect() {
     const crypto::secret_key key;
@@ -54,7 +80,7 @@ struct end final : link::record_places {
           heard(m.priority, m.channel, m.view);
           continue;
         }
-        auto event = s->receive(now, frames);
+        auto event = s->receive(now, frames, lands.get());
         REQUIRE(event.ok());
         if (event->has_value()) heard(**event);
       }
@@ -71,13 +97,21 @@ struct end final : link::record_places {
       case session_event::kind::resumed: ++resumes; break;
       case session_event::kind::reset: ++resets; break;
       case session_event::kind::message:
-        heard(event.priority, event.channel, event.view);
+        if (event.landed.empty()) return heard(event.priority, event.channel, event.view);
+        ++landed;
+        CHECK(event.landed.data() == lands->memory.data());
+        CHECK(lands->site.guest == nullptr);
+        byte_vector whole = to_vector(event.view);
+        append(whole, event.landed);
+        heard(event.priority, event.channel, whole);
     }
   }
 
   link::noise::cipher cipher = link::noise::cipher::chacha20_poly1305;
   bool quick = true;  ///< whole messages are taken by `receive_whole`
   std::size_t placed = 0;  ///< records that were opened where a slice was expected
+  std::size_t landed = 0;  ///< messages that came into `lands`
+  std::unique_ptr<ground> lands = std::make_unique<ground>();
   struct inbox : std::vector<std::string> {
     using std::vector<std::string>::vector;
     void push_back(byte_view bytes) { emplace_back(as_text(bytes)); }
@@ -299,6 +333,86 @@ TEST_CASE("a record that is not the expected slice changes nothing of the messag
   CHECK(std::all_of(view.begin(), view.begin() + 1000, [](std::byte b) { return b == std::byte{7}; }));
   CHECK(std::all_of(view.begin() + 1000, view.end(), [](std::byte b) { return b == std::byte{8}; }));
   CHECK(s.place(5003).empty());  // nothing is under way
+}
+
+TEST_CASE("a large message lands where it is wanted, from its first slice or a later one") {
+  for (const std::size_t front : {0, 1, 40}) {
+    for (const std::size_t before : {0, 1, 70000, 150000}) {
+      pair_of_peers peers;
+      const std::string text = text_of('l', 1, limits::slice_bytes_max * 3 + 77);
+      send(peers.a, priority::normal, text);
+      peers.connect();
+      if (before == 0) peers.b.let_land(front);
+      peers.run(before == 0 ? no_limit : 200 + before, 1000);
+      peers.b.let_land(front);
+      peers.run(no_limit, 1000);
+      CHECK(peers.b.landed == 1);
+      CHECK(peers.b.messages[priority::normal] == end::inbox{text});
+      CHECK(peers.b.lands->asked > 0);
+    }
+  }
+}
+
+TEST_CASE("a message whose landing is taken away, at any byte of it, comes whole into memory of its own") {
+  for (const bool again : {false, true}) {
+    for (std::size_t cut = 300; cut < 120000; cut += 6007) {  // not in the last slice
+      pair_of_peers peers;
+      const std::string text = text_of('l', 1, limits::slice_bytes_max * 3 + 77);
+      send(peers.a, priority::normal, text);
+      peers.connect();
+      peers.b.let_land(20);
+      peers.run(cut, 997);
+      peers.b.lands->open = again;
+      peers.b.lands->site.clear();
+      CHECK(peers.b.lands->site.guest == nullptr);
+      const byte_vector taken = std::exchange(peers.b.lands->memory, byte_vector(1));
+      peers.run(no_limit, 997);
+      CHECK(peers.b.messages[priority::normal] == end::inbox{text});
+      CHECK(peers.b.landed == (again ? 1 : 0));
+    }
+  }
+}
+
+TEST_CASE("a message lands across connections, and a session that ends leaves") {
+  for (std::size_t cut = 1000; cut < 200000; cut += 16007) {
+    pair_of_peers peers;
+    const std::string text = text_of('l', 1, limits::slice_bytes_max * 3 + 77);
+    send(peers.a, priority::normal, text);
+    peers.connect();
+    peers.b.let_land(20);
+    peers.run(cut, 997);
+    peers.connect();
+    peers.run(cut / 2, 997);
+    peers.connect();
+    peers.run(no_limit, 997);
+    CHECK(peers.b.messages[priority::normal] == end::inbox{text});
+    CHECK(peers.b.landed == 1);
+
+    send(peers.a, priority::normal, text);
+    peers.run(150000, 997);
+    CHECK(peers.b.lands->site.guest != nullptr);
+    peers.b.s = std::make_unique<session>(4004);
+    CHECK(peers.b.lands->site.guest == nullptr);
+  }
+}
+
+TEST_CASE("what was lent is copied when it is taken back, whatever was sent of it") {
+  for (std::size_t cut = 0; cut < 220000; cut += 6007) {
+    pair_of_peers peers;
+    const std::string text = text_of('l', 1, limits::slice_bytes_max * 3 + 77);
+    std::string mine = text;
+    const byte_view bytes = as_bytes(mine);
+    peers.a.s->lend(priority::normal, 1, bytes.first(30), bytes.subspan(30), 5);
+    peers.a.s->lend(priority::normal, 1, bytes.first(30), bytes.subspan(30), 6);
+    peers.connect();
+    peers.run(cut, 5000);
+    peers.a.s->take_back(6);
+    peers.a.s->take_back(5);
+    std::fill(mine.begin(), mine.end(), '-');
+    if (cut % 2 == 0) peers.connect();
+    peers.run(no_limit, 5000);
+    CHECK(peers.b.messages[priority::normal] == end::inbox{text, text});
+  }
 }
 
 TEST_CASE("a sliced message survives cuts around every frame") {

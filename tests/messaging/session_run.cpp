@@ -6,7 +6,9 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <deque>
+#include <functional>
 #include <memory>
 
 namespace p2pdvm::test {
@@ -125,7 +127,30 @@ class side final : public exchange_handler {
     if (node == other_) tell(by ? "goes by the relay" : "goes directly");
   }
 
+  /// A posted receive that takes a message, and may be withdrawn before it has come.
+  landing land(const node_id& from, std::uint8_t, byte_view begin, std::size_t total, landing_guest& guest) override {
+    std::erase_if(grounds_, [](const auto& g) { return g->site.guest == nullptr; });
+    if (from != other_ || !whims.chance(0.4)) return {};
+    const std::size_t front = whims.chance(0.1) ? whims.below(total + 1) : whims.below(std::min<std::size_t>(begin.size(), 60) + 1);
+    const auto g = std::make_shared<ground>(total - front);
+    if (whims.chance(0.6))
+      call_later([g] {
+        g->site.clear();
+        g->spoil();
+      });
+    grounds_.push_back(g);
+    return landing(g->site, guest, g->memory);
+  }
+
   void on_message(const node_id&, std::uint8_t channel, arrived_message message) override {
+    byte_vector joined;
+    if (!message.landed.empty()) {
+      const auto lies = [&](const auto& g) { return g->memory.data() == message.landed.data(); };
+      if (std::find_if(grounds_.begin(), grounds_.end(), lies) == grounds_.end()) fail("a message lies where it may not");
+      joined = to_vector(message.view);
+      append(joined, message.landed);
+      message.view = joined;
+    }
     ++heard;
     // A message does not tell its priority; its channel does.
     auto& queue = expected_[channel % priorities];
@@ -166,15 +191,50 @@ class side final : public exchange_handler {
     while (!backlog_.empty() && !x.congested(other_)) {
       const planned_message m = backlog_.front();
       backlog_.pop_front();
-      x.send(other_, m.channel, m.bytes.first(m.header), payload::copy_of(m.bytes.subspan(m.header)),
-             m.priority);
+      const byte_view header = m.bytes.first(m.header), body = m.bytes.subspan(m.header);
+      if (m.priority == priority::normal && whims.chance(0.3)) {
+        const auto g = std::make_shared<ground>(0);
+        g->memory = to_vector(body);
+        const std::uint64_t number = ++loans_;
+        x.lend(other_, m.channel, header, g->memory, number);
+        const bool copied = whims.chance(0.5);
+        const auto take_back = [this, g, number, copied] {
+          if (copied) {
+            x.take_back(other_, number, g->memory, payload::copy_of(g->memory));
+          } else {
+            x.take_back(other_, number);
+          }
+          g->spoil();
+        };
+        if (copied && whims.chance(0.5)) {
+          take_back();
+        } else {
+          call_later(take_back);
+        }
+      } else {
+        x.send(other_, m.channel, header, payload::copy_of(body), m.priority);
+      }
       if (x.unacknowledged(other_) > limits::session_window_bytes_max + size_max + frame_cost_bytes)
         fail("a session keeps more than its window");
     }
   }
 
+  /// Memory of a program.
+  struct ground {
+    explicit ground(std::size_t bytes) : memory(bytes) {}
+    void spoil() { std::fill(memory.begin(), memory.end(), std::byte{0xee}); }
+    byte_vector memory;
+    landing_site site;
+  };
+  void call_later(std::function<void()> action) {
+    const duration after = 1us * static_cast<std::int64_t>(whims.below(std::uint64_t{16} << whims.below(18)));
+    machines[0]->clock().call_at(machines[0]->clock().now() + after, std::move(action));
+  }
+
   node_id other_;
   host::machine_with_network machine_;
+  std::vector<std::shared_ptr<ground>> grounds_;
+  std::uint64_t loans_ = 0;
   std::deque<planned_message> backlog_;
   std::array<std::deque<planned_message>, priorities> expected_;
   std::string last_lost_;
@@ -183,6 +243,7 @@ class side final : public exchange_handler {
 
  public:
   std::string failure;
+  random_generator whims{0};  ///< of the program
   std::uint64_t heard = 0;
   exchange x;
 };
@@ -199,6 +260,7 @@ class session_run {
       sides_[i] = std::make_unique<side>(
           machines, identity_of(swap ? 1 - i : i), identity_of(swap ? i : 1 - i).id(), aes,
           [this, i] { return draw_fate(i); });
+      sides_[i]->whims = random_generator(seed + 3 + i);
       sides_[i]->tell = [this, i](const std::string& what) { print(i, what); };
     }
     if (!plan_.only && random_generator(seed + 2).chance(0.5)) {

@@ -179,6 +179,40 @@ TEST_CASE("a message of this incarnation from its rank's host is delivered, head
   CHECK(as_text(message->body.view()) == "body");
 }
 
+TEST_CASE("messages that come together are taken as if they came one by one") {
+  bench together, apart;
+  std::vector<byte_vector> all;
+  const auto add = [&](std::uint64_t incarnation, std::uint32_t source, std::uint64_t sequence, std::int64_t tag,
+                       std::string_view body) {
+    messaging::rank_message_header h = bench::good_header();
+    h.incarnation = incarnation_number(incarnation);
+    h.source = rank_number(source);
+    h.sequence = sequence;
+    h.tag = tag;
+    all.push_back(wire::encode(h));
+    append(all.back(), as_bytes(body));
+  };
+  for (std::uint64_t n = 0; n < 300; ++n) {  // past where a number needs a byte more
+    add(5, 1, n, n % 50 == 7 ? 3 : 4, std::string(n % 5, 'a'));
+    if (n % 40 == 9) add(5, 2, n / 40, 4, "of another");
+    if (n % 60 == 8) add(4, 1, n + 1, 4, "of before");
+    if (n % 60 == 9) add(5, 1, n, 4, "again");
+    if (n % 60 == 10) all.push_back(byte_vector(2, std::byte{0xff}));
+    if (n == 200) add(6, 1, n + 1, 4, "of later");
+  }
+  const std::vector<byte_view> views(all.begin(), all.end());
+  for (std::size_t n = 0; n < views.size(); n += 64)
+    together.traffic.on_messages(there, std::span(views).subspan(n, std::min<std::size_t>(64, views.size() - n)));
+  for (const byte_view v : views) apart.traffic.on_message(there, {v});
+  CHECK(together.mine.unread() == 308);
+  CHECK(together.traffic.delivered() == apart.traffic.delivered());
+  CHECK(together.newer == apart.newer);
+  const auto state = together.mine.cut(epoch_number(1)), expected = apart.mine.cut(epoch_number(1));
+  CHECK(wire::encode(state) == wire::encode(expected));
+  together.traffic.on_messages(elsewhere, views);
+  CHECK(together.mine.unread() == 308);
+}
+
 TEST_CASE("messages that are fenced, foreign or malformed are dropped") {
   bench b;
   const auto with = [](const auto& change) {
@@ -192,7 +226,7 @@ TEST_CASE("messages that are fenced, foreign or malformed are dropped") {
   b.receive(there, with([](auto& h) { h.source = rank_number(~0u); }));
   b.receive(there, with([](auto& h) { h.destination = rank_number(3); }));
   b.receive(there, with([](auto& h) { h.destination = third; }));  // lives elsewhere
-  b.receive(there, with([](auto& h) { h.stream = numbering(2); }));
+  b.receive(there, with([](auto& h) { h.stream = numbering(4); }));
   b.receive(there, with([](auto& h) { h.stream = numbering(255); }));
   const byte_vector whole = wire::encode(bench::good_header());
   for (std::size_t n = 0; n < whole.size(); ++n)

@@ -166,6 +166,13 @@ class payload {
     return whole;
   }
 
+  /// Bytes of somebody else, who keeps them as they are for as long as anybody has this payload or a part of it.
+  [[nodiscard]] static payload lent(byte_view bytes) noexcept {
+    payload whole;
+    whole.view_ = bytes;
+    return whole;
+  }
+
   [[nodiscard]] byte_view view() const noexcept { return view_; }
   [[nodiscard]] const std::byte* data() const noexcept { return view_.data(); }
   [[nodiscard]] std::size_t size() const noexcept { return view_.size(); }

@@ -28,11 +28,13 @@ inline constexpr std::size_t session_window_bytes_max = 4 * 1024 * 1024;
 inline constexpr std::size_t session_message_bytes_max = std::size_t{1} << 31;
 
 // --- rank messages ---
-inline constexpr std::size_t credit_bytes_per_pair = 1024 * 1024;
-inline constexpr std::size_t credit_messages_per_pair = 1024;
+inline constexpr std::size_t credit_bytes_per_pair = 4 * 1024 * 1024;
+inline constexpr std::size_t credit_messages_per_pair = 4096;
 /// Who awaits its sends is held up while more than this waits for credit.
-inline constexpr std::size_t waiting_bytes_per_pair = 4 * credit_bytes_per_pair;
-inline constexpr std::size_t waiting_messages_per_pair = 16 * credit_messages_per_pair;
+inline constexpr std::size_t waiting_bytes_per_pair = credit_bytes_per_pair;
+inline constexpr std::size_t waiting_messages_per_pair = 4 * credit_messages_per_pair;
+/// Before that it lets its peer work a little after each so many messages that wait.
+inline constexpr std::size_t waiting_messages_per_turn = 64;
 
 // --- checkpoint ---
 inline constexpr std::size_t chunk_bytes = 64 * 1024;

@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -87,6 +88,8 @@ class stream {
   [[nodiscard]] virtual std::size_t unsent() const = 0;
   /// Memory of a write that is done with, for the next one; empty when there is none.
   [[nodiscard]] virtual byte_vector spare() { return {}; }
+  /// The shortest round trip of late, where the system measures it.
+  [[nodiscard]] virtual std::optional<duration> round_trip() const { return std::nullopt; }
   /// While paused, no `on_data` call is made and the remote is held back.
   virtual void pause(bool paused) = 0;
 };

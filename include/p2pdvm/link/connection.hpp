@@ -10,8 +10,9 @@
 
 namespace p2pdvm::link {
 
-/// Bytes of finished records that are written without waiting for more.
-inline constexpr std::size_t write_bytes_min = 16 * 1024;
+/// Bytes of finished records that are written without waiting for more, and when much more is to come: each write costs the
+/// system as much as several dozen KiB in it.
+inline constexpr std::size_t write_bytes_min = 16 * 1024, write_bytes_max = 160 * 1024;
 
 /// A side that refused the other's version stays this long, so that its answer is read.
 inline constexpr auto refusal_linger_max = std::chrono::seconds(1);
@@ -79,12 +80,20 @@ class connection final : public host::stream_handler,
   /// Where plaintext is collected; precondition: open and `authenticated()`.
   [[nodiscard]] record_sender& sender();
   /// Seals the open record into the next write, which is made at once if it is large enough: the remote
-  /// opens it while the next is sealed.
-  void finish_record();
+  /// opens it while the next is sealed. `to_come`: bytes that will follow at once.
+  void finish_record(std::size_t to_come);
   /// Writes all finished records in one piece.
   void flush();
+  /// The record that is not whole moves out of the memory that `connection_handler::place` gave.
+  void displace() {
+    if (remote_) remote_->receiver.displace();
+  }
   /// Bytes finished or written that the host has not sent yet.
   [[nodiscard]] std::size_t unsent() const;
+  /// See `host::stream`.
+  [[nodiscard]] std::optional<duration> round_trip() const {
+    return stream_ ? stream_->round_trip() : std::nullopt;
+  }
   /// When something last arrived.
   [[nodiscard]] time_point heard() const noexcept { return heard_; }
 

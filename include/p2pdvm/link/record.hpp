@@ -89,8 +89,8 @@ class record_sender {
 class record_places {
  public:
   /// Memory for exactly so many bytes, or none: then they go where the receiver keeps them. It stays valid
-  /// until the record is given out or the receiver is not used any more. What is written there is not to be
-  /// trusted before.
+  /// until the record is given out, `displace` was called or the receiver is not used any more. What is written
+  /// there is not to be trusted before.
   virtual byte_span place(std::size_t plain_bytes) = 0;
 
  protected:
@@ -108,6 +108,8 @@ class record_receiver {
   [[nodiscard]] result<std::optional<byte_view>> next(byte_view& input, record_places* places = nullptr);
   /// A record has begun to arrive, and is not whole.
   [[nodiscard]] bool partial() const noexcept { return opening_ || !partial_.empty(); }
+  /// The record that is not whole moves out of the place that it was given.
+  void displace();
 
  private:
   [[nodiscard]] bool gather(byte_view& input, std::size_t size);

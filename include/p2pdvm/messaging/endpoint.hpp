@@ -19,6 +19,7 @@
 #include <p2pdvm/base/ring_queue.hpp>
 #include <p2pdvm/base/spare_blocks.hpp>
 #include <p2pdvm/host/lane.hpp>
+#include <p2pdvm/messaging/landing.hpp>
 #include <p2pdvm/messaging/rank_message.hpp>
 
 #include <cstddef>
@@ -68,8 +69,12 @@ class receiver : public list_link<receiver> {
     byte_span head, body;
     std::size_t bytes = 0;  ///< of the body, once `done`
     bool done = false;
+    [[nodiscard]] bool takes(std::size_t size) const noexcept {
+      return !head.empty() && size >= head.size() && size - head.size() <= body.size();
+    }
   };
   placement place;
+  landing_site ground;  ///< `place.body`
 
   /// Called once, from inside `post` never, from inside other endpoint calls.
   virtual void on_message() = 0;
@@ -108,12 +113,19 @@ class endpoint_host {
   /// A message waits for a rank that is not; `on_ready` is due once it is.
   virtual void awaits(rank_number) {}
   virtual void transmit(const rank_message& message, numbering stream, epoch_number epoch) = 0;
+  /// The same of a message without a body, which it has when this returns: it may be copied when it is on its way.
+  virtual void transmit_and_copy(rank_message& message, const two_parts& body, numbering stream, epoch_number epoch) {
+    message.body = payload::copy_of(body.first, body.second);
+    transmit(message, stream, epoch);
+  }
   /// The same for a body that nobody keeps: see `host::lane::lend`. Calls `settle_lent` after a while.
   [[nodiscard]] virtual std::uint64_t lend(const rank_message&, const two_parts&, numbering, epoch_number) {
     return 0;
   }
   virtual void take_back(std::uint64_t) {}
   virtual void tell_blocked(rank_number source, rank_number destination, numbering stream) = 0;
+  /// A sender gives way to whatever else there is to do; `wake_senders` is due after that. False: there is nothing.
+  [[nodiscard]] virtual bool gives_way(endpoint&) { return false; }
   /// The endpoint has acknowledgements to collect with `take_acknowledgements()`: soon, or now if somebody
   /// may be waiting for them.
   virtual void acknowledgements_due(endpoint& from, bool urgent) = 0;
@@ -140,8 +152,8 @@ class endpoint {
 
   // --- the rank's own operations ---
 
-  /// Takes the message over; it will arrive. False: the destination is far behind, and a
-  /// polite sender waits with `wait_for_room` before the next one.
+  /// Takes the message over; it will arrive. False: messages wait for the destination, and a polite sender waits with
+  /// `wait_for_room` before the next one, be it for a moment.
   bool send(rank_number destination, space_number space, tag_number tag, payload body);
   /// The same with a body in two parts, which are copied once.
   bool send(rank_number destination, space_number space, tag_number tag, const two_parts& body);
@@ -156,8 +168,10 @@ class endpoint {
   /// Makes copies of what was lent before the last call: the destination may take nothing for long. Whether some is
   /// still lent.
   bool settle_lent();
-  /// False: there is room.
+  /// False: there is room, and nothing else to do.
   [[nodiscard]] bool wait_for_room(rank_number destination, room_waiter& waiter);
+  /// Those for whom there is room.
+  void wake_senders();
   void stop_waiting(room_waiter& waiter);
 
   /// True: `r.message` is set at once. False: `r` waits, in the order of posting.
@@ -175,6 +189,10 @@ class endpoint {
   void accept(rank_message message, numbering stream, epoch_number epoch);
   /// The same for one whose body is still elsewhere; `m` has none.
   void accept(const rank_message& m, host::lane_body& body, numbering stream, epoch_number epoch);
+  /// The same will come of a message with a body of `size` bytes, unless something comes between: the memory of the posted
+  /// receive that would take it, if there is one that says of whom and with which tag.
+  [[nodiscard]] landing land(const rank_message& m, std::size_t size, numbering stream, epoch_number epoch,
+                             landing_guest& guest);
   void on_acknowledgement(const rank_acknowledgement& ack);
   void on_blocked(rank_number source, numbering stream);
   /// A rank became ready on a peer that knows nothing of this incarnation's credit: sends its
@@ -243,8 +261,22 @@ class endpoint {
     std::uint64_t consumed_messages = 0, consumed_bytes = 0;
     bool dirty = false, gap = false, lift = false, blocked = false;
   };
+  /// A message on its way into this endpoint: somebody's bytes in two parts, an owned body, or one that
+  /// is elsewhere.
+  struct arrival {
+    rank_number source;
+    std::uint64_t sequence;
+    space_number space;
+    tag_number tag;
+    const two_parts* parts;
+    std::size_t size;
+    payload* owned;
+    host::lane_body* elsewhere;
+  };
   struct kept : list_link<kept> {
     kept(rank_message what, numbering of, bool counts) : message(std::move(what)), stream(of), counted(counts) {}
+    kept(const arrival& a, rank_number self, payload body, numbering of)
+        : message{a.source, self, a.sequence, a.space, a.tag, std::move(body)}, stream(of), counted(true) {}
     static void* operator new(std::size_t) { return spare_blocks<sizeof(kept)>::take(); }
     static void operator delete(void* block) noexcept { spare_blocks<sizeof(kept)>::give(block); }
     rank_message message;
@@ -283,19 +315,6 @@ class endpoint {
     return o.waiting_bytes <= limits::waiting_bytes_per_pair &&
            o.window.size() - o.transmitted <= limits::waiting_messages_per_pair;
   }
-  void wake_senders();
-  /// A message on its way into this endpoint: somebody's bytes in two parts, an owned body, or one that
-  /// is elsewhere.
-  struct arrival {
-    rank_number source;
-    std::uint64_t sequence;
-    space_number space;
-    tag_number tag;
-    const two_parts* parts;
-    std::size_t size;
-    payload* owned;
-    host::lane_body* elsewhere;
-  };
   [[nodiscard]] static arrival arrival_of(rank_message& m) noexcept {
     return {m.source, m.sequence, m.space, m.tag, nullptr, m.body.size(), &m.body, nullptr};
   }
@@ -310,6 +329,8 @@ class endpoint {
   }
   /// Gives it to the destination, which lives here, if nothing is in the way.
   bool hand_over(outgoing& o, endpoint& near, arrival& a);
+  /// Nothing waits, and the way is open.
+  [[nodiscard]] bool goes_now(const outgoing& o, rank_number destination, std::size_t bytes);
   bool send_later(outgoing& o, rank_number destination, const arrival& a);
   /// The place of its message in the window, without a body.
   rank_message& into_window(outgoing& o, rank_number destination, const arrival& a);
@@ -319,7 +340,13 @@ class endpoint {
   /// What is not the next of its source, and of this epoch and numbering.
   void take_otherwise(arrival& a, numbering stream, epoch_number epoch, endpoint* from);
   void deliver(arrival& a, numbering stream, bool counted, endpoint* from);
-  void put_into_mailbox(rank_message message, numbering stream, bool counted);
+  void put_into_mailbox(rank_message message, numbering stream, bool counted) {
+    put_into_mailbox(*new kept(std::move(message), stream, counted));
+  }
+  void put_into_mailbox(kept& k) {
+    mailbox_.push_back(k);
+    ++unread_;
+  }
   /// False when the sender's memory is gone.
   [[nodiscard]] static bool complete(receiver& r, const arrival& a);
   /// `near`: as `from` of `take`.

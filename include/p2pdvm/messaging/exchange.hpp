@@ -20,6 +20,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <vector>
 
 namespace p2pdvm::messaging {
@@ -41,6 +42,10 @@ inline constexpr std::uint64_t stranger_datagrams_per_second_max = 2000;
 /// Bytes handed to a stream ahead of the network: more would let small messages wait.
 inline constexpr std::size_t write_ahead_bytes = 256 * 1024;
 inline constexpr std::size_t meetings_max = 16;
+/// What is queued, with its cost, is sent at once when it is so much: the remote takes it while more comes.
+inline constexpr std::size_t queued_bytes_max = 32 * 1024;
+/// Small messages handed over together.
+inline constexpr std::size_t message_run_max = 64;
 /// Ports tried when the host may choose one that is free for both kinds of socket.
 inline constexpr int port_attempts_max = 16;
 
@@ -90,6 +95,17 @@ struct exchange_statistics {
 class exchange_handler {
  public:
   virtual void on_message(const node_id& from, std::uint8_t channel, arrived_message message) = 0;
+  /// Several small ones that came together; the same as one after the other.
+  virtual void on_messages(const node_id& from, std::uint8_t channel, std::span<const byte_view> run) {
+    for (const byte_view view : run) on_message(from, channel, {view});
+  }
+  /// A large message is arriving, see `landing_places`. `guest` writes it.
+  [[nodiscard]] virtual landing land(const node_id& from, std::uint8_t channel, byte_view begin, std::size_t total,
+                                     landing_guest& guest) {
+    static_cast<void>(from), static_cast<void>(channel), static_cast<void>(begin), static_cast<void>(total);
+    static_cast<void>(guest);
+    return {};
+  }
   /// Whether a node that dialled and is not trusted may have a session.
   virtual bool accept(const node_id&, const public_key&) { return true; }
   /// The first session with this process of the peer.
@@ -163,9 +179,21 @@ class exchange final : private host::listen_handler,
   void forget(const node_id& node);
 
   /// Queues a message, in order with others of its priority; dials when needed. It is sent when
-  /// the current handler has returned, or by `flush`. Precondition: `node` is another peer.
+  /// the current handler has returned, by `flush`, or when more has been queued than should wait. Precondition: `node` is
+  /// another peer.
   void send(const node_id& node, std::uint8_t channel, byte_view header, payload body = {},
             priority p = priority::normal);
+  /// The same for one that is copied at once. Precondition: both together at most `bundled_message_bytes_max`.
+  void send_small(const node_id& node, std::uint8_t channel, byte_view header, byte_view body);
+  /// The same with a body that is not copied and may be sent several times, until `take_back` is called with a number that
+  /// differs from all others that were not taken back. Nobody else sees how long that has to be.
+  void lend(const node_id& node, std::uint8_t channel, byte_view header, byte_view body, std::uint64_t number);
+  /// Copies what is still needed of it.
+  void take_back(const node_id& node, std::uint64_t number);
+  /// The same when all of it has been copied already.
+  void take_back(const node_id& node, std::uint64_t number, byte_view lent, const payload& copy);
+  /// The round trip of the connection with it, where there is one and the system knows.
+  [[nodiscard]] std::optional<duration> round_trip(const node_id& node) const;
   /// Hands what is queued to the network now.
   void flush();
   [[nodiscard]] bool connected(const node_id& node) const;
@@ -225,12 +253,14 @@ class exchange final : private host::listen_handler,
   bool join(connection_pointer fresh);
   void receive(link::connection& from, byte_view record);
   void take(const node_id& node, std::uint8_t channel, arrived_message message);
+  void take_run(peer& p, time_point now, byte_view& record, const whole_message& first);
   void on_event(const node_id& node, session_event event);
   void on_established(peer& p);
   void on_detour(peer& p);
 
   [[nodiscard]] static bool wanted(const peer& p);
   void touch(peer& p);
+  void queued(peer& p, std::size_t bytes);
   void service(peer& p);
   void arm(peer& p);
   [[nodiscard]] static bool blocked(const peer& p);

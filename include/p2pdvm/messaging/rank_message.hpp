@@ -47,14 +47,19 @@ struct rank_message_header {
   space_number space = 0;
   tag_number tag = 0;
   numbering stream = numbering::main;
+  bool waited_for = false;  ///< the sender goes on when it is acknowledged
   static constexpr std::size_t encoded_bytes_max = 5 * 10 + 2 * 5 + 1;
   /// Mostly a dozen bytes: a message itself may have no more.
   template <class F>
   void fields(F&& f) {
     f.number(incarnation), f.number(epoch), f.number(source), f.number(destination);
     space_number low_half_first = std::rotl(space, 32);
-    f.number(sequence), f.number(low_half_first), f.number(tag), f(stream);
+    constexpr unsigned wait = 2;
+    auto kind = static_cast<std::uint8_t>(static_cast<unsigned>(stream) | (waited_for ? wait : 0));
+    f.number(sequence), f.number(low_half_first), f.number(tag), f(kind);
     space = std::rotl(low_half_first, 32);
+    stream = static_cast<numbering>(kind & ~wait);
+    waited_for = (kind & wait) != 0;
   }
 };
 

@@ -20,6 +20,7 @@
 #include <p2pdvm/base/ring_queue.hpp>
 #include <p2pdvm/base/time.hpp>
 #include <p2pdvm/link/record.hpp>
+#include <p2pdvm/messaging/landing.hpp>
 #include <p2pdvm/wire/codec.hpp>
 
 #include <array>
@@ -56,6 +57,8 @@ struct arrived_message {
   byte_view view;  ///< valid during the call that gets this
   /// Of one that came in slices: what `view` shows; whoever needs it longer may take it.
   payload* assembled = nullptr;
+  /// What follows `view`, of one for which there was a landing: it lies there.
+  byte_view landed{};
 };
 
 /// What `session::receive` found.
@@ -71,7 +74,9 @@ struct session_event {
   std::uint8_t channel = 0;
   /// The message, valid as long as the record that it came in, or as this event.
   byte_view view;
-  payload assembled;  ///< what `view` shows of a message that came in slices
+  payload assembled;  ///< what `view` shows of a message that came in slices,
+  byte_vector front;  ///< or of one that has landed,
+  byte_view landed;   ///< of which this is the rest
 };
 
 /// A message that came whole in one frame.
@@ -89,13 +94,31 @@ class session {
   // --- the user's side ---
   /// Queues header and body as one message, without copying the body. Precondition: together at
   /// most `limits::session_message_bytes_max`.
-  void send(priority p, std::uint8_t channel, byte_view header, payload body = {});
+  void send(priority p, std::uint8_t channel, byte_view header, payload body = {}) {
+    send(p, channel, header, std::move(body), 0);
+  }
+  /// The same for what is copied at once. Precondition: both together at most `bundled_message_bytes_max`.
+  void send_small(priority p, std::uint8_t channel, byte_view header, byte_view body) {
+    queued_ += header.size() + body.size() + frame_cost_bytes;
+    send_bundled(p, channel, header, body);
+  }
+  /// The same with a body that is somebody else's until `take_back` of this number, which is not 0.
+  void lend(priority p, std::uint8_t channel, byte_view header, byte_view body, std::uint64_t number) {
+    P2PDVM_ASSERT(number != 0);
+    send(p, channel, header, payload::lent(body), number);
+  }
+  /// Copies what is still needed of what was lent.
+  void take_back(std::uint64_t number);
+  /// The same when all of it, `lent`, has been copied to `copy` already.
+  void take_back(std::uint64_t number, byte_view lent, const payload& copy);
   /// More than a window is waiting; the user should slow down.
   [[nodiscard]] bool congested() const noexcept {
     return unacknowledged() > limits::session_window_bytes_max;
   }
   /// Bytes sent or queued and not known to have arrived, with a cost for each message.
   [[nodiscard]] std::size_t unacknowledged() const noexcept { return queued_ + in_flight_bytes_; }
+  /// The part of them that was not handed to a connection yet.
+  [[nodiscard]] std::size_t queued() const noexcept { return queued_; }
   /// Larger messages of the remote are refused; what has begun to arrive is not cut off.
   void limit_messages(std::size_t bytes_max) noexcept { message_bytes_max_ = bytes_max; }
 
@@ -108,16 +131,27 @@ class session {
   [[nodiscard]] bool established() const noexcept { return established_; }
   /// Takes frames from the front of `record` up to the next event; nothing when it is used up.
   /// Errors end the connection: `malformed`, `too_large`.
-  [[nodiscard]] result<std::optional<session_event>> receive(time_point now, byte_view& record);
+  [[nodiscard]] result<std::optional<session_event>> receive(time_point now, byte_view& record,
+                                                             landing_places* places = nullptr);
   /// Takes a whole message of less than 16 KiB from the front of `record`, when that is what is next and nothing
   /// is in the way: what `receive` finds as well, in a fraction of the time.
   [[nodiscard]] bool receive_whole(time_point now, byte_view& record, whole_message& message);
+  /// Whether a whole message at the front of `record` is of this channel; others may seem to be.
+  [[nodiscard]] static bool is_of(byte_view record, std::uint8_t channel) noexcept {
+    return record.size() > 1 && record[1] == static_cast<std::byte>(channel);
+  }
   /// Between two slices of a large message the next record is most likely the next slice and nothing else.
   /// Then: where in the message it goes, with what is in front of it. The memory is in use until the record is
   /// received, or the session detached.
-  [[nodiscard]] byte_span place(std::size_t record_bytes);
+  [[nodiscard]] byte_span place(std::size_t record_bytes, landing_places* places = nullptr);
+  /// Leaves all landings. Precondition: nobody writes into what `place` gave any more.
+  void move_out();
   /// Adds frames to the open record as far as there is room; false when there was nothing to add.
   bool fill(time_point now, link::record_sender& out);
+  /// `fill` would add nothing.
+  [[nodiscard]] bool silent(time_point now) const noexcept {
+    return established_ && said_hello_ && !ping_ && acknowledge_at_ > now && sent_ == in_flight_.size() && queued_ == 0;
+  }
   /// When `fill` will have something to say (an acknowledgement) though nothing happens.
   [[nodiscard]] time_point deadline() const noexcept {
     return established_ ? acknowledge_at_ : time_point_never;
@@ -137,8 +171,10 @@ class session {
     payload body;
     std::size_t total = 0;
     std::size_t taken = 0;  ///< bytes already in frames
-    byte_vector bundle;     ///< whole frames
+    byte_vector bundle;     ///< whole frames, in its first
+    std::size_t bundle_bytes = 0;
     std::uint32_t frames = 0;
+    std::uint64_t lent = 0;  ///< the number of the body
   };
   /// A slice of a large message, or a bundle, handed to a connection and not acknowledged.
   struct frame {
@@ -151,6 +187,7 @@ class session {
     std::uint32_t frames = 1;        ///< in it
     std::uint32_t acknowledged = 0;  ///< of these
     std::size_t cost = 0;            ///< what it takes of the window
+    std::uint64_t lent = 0;          ///< the number of the body
     [[nodiscard]] std::size_t bytes() const noexcept { return header.size() + body.size(); }
     [[nodiscard]] std::size_t left() const noexcept { return frames - acknowledged; }
   };
@@ -159,10 +196,17 @@ class session {
     std::uint8_t channel = 0;
     std::size_t total = 0;
     payload bytes;
-    byte_span memory;  ///< of `bytes`,
+    landing place;     ///< instead of `bytes`, for all that is not in `front`
+    byte_vector front;
+    byte_span memory;  ///< of `bytes` or `place`,
+    std::size_t base = 0;    ///< from this byte of the message on,
     std::size_t filled = 0;  ///< as far as it has come
+    [[nodiscard]] std::byte* end() const noexcept { return memory.data() + (filled - base); }
     void reserve(std::size_t size);
     void add(byte_view slice);
+    /// Asks for a landing. `begin`: what there is of it.
+    void land(byte_view begin, landing_places* places);
+    void move_out();
   };
   /// A slice that is expected where it belongs. What is in front of it lies over the message's bytes before,
   /// which are kept here so long.
@@ -175,6 +219,9 @@ class session {
   };
   struct hello;
 
+  void send(priority p, std::uint8_t channel, byte_view header, payload body, std::uint64_t lent);
+  template <class F>
+  void each_lent(std::uint64_t number, F&& owned);
   void write_hello(link::record_sender& out);
   void write_acknowledgement(link::record_sender& out);
   void write_frames(link::record_sender& out);
@@ -187,9 +234,9 @@ class session {
   [[nodiscard]] result<session_event> on_hello(wire::reader& r, bool early);
   [[nodiscard]] result<> on_acknowledgement(std::uint64_t received, std::uint64_t frames_max);
   [[nodiscard]] result<std::optional<session_event>> on_data(time_point now, std::uint8_t head,
-                                                             wire::reader& r);
+                                                             wire::reader& r, landing_places* places);
   [[nodiscard]] result<> skip_frame(bool first, bool last, wire::reader& r);
-  [[nodiscard]] result<> begin_message(assembly& a, bool whole, wire::reader& r);
+  [[nodiscard]] result<> begin_message(assembly& a, wire::reader& r);
   [[nodiscard]] bool took_place(byte_view& record);
   void uncover();
   [[nodiscard]] std::optional<session_event> end_slice(time_point now, std::size_t priority_of,

@@ -94,6 +94,12 @@ class job final : private record_owner,
   /// From members, or from those that the record no longer has as such.
   void on_message(const node_id& from, job_message message);
   void on_rank_message(const node_id& from, messaging::arrived_message message);
+  void on_rank_messages(const node_id& from, std::span<const byte_view> run);
+  /// Where a rank message that is arriving belongs; see `messaging::exchange_handler`.
+  [[nodiscard]] messaging::landing land(const node_id& from, byte_view begin, std::size_t total,
+                                        messaging::landing_guest& guest) {
+    return hears(from) ? traffic_.land(from, begin, total, guest) : messaging::landing();
+  }
   void on_store_message(const node_id& from, const store::store_message& message);
   void on_detector_datagram(const node_id& from, const address& source, byte_view bytes);
   void on_detector_message(const node_id& from, byte_view bytes);

@@ -90,6 +90,9 @@ class peer final : private messaging::exchange_handler,
 
  private:
   // messaging::exchange_handler
+  void on_messages(const node_id& from, std::uint8_t channel, std::span<const byte_view> run) override;
+  messaging::landing land(const node_id& from, std::uint8_t channel, byte_view begin, std::size_t total,
+                          messaging::landing_guest& guest) override;
   void on_message(const node_id& from, std::uint8_t channel,
                   messaging::arrived_message message) override;
   void on_peer_up(const node_id& node) override;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <p2pdvm/host/timer.hpp>
+#include <p2pdvm/messaging/next_header.hpp>
 #include <p2pdvm/messaging/endpoint.hpp>
 #include <p2pdvm/messaging/exchange.hpp>
 #include <p2pdvm/runtime/job_messages.hpp>
@@ -48,6 +49,10 @@ class rank_traffic final : public messaging::endpoint_host {
 
   void on_ready(const node_id& from, const ready_notice& notice);
   void on_message(const node_id& from, messaging::arrived_message message);
+  void on_messages(const node_id& from, std::span<const byte_view> run);
+  /// See `messaging::exchange_handler`.
+  [[nodiscard]] messaging::landing land(const node_id& from, byte_view begin, std::size_t total,
+                                        messaging::landing_guest& guest);
   void on_acknowledgements(const acknowledgement_batch& batch);
   /// Ranks of this host are reached by this lane from now on, or by the exchange again.
   void use_lane(const node_id& host, host::lane* lane);
@@ -67,11 +72,14 @@ class rank_traffic final : public messaging::endpoint_host {
   void on_peer_reset(const node_id& host);
   void transmit(const messaging::rank_message& message, messaging::numbering stream,
                 epoch_number epoch) override;
+  void transmit_and_copy(messaging::rank_message& message, const two_parts& body, messaging::numbering stream,
+                         epoch_number epoch) override;
   [[nodiscard]] std::uint64_t lend(const messaging::rank_message& message, const two_parts& body,
                                    messaging::numbering stream, epoch_number epoch) override;
   void take_back(std::uint64_t lent) override;
   void tell_blocked(rank_number source, rank_number destination,
                     messaging::numbering stream) override;
+  [[nodiscard]] bool gives_way(messaging::endpoint&) override;
   void acknowledgements_due(messaging::endpoint& from, bool urgent) override;
   void must_abandon(rank_number rank, epoch_number epoch, std::string why) override;
   void waits_for_held(rank_number rank, epoch_number epoch, std::string why) override {
@@ -108,6 +116,13 @@ class rank_traffic final : public messaging::endpoint_host {
     lane_head sent, received;  ///< the last data; without a kind none
     next_head next;            ///< the last short head
   };
+  /// The last one to a rank, and what it would be of the message after it.
+  struct sent_header {
+    messaging::rank_message_header last;
+    messaging::next_header next;
+    [[nodiscard]] bool is_next(const messaging::rank_message& m, messaging::numbering stream, epoch_number epoch,
+                               incarnation_number incarnation) const noexcept;
+  };
   struct place {
     node_id host;
     node_id announced_by;  ///< who said `ready` last,
@@ -119,20 +134,55 @@ class rank_traffic final : public messaging::endpoint_host {
     bool ready = false;
     lane_way* way = nullptr;  ///< with a lane, or none
     std::uint32_t without_lane = 0;  ///< messages
+    std::unique_ptr<sent_header> sent;  ///< by the exchange; none yet
   };
   /// Acknowledgements wait so long for others, unless somebody may be waiting for them.
   static constexpr duration acknowledgement_delay = std::chrono::milliseconds(1);
   /// Who lends a message waits at most twice so long, then makes a copy: its receiver may be frozen, or not driven.
   static constexpr duration lent_max = std::chrono::milliseconds(5);
 
+  /// Of large messages that were lent to a session, and not to a lane.
+  struct loan {
+    std::uint64_t number = 0;
+    node_id host;
+    std::size_t bytes = 0;
+    time_point since;
+  };
+  static constexpr std::uint64_t loan_bit = std::uint64_t{1} << 63;  ///< lanes number otherwise
+  /// Smaller ones are copied: what is waited for takes longer, and the next message could be sealed meanwhile.
+  static constexpr std::size_t loan_bytes_min = 128 * 1024;
+  /// A copy takes so long.
+  [[nodiscard]] static constexpr duration copy_time(std::size_t bytes) noexcept {
+    return std::chrono::nanoseconds(bytes / 8);
+  }
+  /// A sender is held up for no longer, or it would better have made a copy.
+  [[nodiscard]] static constexpr duration loan_time_max(std::size_t bytes) noexcept {
+    return std::chrono::nanoseconds(bytes);
+  }
+  /// After loans that took longer so many messages are copied, twice as many each time.
+  struct lending {
+    std::uint32_t to_copy = 0;
+    std::uint32_t caution = 0;
+  };
+  static constexpr std::uint32_t caution_max = 1024;
+
   void flush();
+  void send_far(const node_id& to, byte_view head, const payload& body);
+  [[nodiscard]] messaging::rank_message_header header_of(const messaging::rank_message& message,
+                                                         messaging::numbering stream, epoch_number epoch) const;
+  [[nodiscard]] std::uint64_t lend_far(place& p, const messaging::rank_message& message, const two_parts& body,
+                                       messaging::numbering stream, epoch_number epoch);
+  /// Gives the second part to the exchange as it is.
+  [[nodiscard]] std::uint64_t send_lent(place& p, const messaging::rank_message_header& header, const two_parts& body);
   void on_lane_head(const node_id& from, const lane_head& head, host::lane_body& body);
   /// The head of a message on this way, which is the last one sent from now on.
   [[nodiscard]] byte_view head_of(lane_way& way, const messaging::rank_message& message,
                                   messaging::numbering stream, epoch_number epoch, bool lent);
   void settle_lent();
   /// After any change of a place.
-  void conclude(place& p) const;
+  void conclude(place& p);
+  /// What a header is about: none when it is of no use here.
+  [[nodiscard]] messaging::endpoint* destination_of(const node_id& from, const messaging::rank_message_header& header);
 
   rank_traffic_owner& owner_;
   messaging::exchange* exchange_;
@@ -144,9 +194,13 @@ class rank_traffic final : public messaging::endpoint_host {
   std::map<node_id, lane_way> ways_;
   std::pair<const node_id, lane_way>* heard_ = nullptr;  ///< the one of `ways_` that heard last
   std::vector<messaging::endpoint*> due_;
-  host::timer flush_timer_, lent_timer_;
+  std::vector<loan> loans_;
+  std::uint64_t last_loan_ = 0;
+  std::map<node_id, lending> lendings_;
+  host::timer flush_timer_, lent_timer_, turn_timer_;
   bool flush_now_ = false;
   std::uint64_t delivered_ = 0;
+  std::uint64_t changes_ = 0;  ///< of places and of the incarnation
 };
 
 }  // namespace p2pdvm::runtime

@@ -68,6 +68,7 @@ class connection final : public pollable, public std::enable_shared_from_this<co
   /// Reads once without asking the reactor.
   bool poll() override;
   [[nodiscard]] byte_vector spare();
+  [[nodiscard]] std::optional<duration> round_trip();
   [[nodiscard]] std::size_t unsent() const noexcept { return unsent_; }
   [[nodiscard]] const address& local() const noexcept { return local_; }
   [[nodiscard]] const address& remote() const noexcept { return remote_; }
@@ -123,6 +124,7 @@ class tcp_stream final : public host::stream {
   void write(byte_vector bytes) override { connection_->write(std::move(bytes)); }
   [[nodiscard]] std::size_t unsent() const override { return connection_->unsent(); }
   [[nodiscard]] byte_vector spare() override { return connection_->spare(); }
+  [[nodiscard]] std::optional<duration> round_trip() const override { return connection_->round_trip(); }
   void pause(bool paused) override { connection_->pause(paused); }
 
  private:

@@ -70,9 +70,10 @@ P2PDVM_DECL record_sender& connection::sender() {
   return remote_->sender;
 }
 
-P2PDVM_DECL void connection::finish_record() {
+P2PDVM_DECL void connection::finish_record(std::size_t to_come) {
   remote_->sender.finish();
-  if (remote_->sender.finished() >= write_bytes_min) flush();
+  // Towards the end in small writes again: the remote opens the last one while nothing is sealed.
+  if (remote_->sender.finished() >= std::clamp(to_come / 4, write_bytes_min, write_bytes_max)) flush();
 }
 
 P2PDVM_DECL void connection::flush() {

@@ -113,6 +113,13 @@ P2PDVM_DECL byte_span record_receiver::room_for(std::size_t bytes, record_places
   return byte_span(plain_).first(bytes);
 }
 
+P2PDVM_DECL void record_receiver::displace() {
+  if (!opening_ || to_.data() == plain_.data()) return;
+  if (plain_.size() < to_.size()) plain_.resize(to_.size());
+  if (done_ > 0) std::memcpy(plain_.data(), to_.data(), done_);
+  to_ = byte_span(plain_).first(to_.size());
+}
+
 P2PDVM_DECL result<std::optional<byte_view>> record_receiver::opened(bool good, byte_view plain) {
   partial_.clear();
   opening_ = false;

@@ -73,13 +73,23 @@ P2PDVM_DECL bool endpoint::send(rank_number destination, space_number space, tag
     if (near != nullptr && hand_over(o, *near, a)) return true;
   }
   // A small one may be on its way before it is copied for the window.
-  if (a.size <= host::lane_copied_bytes_max && o.transmitted == o.window.size() && host_.ready(destination) &&
-      has_credit(o, a.size) && host_.local(destination) == nullptr &&
-      host_.lend({self_, destination, o.next_sequence, space, tag, {}}, body, stream_, epoch_) != 0) {
-    sent_now(o, destination, a).body = payload::copy_of(body.first, body.second);
+  if (a.size <= host::lane_copied_bytes_max && goes_now(o, destination, a.size)) {
+    const bool gone = host_.lend({self_, destination, o.next_sequence, space, tag, {}}, body, stream_, epoch_) != 0;
+    rank_message& m = sent_now(o, destination, a);
+    m.body = payload::copy_of(body.first, body.second);
+    if (!gone) host_.transmit(m, stream_, epoch_);
+    return true;
+  }
+  if (a.size > host::lane_copied_bytes_max && goes_now(o, destination, a.size)) {
+    host_.transmit_and_copy(sent_now(o, destination, a), body, stream_, epoch_);
     return true;
   }
   return send_later(o, destination, a);
+}
+
+P2PDVM_DECL bool endpoint::goes_now(const outgoing& o, rank_number destination, std::size_t bytes) {
+  return o.transmitted == o.window.size() && host_.ready(destination) && has_credit(o, bytes) &&
+         host_.local(destination) == nullptr;
 }
 
 P2PDVM_DECL bool endpoint::hand_over(outgoing& o, endpoint& near, arrival& a) {
@@ -113,9 +123,8 @@ P2PDVM_DECL rank_message& endpoint::sent_now(outgoing& o, rank_number destinatio
 }
 
 P2PDVM_DECL bool endpoint::send_later(outgoing& o, rank_number destination, const arrival& a) {
-  // The common case of `pump`: nothing waits, and the way is open.
-  if (o.transmitted == o.window.size() && host_.ready(destination) && has_credit(o, a.size) &&
-      host_.local(destination) == nullptr) {
+  // The common case of `pump`.
+  if (goes_now(o, destination, a.size)) {
     rank_message& m = sent_now(o, destination, a);
     m.body = body_here(a);
     host_.transmit(m, stream_, epoch_);
@@ -124,7 +133,7 @@ P2PDVM_DECL bool endpoint::send_later(outgoing& o, rank_number destination, cons
   into_window(o, destination, a).body = body_here(a);
   o.waiting_bytes += a.size;
   pump(destination, stream_);
-  return has_room(o);
+  return has_room(o) && (o.window.size() - o.transmitted + 1) % limits::waiting_messages_per_turn != 0;
 }
 
 P2PDVM_DECL std::optional<std::uint64_t> endpoint::lend(rank_number destination, space_number space,
@@ -241,7 +250,7 @@ P2PDVM_DECL void endpoint::pump(rank_number destination, numbering stream) {
 }
 
 P2PDVM_DECL bool endpoint::wait_for_room(rank_number destination, room_waiter& waiter) {
-  if (has_room(out(destination, stream_))) return false;
+  if (has_room(out(destination, stream_)) && !host_.gives_way(*this)) return false;
   waiting_for_room_.push_back({destination, &waiter});
   return true;
 }
@@ -294,7 +303,10 @@ P2PDVM_DECL bool endpoint::post(receiver& r) {
   return true;
 }
 
-P2PDVM_DECL void endpoint::withdraw(receiver& r) { posted_.erase(r); }
+P2PDVM_DECL void endpoint::withdraw(receiver& r) {
+  r.ground.clear();
+  posted_.erase(r);
+}
 
 P2PDVM_DECL const rank_message* endpoint::peek(const pattern& p) {
   if (const kept* const match = find(p)) return &match->message;
@@ -321,6 +333,18 @@ P2PDVM_DECL void endpoint::accept(const rank_message& m, host::lane_body& body, 
                                   epoch_number epoch) {
   arrival a{m.source, m.sequence, m.space, m.tag, nullptr, body.size(), nullptr, &body};
   take(a, stream, epoch, host_.local(m.source));
+}
+
+P2PDVM_DECL landing endpoint::land(const rank_message& m, std::size_t size, numbering stream, epoch_number epoch,
+                                   landing_guest& guest) {
+  const incoming& i = in(m.source, stream);
+  if (m.sequence != i.received || stream != stream_ || epoch != epoch_ || epoch < i.epoch) return {};
+  const auto first =
+      std::find_if(posted_.begin(), posted_.end(), [&](const receiver& r) { return r.pattern.matches(m); });
+  if (first == posted_.end()) return {};
+  receiver& r = *first;
+  if (r.probe || !r.pattern.source || !r.pattern.tag || r.ground.guest != nullptr || !r.place.takes(size)) return {};
+  return landing(r.ground, guest, r.place.body.first(size - r.place.head.size()));
 }
 
 P2PDVM_DECL bool endpoint::body_of(const arrival& a, payload& body) {
@@ -365,8 +389,7 @@ P2PDVM_DECL void endpoint::take(arrival& a, numbering stream, epoch_number epoch
   i.epoch = epoch;
   ++i.received;
   if (from == nullptr) mark(a.source, stream);
-  if (first == nullptr)
-    return put_into_mailbox({a.source, self_, a.sequence, a.space, a.tag, std::move(body)}, stream, true);
+  if (first == nullptr) return put_into_mailbox(*new kept(a, self_, std::move(body), stream));
   posted_.erase(*first);
   consumed(a.source, a.size, stream, from);
   first->on_message();
@@ -419,13 +442,14 @@ P2PDVM_DECL void endpoint::take_otherwise(arrival& a, numbering stream, epoch_nu
 }
 
 P2PDVM_DECL bool endpoint::complete(receiver& r, const arrival& a) {
+  r.ground.clear();
   r.message.source = a.source;
   r.message.sequence = a.sequence;
   r.message.space = a.space;
   r.message.tag = a.tag;
   receiver::placement& p = r.place;
   const std::size_t head = p.head.size();
-  const bool fits = head != 0 && a.owned == nullptr && a.size >= head && a.size - head <= p.body.size() &&
+  const bool fits = a.owned == nullptr && p.takes(a.size) &&
                     (a.elsewhere != nullptr || a.parts->first.size() == head);
   if (!fits) return body_of(a, r.message.body);
   p.bytes = a.size - head;
@@ -457,11 +481,6 @@ P2PDVM_DECL void endpoint::deliver(arrival& a, numbering stream, bool counted, e
     }
   }
   put_into_mailbox(message_of(a), stream, counted);
-}
-
-P2PDVM_DECL void endpoint::put_into_mailbox(rank_message message, numbering stream, bool counted) {
-  mailbox_.push_back(*new kept(std::move(message), stream, counted));
-  ++unread_;
 }
 
 P2PDVM_DECL void endpoint::consumed(rank_number source, std::size_t bytes, numbering stream,

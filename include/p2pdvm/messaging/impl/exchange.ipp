@@ -19,10 +19,18 @@ inline std::uint64_t draw_number(host::entropy& entropy) {
 
 }  // namespace detail
 
-struct exchange::peer : list_link<exchange::peer> {
-  peer(const node_id& node, std::uint64_t number, host::clock& clock)
-      : id(node), s(number), timer(clock), redial(clock), detour_timer(clock) {}
+struct exchange::peer final : list_link<exchange::peer>, landing_guest, landing_places {
+  peer(const node_id& node, std::uint64_t number, host::clock& clock, exchange_handler& owner)
+      : id(node), handler(owner), s(number), timer(clock), redial(clock), detour_timer(clock) {}
   ~peer() { intrusive_list<peer>::erase(*this); }
+
+  void move_out() override {
+    if (live) live->displace();
+    s.move_out();
+  }
+  landing land(std::uint8_t channel, byte_view begin, std::size_t total) override {
+    return channel == circuit_channel ? landing() : handler.land(id, channel, begin, total, *this);
+  }
 
   /// It came by itself, and nobody here has vouched for it.
   [[nodiscard]] bool stranger() const noexcept { return !invited && !kept && !trusted; }
@@ -32,6 +40,7 @@ struct exchange::peer : list_link<exchange::peer> {
   }
 
   node_id id;
+  exchange_handler& handler;
   session s;
   connection_pointer live;  ///< the session is attached to it
   connection_pointer dial;    ///< being opened to an address,
@@ -40,6 +49,7 @@ struct exchange::peer : list_link<exchange::peer> {
   bool kept = false;
   bool trusted = false;
   bool was_congested = false;
+  std::size_t fresh_bytes = 0;  ///< given to its session since that last wrote
   bool met = false;      ///< there was a connection
   bool reached = false;  ///< an address of it has led to it,
   bool hidden = false;   ///< and none did when they were last tried
@@ -97,7 +107,7 @@ P2PDVM_DECL exchange::peer& exchange::peer_of(const node_id& node, bool invited)
       return entry.second->spent();
     });
   auto fresh = std::make_unique<peer>(node, detail::draw_number(machine_.entropy()),
-                                      machine_.clock());
+                                      machine_.clock(), handler_);
   fresh->invited = invited;
   fresh->trusted = trusted_.contains(node);
   fresh->spoke_at = machine_.clock().now();
@@ -159,9 +169,43 @@ P2PDVM_DECL void exchange::forget(const node_id& node) {
 P2PDVM_DECL void exchange::send(const node_id& node, std::uint8_t channel, byte_view header,
                                 payload body, priority priority_of) {
   peer& p = peer_of(node);
+  const std::size_t bytes = header.size() + body.size();
   p.s.send(priority_of, channel, header, std::move(body));
+  queued(p, bytes);
+}
+
+P2PDVM_DECL void exchange::send_small(const node_id& node, std::uint8_t channel, byte_view header, byte_view body) {
+  peer& p = peer_of(node);
+  p.s.send_small(priority::normal, channel, header, body);
+  queued(p, header.size() + body.size());
+}
+
+/// A message was given to its session.
+P2PDVM_DECL void exchange::queued(peer& p, std::size_t bytes) {
   ++statistics_.messages_sent;
   touch(p);
+  p.fresh_bytes += bytes + frame_cost_bytes;
+  if (p.fresh_bytes >= queued_bytes_max && p.s.established()) service(p);
+}
+
+P2PDVM_DECL void exchange::lend(const node_id& node, std::uint8_t channel, byte_view header, byte_view body,
+                                std::uint64_t number) {
+  peer& p = peer_of(node);
+  p.s.lend(priority::normal, channel, header, body, number);
+  queued(p, header.size() + body.size());
+}
+
+P2PDVM_DECL void exchange::take_back(const node_id& node, std::uint64_t number) {
+  if (peer* const p = find_peer(node)) p->s.take_back(number);
+}
+
+P2PDVM_DECL void exchange::take_back(const node_id& node, std::uint64_t number, byte_view lent, const payload& copy) {
+  if (peer* const p = find_peer(node)) p->s.take_back(number, lent, copy);
+}
+
+P2PDVM_DECL std::optional<duration> exchange::round_trip(const node_id& node) const {
+  const peer* const p = find_peer(node);
+  return p != nullptr && p->s.established() ? p->live->round_trip() : std::nullopt;
 }
 
 P2PDVM_DECL bool exchange::connected(const node_id& node) const {
@@ -213,7 +257,7 @@ P2PDVM_DECL bool exchange::wanted(const peer& p) { return p.kept || p.s.unacknow
 
 P2PDVM_DECL void exchange::touch(peer& p) {
   if (!p.linked()) touched_.push_back(p);
-  if (!flush_timer_.armed()) flush_timer_.at(machine_.clock().now(), [this] { flush(); });
+  if (!flush_timer_.armed()) flush_timer_.at(time_point(), [this] { flush(); });
 }
 
 P2PDVM_DECL void exchange::flush() {
@@ -243,12 +287,13 @@ P2PDVM_DECL void exchange::service(peer& p) {
     return;
   }
   const time_point now = machine_.clock().now();
+  p.fresh_bytes = 0;
   bool held_up = false;
   do {
     for (;;) {
       held_up = blocked(p);
       if (held_up || !p.s.fill(now, p.live->sender())) break;
-      p.live->finish_record();
+      p.live->finish_record(p.s.queued());
       p.wrote_at = now;
     }
     p.live->flush();

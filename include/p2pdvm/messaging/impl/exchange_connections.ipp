@@ -224,7 +224,7 @@ P2PDVM_DECL void exchange::on_record(link::connection& from, byte_view plain) {
 
 P2PDVM_DECL byte_span exchange::place(link::connection& from, std::size_t plain_bytes) {
   peer* const p = find_peer(from.remote().id);
-  return p != nullptr && p->live.get() == &from ? p->s.place(plain_bytes) : byte_span();
+  return p != nullptr && p->live.get() == &from ? p->s.place(plain_bytes, p) : byte_span();
 }
 
 P2PDVM_DECL void exchange::receive(link::connection& from, byte_view record) {
@@ -243,10 +243,10 @@ P2PDVM_DECL void exchange::receive(link::connection& from, byte_view record) {
       return lose(*p, error(errc::too_large, "a stranger does not read what it is sent"), true);
     }
     if (whole_message whole; p->s.receive_whole(now, record, whole)) {
-      take(node, whole.channel, {whole.view, nullptr});
+      take_run(*p, now, record, whole);
       continue;
     }
-    auto event = p->s.receive(now, record);
+    auto event = p->s.receive(now, record, p);
     if (!event) {
       from.close();
       return lose(*p, event.error(), true);
@@ -257,7 +257,13 @@ P2PDVM_DECL void exchange::receive(link::connection& from, byte_view record) {
     p->was_congested = false;
     handler_.on_writable(node);
   }
-  if (peer* p = current(); p != nullptr && !p->linked()) touched_.push_back(*p);
+  if (peer* p = current(); p != nullptr && !p->linked()) {
+    if (p->s.silent(now)) {
+      arm(*p);
+    } else {
+      touched_.push_back(*p);
+    }
+  }
   flush();
 }
 
@@ -267,10 +273,27 @@ P2PDVM_DECL void exchange::take(const node_id& node, std::uint8_t channel, arriv
   handler_.on_message(node, channel, message);
 }
 
+/// A small message, and those of the same channel that are right behind it in the record.
+P2PDVM_DECL void exchange::take_run(peer& p, time_point now, byte_view& record, const whole_message& first) {
+  const std::uint8_t channel = first.channel;
+  if (channel == circuit_channel || p.stranger()) return take(node_id(p.id), channel, {first.view});
+  std::array<byte_view, message_run_max> run;
+  run[0] = first.view;
+  std::size_t count = 1;
+  for (whole_message next; count < message_run_max && session::is_of(record, channel); ++count) {
+    if (!p.s.receive_whole(now, record, next)) break;
+    run[count] = byte_view(apart(next.view.data()), apart(next.view.size()));
+  }
+  statistics_.messages_received += count;
+  const node_id node = p.id;  // the peer may end meanwhile
+  handler_.on_messages(node, channel, std::span(run).first(count));
+}
+
 P2PDVM_DECL void exchange::on_event(const node_id& node, session_event event) {
   using kind = session_event::kind;
   if (event.what == kind::message)
-    return take(node, event.channel, {event.view, event.assembled.empty() ? nullptr : &event.assembled});
+    return take(node, event.channel,
+                {event.view, event.assembled.empty() ? nullptr : &event.assembled, event.landed});
   if (event.what == kind::reset) circuits_.drop(node);
   on_established(*find_peer(node));
   note_path(*find_peer(node));

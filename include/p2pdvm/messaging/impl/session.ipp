@@ -66,7 +66,7 @@ struct session::hello {
 P2PDVM_DECL session::session(std::uint64_t number) : mine_(number) { P2PDVM_ASSERT(number != 0); }
 
 P2PDVM_DECL void session::send(priority p, std::uint8_t channel, byte_view header,
-                               payload body) {
+                               payload body, std::uint64_t lent) {
   P2PDVM_ASSERT(header.size() <= limits::session_message_bytes_max);
   P2PDVM_ASSERT(body.size() <= limits::session_message_bytes_max - header.size());
   const std::size_t total = header.size() + body.size();
@@ -80,8 +80,34 @@ P2PDVM_DECL void session::send(priority p, std::uint8_t channel, byte_view heade
   } else {
     append(message.header, header);
     message.body = std::move(body);
+    message.lent = lent;
   }
   queues_[static_cast<std::size_t>(p)].push_back(std::move(message));
+}
+
+P2PDVM_DECL void session::take_back(std::uint64_t number) {
+  each_lent(number, [](const payload& body) { return payload::copy_of(body.view()); });
+}
+
+P2PDVM_DECL void session::take_back(std::uint64_t number, byte_view lent, const payload& copy) {
+  P2PDVM_ASSERT(copy.size() == lent.size());
+  each_lent(number, [&](const payload& body) {
+    return copy.slice(static_cast<std::size_t>(body.data() - lent.data()), body.size());
+  });
+}
+
+template <class F>
+void session::each_lent(std::uint64_t number, F&& owned) {
+  P2PDVM_ASSERT(number != 0);
+  const auto own = [&](auto& of) {
+    if (of.lent != number) return;
+    of.body = owned(of.body);
+    of.lent = 0;
+  };
+  for (std::size_t n = 0; n < in_flight_.size(); ++n) own(in_flight_[n]);
+  for (auto& queue : queues_) {
+    for (std::size_t n = 0; n < queue.size(); ++n) own(queue[n]);
+  }
 }
 
 P2PDVM_DECL void session::send_bundled(priority p, std::uint8_t channel, byte_view header,
@@ -89,7 +115,7 @@ P2PDVM_DECL void session::send_bundled(priority p, std::uint8_t channel, byte_vi
   ring_queue<outgoing>& queue = queues_[static_cast<std::size_t>(p)];
   const std::size_t bytes = frame_head_bytes_max + header.size() + body.size();
   if (queue.empty() || queue.back().frames == 0 ||
-      queue.back().bundle.size() + bytes > bundle_bytes_max) {
+      queue.back().bundle_bytes + bytes > bundle_bytes_max) {
     outgoing fresh;
     if (!spare_bundles_.empty()) {
       fresh.bundle = std::move(spare_bundles_.back());
@@ -101,18 +127,18 @@ P2PDVM_DECL void session::send_bundled(priority p, std::uint8_t channel, byte_vi
   ++o.frames;
   o.total += header.size() + body.size();
   const std::size_t size = header.size() + body.size();
-  std::byte front[2 + 10];  // the size takes two bytes at most
-  static_assert(bundled_message_bytes_max < (1 << 14));
-  front[0] = static_cast<std::byte>(detail::frame_data | detail::frame_first | detail::frame_last |
-                                    static_cast<std::uint8_t>(p));
-  front[1] = static_cast<std::byte>(channel);
-  const std::size_t n = 2 + detail::write_size(front + 2, size);
-  const std::size_t at = o.bundle.size();
-  o.bundle.resize(at + n + size);
-  std::memcpy(o.bundle.data() + at, front, n);
-  if (!header.empty()) std::memcpy(o.bundle.data() + at + n, header.data(), header.size());
-  if (!body.empty())
-    std::memcpy(o.bundle.data() + at + n + header.size(), body.data(), body.size());
+  static_assert(bundled_message_bytes_max < (1 << 14));  // the size takes two bytes at most
+  const bool short_size = size < 0x80;
+  const std::size_t n = short_size ? 3 : 4;
+  const std::uint32_t encoded_size = static_cast<std::uint32_t>(short_size ? size : (size & 0x7f) | 0x80 | size >> 7 << 8);
+  const std::uint32_t front = detail::frame_data | detail::frame_first | detail::frame_last |
+                              static_cast<std::uint32_t>(p) | std::uint32_t{channel} << 8 | encoded_size << 16;
+  const std::size_t at = std::exchange(o.bundle_bytes, o.bundle_bytes + n + size);
+  if (o.bundle.size() < at + sizeof front + size) o.bundle.resize(2 * (at + sizeof front + size));
+  std::byte* const to = o.bundle.data() + at;
+  std::memcpy(to, &front, sizeof front);
+  copy_few(to + n, header.data(), header.size());
+  copy_few(to + n + header.size(), body.data(), body.size());
 }
 
 P2PDVM_DECL void session::attach() {
@@ -193,6 +219,7 @@ P2PDVM_DECL void session::take_frame(ring_queue<outgoing>& queue) {
   frame f;
   if (message.frames > 0) {
     f.bundle = std::move(message.bundle);
+    f.bundle.resize(message.bundle_bytes);
     f.frames = message.frames;
     f.cost = message.total + message.frames * frame_cost_bytes;
     queued_ -= f.cost;
@@ -210,6 +237,7 @@ P2PDVM_DECL void session::take_frame(ring_queue<outgoing>& queue) {
     // The header travels whole in the first frame, so body offsets are counted from the end.
     const std::size_t body_left = message.total - message.taken - f.header.size();
     f.body = message.body.slice(message.body.size() - body_left, size - f.header.size());
+    f.lent = message.lent;
     f.cost = size + frame_cost_bytes;
     message.taken += size;
     queued_ -= size;
@@ -280,8 +308,8 @@ P2PDVM_DECL bool session::fill(time_point now, link::record_sender& out) {
 
 // --- input ---
 
-P2PDVM_DECL result<std::optional<session_event>> session::receive(time_point now,
-                                                                  byte_view& record) {
+P2PDVM_DECL result<std::optional<session_event>> session::receive(time_point now, byte_view& record,
+                                                                  landing_places* places) {
   P2PDVM_ASSERT(attached_);
   if (placed_.bytes > 0 && took_place(record)) {
     waiting_since_ = sent_ > 0 ? now : time_point_never;
@@ -308,7 +336,7 @@ P2PDVM_DECL result<std::optional<session_event>> session::receive(time_point now
     } else if (head == detail::frame_ping) {
       acknowledge_at_ = now;
     } else {
-      auto data = on_data(now, head, r);
+      auto data = on_data(now, head, r, places);
       if (!data) return data.error();
       event = std::move(*data);
     }
@@ -382,7 +410,6 @@ P2PDVM_DECL result<> session::on_acknowledgement(std::uint64_t received, std::ui
     in_flight_bytes_ -= f.cost;
     if (sent_ > 0) --sent_;
     if (f.bundle.capacity() > 0 && spare_bundles_.size() < spare_bundles_max) {
-      f.bundle.clear();
       spare_bundles_.push_back(std::move(f.bundle));
     }
     static_cast<void>(in_flight_.pop_front());
@@ -404,7 +431,7 @@ P2PDVM_DECL result<> session::skip_frame(bool first, bool last, wire::reader& r)
   return {};
 }
 
-P2PDVM_DECL result<> session::begin_message(assembly& a, bool whole, wire::reader& r) {
+P2PDVM_DECL result<> session::begin_message(assembly& a, wire::reader& r) {
   if (a.open) return detail::session_error("a message begins inside another");
   a = assembly();
   a.open = true;
@@ -416,13 +443,13 @@ P2PDVM_DECL result<> session::begin_message(assembly& a, bool whole, wire::reade
     return error(errc::too_large, "the peer sends a message of " + std::to_string(a.total) +
                                       " bytes; it may send " +
                                       std::to_string(message_bytes_max_));
-  if (!whole) a.reserve(std::min(a.total, reassembly_reserve_bytes_max));
   return {};
 }
 
 P2PDVM_DECL result<std::optional<session_event>> session::on_data(time_point now,
                                                                   std::uint8_t head,
-                                                                  wire::reader& r) {
+                                                                  wire::reader& r,
+                                                                  landing_places* places) {
   const std::size_t p = head & detail::frame_priority;
   const bool first = (head & detail::frame_first) != 0;
   const bool last = (head & detail::frame_last) != 0;
@@ -434,7 +461,7 @@ P2PDVM_DECL result<std::optional<session_event>> session::on_data(time_point now
   }
   assembly& a = assemblies_[p];
   if (first) {
-    if (auto begun = begin_message(a, last, r); !begun) return begun.error();
+    if (auto begun = begin_message(a, r); !begun) return begun.error();
   }
   if (!a.open) return detail::session_error("a message has no beginning");
   const std::size_t size = first && last ? a.total : static_cast<std::size_t>(r.count());
@@ -444,7 +471,8 @@ P2PDVM_DECL result<std::optional<session_event>> session::on_data(time_point now
   if (size > left || (size == left) != last || (size == 0 && !last))
     return detail::session_error("a message's slices do not add up");
   if (!first || !last) {
-    a.add(bytes);
+    if (first) a.land(bytes, places);
+    if (!first || !a.place) a.add(bytes);
     assembling_ = p;
     return end_slice(now, p, size, last);
   }
@@ -458,10 +486,12 @@ P2PDVM_DECL result<std::optional<session_event>> session::on_data(time_point now
 }
 
 P2PDVM_DECL void session::assembly::reserve(std::size_t size) {
-  if (size <= memory.size()) return;
+  if (size <= base + memory.size()) return;
+  P2PDVM_ASSERT(!place);
   byte_span more;
-  payload larger = payload::unwritten(std::min(total, std::max(size, 2 * memory.size())), more);
-  if (filled > 0) std::memcpy(more.data(), memory.data(), filled);
+  const std::size_t least = memory.empty() ? reassembly_reserve_bytes_max : 2 * memory.size();
+  payload larger = payload::unwritten(std::min(total, std::max(size, least)), more);
+  if (filled > 0 && !memory.empty()) std::memcpy(more.data(), memory.data(), filled);
   bytes = std::move(larger);
   memory = more;
 }
@@ -469,7 +499,40 @@ P2PDVM_DECL void session::assembly::reserve(std::size_t size) {
 P2PDVM_DECL void session::assembly::add(byte_view slice) {
   if (slice.empty()) return;
   reserve(filled + slice.size());
-  std::memcpy(memory.data() + filled, slice.data(), slice.size());
+  std::memcpy(end(), slice.data(), slice.size());
+}
+
+P2PDVM_DECL void session::assembly::land(byte_view begin, landing_places* places) {
+  if (places == nullptr || place) return;
+  landing there = places->land(channel, begin, total);
+  if (!there) return;
+  P2PDVM_ASSERT(there.memory().size() <= total);
+  const std::size_t front_bytes = total - there.memory().size();
+  if (front_bytes > begin.size()) return;
+  front.assign(begin.begin(), begin.begin() + static_cast<std::ptrdiff_t>(front_bytes));
+  const byte_view rest = begin.subspan(front_bytes);
+  if (!rest.empty()) std::memcpy(there.memory().data(), rest.data(), rest.size());
+  place = std::move(there);
+  memory = place.memory();
+  base = front_bytes;
+  bytes = payload();
+}
+
+P2PDVM_DECL void session::assembly::move_out() {
+  if (!place) return;
+  const byte_view rest = byte_view(memory).first(filled - base);
+  const landing before = std::move(place);
+  memory = {};
+  base = 0;
+  reserve(filled);
+  std::memcpy(memory.data(), front.data(), front.size());
+  if (!rest.empty()) std::memcpy(memory.data() + front.size(), rest.data(), rest.size());
+  front.clear();
+}
+
+P2PDVM_DECL void session::move_out() {
+  uncover();
+  for (assembly& a : assemblies_) a.move_out();
 }
 
 /// `bytes` more are where they belong.
@@ -482,16 +545,23 @@ P2PDVM_DECL std::optional<session_event> session::end_slice(time_point now, std:
   session_event event;
   event.priority = static_cast<priority>(priority_of);
   event.channel = a.channel;
-  event.assembled = std::move(a.bytes);
-  event.view = event.assembled.view();
+  if (a.place) {
+    event.front = std::move(a.front);
+    event.view = event.front;
+    event.landed = a.memory;
+  } else {
+    event.assembled = std::move(a.bytes);
+    event.view = event.assembled.view();
+  }
   a = assembly();
   return event;
 }
 
-P2PDVM_DECL byte_span session::place(std::size_t record_bytes) {
+P2PDVM_DECL byte_span session::place(std::size_t record_bytes, landing_places* places) {
   uncover();
   assembly& a = assemblies_[assembling_];
   if (!a.open || !established_ || repeated_ > 0) return {};
+  a.land(byte_view(a.memory).first(a.filled - a.base), places);  // the receive may have been posted meanwhile
   placed_slice slice;
   slice.assembly = assembling_;
   const std::size_t left = a.total - a.filled;
@@ -506,9 +576,9 @@ P2PDVM_DECL byte_span session::place(std::size_t record_bytes) {
     slice.head_bytes = n;
     std::copy_n(head, n, slice.head.begin());
   }
-  if (slice.bytes == 0 || slice.bytes > left || slice.head_bytes > a.filled) return {};
+  if (slice.bytes == 0 || slice.bytes > left || slice.head_bytes > a.filled - a.base) return {};
   a.reserve(a.filled + slice.bytes);
-  std::byte* const begin = a.memory.data() + a.filled - slice.head_bytes;
+  std::byte* const begin = a.end() - slice.head_bytes;
   std::copy_n(begin, slice.head_bytes, slice.covered.begin());
   placed_ = slice;
   return byte_span(begin, record_bytes);
@@ -518,7 +588,7 @@ P2PDVM_DECL byte_span session::place(std::size_t record_bytes) {
 P2PDVM_DECL void session::uncover() {
   if (placed_.bytes == 0) return;
   const assembly& a = assemblies_[placed_.assembly];
-  std::copy_n(placed_.covered.begin(), placed_.head_bytes, a.memory.data() + a.filled - placed_.head_bytes);
+  std::copy_n(placed_.covered.begin(), placed_.head_bytes, a.end() - placed_.head_bytes);
   placed_ = {};
 }
 
@@ -528,7 +598,7 @@ P2PDVM_DECL bool session::took_place(byte_view& record) {
   const placed_slice expected = placed_;
   const assembly& a = assemblies_[expected.assembly];
   const byte_view head = byte_view(expected.head).first(expected.head_bytes);
-  const bool there = record.data() + expected.head_bytes == a.memory.data() + a.filled;
+  const bool there = record.data() + expected.head_bytes == a.end();
   const bool right = there && record.size() == expected.head_bytes + expected.bytes &&
                      equal(record.first(expected.head_bytes), head);
   if (there && !right) {

@@ -54,7 +54,9 @@ class point_to_point {
     return request(in_, done, room);
   }
 
-  /// Into a span (at least as long as what comes), a vector or string (resized), or any value.
+  /// Into a span (at least as long as what comes), a vector or string (resized), or any value. Until it returns that memory
+  /// is the receive's: parts of what comes may lie there, and not yet be what was sent. So they may afterwards when it was
+  /// given up or has failed.
   template <class T>
   receiving recv_into(T&& into, int source = any_source, int tag = any_tag,
                       std::source_location where = std::source_location::current()) {

@@ -748,6 +748,10 @@ P2PDVM_DECL void job::on_rank_message(const node_id& from, messaging::arrived_me
   traffic_.on_message(from, message);
 }
 
+P2PDVM_DECL void job::on_rank_messages(const node_id& from, std::span<const byte_view> run) {
+  if (hears(from)) traffic_.on_messages(from, run);
+}
+
 P2PDVM_DECL void job::on_store_message(const node_id& from, const store::store_message& message) {
   const bool reader = readers_.contains(from) && std::holds_alternative<store::get_chunks>(message);
   const bool answers = awaiting_inputs_ == from;

@@ -694,6 +694,17 @@ P2PDVM_DECL void peer::on_message(const node_id& from, std::uint8_t channel,
     early_followers_[from] = wish->job;
 }
 
+P2PDVM_DECL void peer::on_messages(const node_id& from, std::uint8_t channel, std::span<const byte_view> run) {
+  if (channel != channel::rank) return exchange_handler::on_messages(from, channel, run);
+  if (job_) job_->on_rank_messages(from, run);
+}
+
+P2PDVM_DECL messaging::landing peer::land(const node_id& from, std::uint8_t channel, byte_view begin,
+                                          std::size_t total, messaging::landing_guest& guest) {
+  if (channel != channel::rank || !job_) return {};
+  return job_->land(from, begin, total, guest);
+}
+
 P2PDVM_DECL void peer::on_peer_up(const node_id&) {}
 
 P2PDVM_DECL void peer::on_peer_reset(const node_id& node) {

@@ -12,14 +12,22 @@ namespace detail {
 /// The body of a message that came over a session: its last bytes.
 class record_body final : public host::lane_body {
  public:
+  /// `bytes` of it are in the message's view.
   record_body(messaging::arrived_message message, std::size_t bytes)
       : message_(message), bytes_(message.view.last(bytes)) {}
-  [[nodiscard]] std::size_t size() const noexcept override { return bytes_.size(); }
+  [[nodiscard]] std::size_t size() const noexcept override { return bytes_.size() + message_.landed.size(); }
   [[nodiscard]] bool copy(byte_span first, byte_span second) override {
-    host::copy_in_two(bytes_, first, second);
+    if (message_.landed.empty()) {
+      host::copy_in_two(bytes_, first, second);
+    } else if (first.size() == bytes_.size() && second.data() == message_.landed.data()) {
+      host::copy_in_two(bytes_, first, {});
+    } else {
+      host::copy_in_two(payload::copy_of(bytes_, message_.landed).view(), first, second);
+    }
     return true;
   }
   [[nodiscard]] std::optional<payload> own() override {
+    if (!message_.landed.empty()) return payload::copy_of(bytes_, message_.landed);
     if (message_.assembled == nullptr) return std::nullopt;
     const payload whole = std::move(*message_.assembled);
     return whole.slice(whole.size() - bytes_.size(), bytes_.size());
@@ -41,7 +49,8 @@ P2PDVM_DECL rank_traffic::rank_traffic(rank_traffic_owner& owner, messaging::exc
       self_(self),
       places_(ranks),
       flush_timer_(clock),
-      lent_timer_(clock) {}
+      lent_timer_(clock),
+      turn_timer_(clock) {}
 
 P2PDVM_DECL void rank_traffic::on_record(const checkpoint::job_record& record) {
   if (incarnation_ != record.incarnation) asked_.clear();
@@ -97,7 +106,8 @@ P2PDVM_DECL void rank_traffic::on_ready(const node_id& from, const ready_notice&
   }
 }
 
-P2PDVM_DECL void rank_traffic::conclude(place& p) const {
+P2PDVM_DECL void rank_traffic::conclude(place& p) {
+  ++changes_;
   p.ready = p.incarnation == incarnation_ && p.announced_by == p.host && !p.host.is_zero();
   p.local = p.frozen || p.host != self_ ? nullptr : p.endpoint;
 }
@@ -126,6 +136,35 @@ P2PDVM_DECL void rank_traffic::transmit(const messaging::rank_message& message,
   if (to == self_) return;  // a frozen rank: it will be sent again
   if (p.without_lane++ % messages_between_wishes == 0) owner_.want_lane(to);
   if (exchange_ == nullptr) return;
+  if (p.sent == nullptr) p.sent = std::make_unique<sent_header>();
+  sent_header& sent = *p.sent;
+  if (sent.next.size() > 0 && sent.is_next(message, stream, epoch, incarnation_)) {
+    send_far(to, sent.next.view(), message.body);
+    sent.last.sequence += 1;
+    return sent.next.count();
+  }
+  sent.last = header_of(message, stream, epoch);
+  const wire::encoded_front front(sent.last);
+  sent.next.follow(front.view(), sent.last);
+  send_far(to, front.view(), message.body);
+}
+
+P2PDVM_DECL bool rank_traffic::sent_header::is_next(const messaging::rank_message& m, messaging::numbering stream,
+                                                    epoch_number epoch, incarnation_number incarnation) const noexcept {
+  return m.sequence == last.sequence + 1 && m.tag == last.tag && m.space == last.space && m.source == last.source &&
+         m.destination == last.destination && epoch == last.epoch && incarnation == last.incarnation &&
+         stream == last.stream;
+}
+
+P2PDVM_DECL void rank_traffic::send_far(const node_id& to, byte_view head, const payload& body) {
+  if (head.size() + body.size() <= messaging::bundled_message_bytes_max)
+    return exchange_->send_small(to, channel::rank, head, body.view());
+  exchange_->send(to, channel::rank, head, body);
+}
+
+P2PDVM_DECL messaging::rank_message_header rank_traffic::header_of(const messaging::rank_message& message,
+                                                                   messaging::numbering stream,
+                                                                   epoch_number epoch) const {
   messaging::rank_message_header header;
   header.incarnation = incarnation_;
   header.epoch = epoch;
@@ -135,8 +174,7 @@ P2PDVM_DECL void rank_traffic::transmit(const messaging::rank_message& message,
   header.space = message.space;
   header.tag = message.tag;
   header.stream = stream;
-  const wire::encoded_front front(header);
-  exchange_->send(to, channel::rank, front.view(), message.body);
+  return header;
 }
 
 P2PDVM_DECL byte_view rank_traffic::head_of(lane_way& way, const messaging::rank_message& message,
@@ -168,8 +206,9 @@ P2PDVM_DECL byte_view rank_traffic::head_of(lane_way& way, const messaging::rank
 
 P2PDVM_DECL std::uint64_t rank_traffic::lend(const messaging::rank_message& message, const two_parts& body,
                                              messaging::numbering stream, epoch_number epoch) {
-  lane_way* const way = places_[message.destination.value()].way;
-  if (way == nullptr) return 0;
+  place& p = places_[message.destination.value()];
+  lane_way* const way = p.way;
+  if (way == nullptr) return body.second.size() < loan_bytes_min ? 0 : lend_far(p, message, body, stream, epoch);
   const bool large = body.size() > host::lane_copied_bytes_max;
   const std::uint64_t lent = way->lane->lend(head_of(*way, message, stream, epoch, large), body);
   if (lent == 0) {
@@ -180,7 +219,61 @@ P2PDVM_DECL std::uint64_t rank_traffic::lend(const messaging::rank_message& mess
   return lent;
 }
 
+/// Lending saves a copy, and holds the sender up until the message has arrived, which a far or slow network makes much
+/// longer than the copy.
+P2PDVM_DECL std::uint64_t rank_traffic::lend_far(place& p, const messaging::rank_message& message,
+                                                 const two_parts& body, messaging::numbering stream,
+                                                 epoch_number epoch) {
+  if (exchange_ == nullptr || p.host == self_) return 0;
+  lending& l = lendings_[p.host];
+  if (l.to_copy > 0) {
+    --l.to_copy;
+    return 0;
+  }
+  const std::optional<duration> round_trip = exchange_->round_trip(p.host);
+  if (!round_trip || *round_trip > copy_time(body.size())) return 0;
+  messaging::rank_message_header header = header_of(message, stream, epoch);
+  header.waited_for = true;
+  const std::uint64_t number = send_lent(p, header, body);
+  loans_.push_back({number, p.host, body.size(), clock_.now()});
+  if (!lent_timer_.armed()) lent_timer_.after(lent_max, [this] { settle_lent(); });
+  return number;
+}
+
+P2PDVM_DECL std::uint64_t rank_traffic::send_lent(place& p, const messaging::rank_message_header& header,
+                                                  const two_parts& body) {
+  if (p.without_lane++ % messages_between_wishes == 0) owner_.want_lane(p.host);
+  const wire::encoded_front front(header);
+  byte_vector head = to_vector(front.view());
+  append(head, body.first);
+  const std::uint64_t number = ++last_loan_ | loan_bit;
+  exchange_->lend(p.host, channel::rank, head, body.second, number);
+  return number;
+}
+
+P2PDVM_DECL void rank_traffic::transmit_and_copy(messaging::rank_message& message, const two_parts& body,
+                                                 messaging::numbering stream, epoch_number epoch) {
+  place& p = places_[message.destination.value()];
+  if (p.way != nullptr || exchange_ == nullptr || p.host == self_)
+    return endpoint_host::transmit_and_copy(message, body, stream, epoch);
+  const node_id host = p.host;
+  const std::uint64_t number = send_lent(p, header_of(message, stream, epoch), body);
+  message.body = payload::copy_of(body.first, body.second);
+  exchange_->take_back(host, number, body.second, message.body.slice(body.first.size(), body.second.size()));
+}
+
 P2PDVM_DECL void rank_traffic::take_back(std::uint64_t lent) {
+  if ((lent & loan_bit) != 0) {
+    const auto found = std::find_if(loans_.begin(), loans_.end(), [&](const loan& l) { return l.number == lent; });
+    if (found == loans_.end()) return;
+    const loan done = *found;
+    loans_.erase(found);
+    lending& l = lendings_[done.host];
+    const bool slow = clock_.now() - done.since > loan_time_max(done.bytes);
+    l.caution = slow ? std::clamp(2 * l.caution, 1u, caution_max) : 0;
+    l.to_copy = l.caution;
+    return exchange_->take_back(done.host, lent);
+  }
   for (auto& [host, way] : ways_) {
     if (way.lane != nullptr) way.lane->take_back(lent);
   }
@@ -197,17 +290,66 @@ P2PDVM_DECL void rank_traffic::on_message(const node_id& from,
   messaging::rank_message_header header;
   wire::reader in(message.view);
   in(header);
-  if (!in.ok() || header.source.value() >= places_.size() ||
-      header.destination.value() >= places_.size() || header.stream > messaging::numbering::prelude)
-    return;
-  if (header.incarnation > incarnation_) return owner_.record_is_old(from);
-  if (header.incarnation < incarnation_ || places_[header.source.value()].host != from) return;
-  messaging::endpoint* const to = local(header.destination);
-  if (to == nullptr) return;  // it moves: its sender will hear where to
+  messaging::endpoint* const to = in.ok() ? destination_of(from, header) : nullptr;
+  if (to == nullptr) return;
   ++delivered_;
   detail::record_body body(message, in.remaining());
   to->accept({header.source, header.destination, header.sequence, header.space, header.tag, {}}, body,
              header.stream, header.epoch);
+  if (header.waited_for) flush();
+}
+
+P2PDVM_DECL messaging::endpoint* rank_traffic::destination_of(const node_id& from,
+                                                              const messaging::rank_message_header& header) {
+  if (header.source.value() >= places_.size() || header.destination.value() >= places_.size() ||
+      header.stream > messaging::numbering::prelude)
+    return nullptr;
+  if (header.incarnation > incarnation_) {
+    owner_.record_is_old(from);
+    return nullptr;
+  }
+  if (header.incarnation < incarnation_ || places_[header.source.value()].host != from) return nullptr;
+  return local(header.destination);  // none: it moves, and its sender will hear where to
+}
+
+/// Most of them differ from the one before in nothing but their number: then nothing is decoded and looked up.
+P2PDVM_DECL void rank_traffic::on_messages(const node_id& from, std::span<const byte_view> run) {
+  messaging::rank_message_header header;
+  messaging::next_header next;
+  messaging::endpoint* to = nullptr;
+  std::uint64_t seen = 0;
+  for (const byte_view view : run) {
+    std::size_t head_bytes = next.size();
+    if (to != nullptr && seen == changes_ && next.begins(view)) {
+      header.sequence += 1;
+      next.count();
+    } else {
+      wire::reader in(view);
+      in(header);
+      to = in.ok() ? destination_of(from, header) : nullptr;
+      if (to == nullptr) continue;
+      head_bytes = view.size() - in.remaining();
+      next.follow(view.first(head_bytes), header);
+      seen = changes_;
+    }
+    ++delivered_;
+    detail::record_body body({view}, view.size() - head_bytes);
+    to->accept({header.source, header.destination, header.sequence, header.space, header.tag, {}}, body,
+               header.stream, header.epoch);
+    if (header.waited_for) flush();
+  }
+}
+
+P2PDVM_DECL messaging::landing rank_traffic::land(const node_id& from, byte_view begin, std::size_t total,
+                                                  messaging::landing_guest& guest) {
+  messaging::rank_message_header header;
+  wire::reader in(begin);
+  in(header);
+  messaging::endpoint* const to =
+      in.ok() && header.incarnation == incarnation_ ? destination_of(from, header) : nullptr;
+  if (to == nullptr) return {};
+  return to->land({header.source, header.destination, header.sequence, header.space, header.tag, {}},
+                  total - (begin.size() - in.remaining()), header.stream, header.epoch, guest);
 }
 
 P2PDVM_DECL void rank_traffic::use_lane(const node_id& host, host::lane* lane) {
@@ -296,6 +438,16 @@ P2PDVM_DECL void rank_traffic::on_blocked(const messaging::rank_blocked& blocked
     return;
   if (messaging::endpoint* to = local(blocked.destination))
     to->on_blocked(blocked.source, blocked.stream);
+}
+
+P2PDVM_DECL bool rank_traffic::gives_way(messaging::endpoint&) {
+  if (turn_timer_.armed()) return true;
+  turn_timer_.at(clock_.now(), [this] {
+    for (const place& p : places_) {
+      if (p.endpoint != nullptr) p.endpoint->wake_senders();
+    }
+  });
+  return true;
 }
 
 P2PDVM_DECL void rank_traffic::acknowledgements_due(messaging::endpoint& from, bool urgent) {

@@ -262,7 +262,7 @@ class shared_lane final : public host::lane, public pollable {
     if (::getrandom(&number_, sizeof number_, 0) != static_cast<ssize_t>(sizeof number_)) return;
     if (fence_across::available()) mine_.fences.store(1, std::memory_order_relaxed);
     mine_.number.store(number_, std::memory_order_relaxed);
-    last_lent_ += number_ >> 2;  // a number of another lane means nothing here
+    last_lent_ += number_ >> 2;  // a number of another lane means nothing here; the highest bit is never set
     mine_.process.store(::getpid(), std::memory_order_relaxed);
     mine_.probe.store(reinterpret_cast<std::uint64_t>(&number_), std::memory_order_release);  // NOLINT
   }

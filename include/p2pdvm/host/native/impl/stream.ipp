@@ -6,9 +6,12 @@
 #include <asio/post.hpp>
 
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <utility>
 
 namespace p2pdvm::native::detail {
@@ -197,6 +200,28 @@ P2PDVM_DECL byte_vector connection::spare() {
   byte_vector memory = std::move(context_->spare.back());
   context_->spare.pop_back();
   return memory;
+}
+
+#if defined(__linux__)
+/// `tcp_info` as kernels since 4.6 fill it; the C library's ends sooner.
+struct linux_tcp_info {
+  ::tcp_info first;
+  std::uint64_t rates_and_bytes[4];
+  std::uint32_t segments_and_unsent[3];
+  std::uint32_t round_trip_min;  ///< microseconds; all ones while there is none
+};
+static_assert(offsetof(linux_tcp_info, round_trip_min) == 148);
+#endif
+
+P2PDVM_DECL std::optional<duration> connection::round_trip() {
+#if defined(__linux__)
+  linux_tcp_info info{};
+  socklen_t size = sizeof info;
+  if (::getsockopt(socket_.native_handle(), IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && size >= sizeof info &&
+      info.round_trip_min != ~std::uint32_t{0})
+    return std::chrono::microseconds(info.round_trip_min);
+#endif
+  return std::nullopt;
 }
 
 P2PDVM_DECL void connection::on_writable(const asio::error_code& ec) {
