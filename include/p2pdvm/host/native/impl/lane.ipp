@@ -13,6 +13,7 @@
 
 #include <fcntl.h>
 #include <linux/membarrier.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -570,6 +571,13 @@ class shared_lane final : public host::lane, public pollable {
   std::uint64_t number_ = 0;
 };
 
+inline std::uint32_t usable_cores() noexcept {
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  if (::sched_getaffinity(0, sizeof cores, &cores) != 0) return 0;  // there are more than this can count
+  return static_cast<std::uint32_t>(CPU_COUNT(&cores));
+}
+
 /// One side on its way to a lane.
 class lane_attempt : public std::enable_shared_from_this<lane_attempt> {
  public:
@@ -669,7 +677,7 @@ class lane_attempt : public std::enable_shared_from_this<lane_attempt> {
 }  // namespace detail
 
 P2PDVM_DECL neighbourhood::neighbourhood(asio::io_context& io, poll_group& polled)
-    : io_(io), polled_(polled) {}
+    : io_(io), polled_(polled), cores_(detail::usable_cores()) {}
 
 P2PDVM_DECL neighbourhood::~neighbourhood() {
   for (const auto& attempt : attempts_) {

@@ -39,6 +39,8 @@ P2PDVM_DECL task<> group::barrier(call c) {
   const way how = choose(in, collective_task::kind::barrier, 0);
   if (how == way::exchange || how == way::by_peers) {
     (void)co_await exchange(in, how, payload());
+  } else if (how == way::hub) {
+    co_await meet_at_hub(in, nullptr);
   } else {  // here, since a coroutine more would cost a tenth of it
     for (int k = 1; k < size_; k *= 2) {
       put(in, wrapped(self_ + k), {});
@@ -124,11 +126,34 @@ P2PDVM_DECL task<> group::allreduce(call c, accumulator& value) {
     co_await allreduce_in_halves(in, value);
   } else if (how == way::slices) {
     co_await allreduce_in_slices(in, value);
+  } else if (how == way::hub) {
+    co_await meet_at_hub(in, &value);
   } else {
     const std::vector<payload> parts = co_await exchange(in, how, payload::copy_of(*elements));
     value.fold(in.mine, all_incoming(in.mine, parts), 0, elements->size() / c.head.element_bytes);
   }
   in.done();
+}
+
+P2PDVM_DECL task<> group::meet_at_hub(const collective& in, accumulator* value) {
+  if (self_ != 0) {
+    put(in, 0, value == nullptr ? byte_view() : *value->elements());
+    const peal::message m = co_await take(in, 0);
+    if (value != nullptr) value->replace(in.mine, opened(in.mine, m));
+    co_return;
+  }
+  std::vector<payload> parts;
+  if (value != nullptr) parts.push_back(payload::copy_of(*value->elements()));
+  for (int from = 1; from < size_; ++from) {
+    const peal::message m = co_await take(in, from);
+    if (value != nullptr) parts.push_back(m.body().slice(head_bytes, m.body().size() - head_bytes));
+  }
+  byte_view all;
+  if (value != nullptr) {
+    value->fold(in.mine, all_incoming(in.mine, parts), 0, value->elements()->size() / in.mine.head.element_bytes);
+    all = *value->elements();
+  }
+  for (int to = 1; to < size_; ++to) put(in, to, all);
 }
 
 P2PDVM_DECL task<> group::reduce_and_broadcast(const collective& in, accumulator& value) {
