@@ -198,7 +198,8 @@ class near_body final : public host::lane_body {
   explicit near_body(byte_view bytes) : bytes_(bytes) {}
   [[nodiscard]] std::size_t size() const noexcept override { return bytes_.size(); }
   [[nodiscard]] bool copy(byte_span first, byte_span second) override {
-    host::copy_in_two(bytes_, first, second);
+    copy_lines(first.data(), bytes_.data(), first.size());
+    copy_lines(second.data(), bytes_.data() + first.size(), second.size());
     return true;
   }
 
@@ -337,9 +338,11 @@ class shared_lane final : public host::lane, public pollable {
     if (reads_ == unknown) static_cast<void>(may_read_theirs());
     bool found = false;
     if (!waiting_.empty()) found = push_waiting();
+    answers_ = false;
     for (int n = 0; n < records_per_turn_max && !ended_; ++n) {
       const auto record = in_.peek();
       if (!record) break;
+      answers_ = n == 0;
       // What came before may let a rank go on and say where it wants this one.
       if (n > 0 && (record->kind & kind_mask) == record_lent) break;
       found = true;
@@ -432,8 +435,8 @@ class shared_lane final : public host::lane, public pollable {
     if (at == nullptr) return false;
     copy_few(at, head.data(), head.size());
     copy_few(at + head.size(), front.data(), front.size());
-    copy_few(at + head.size() + front.size(), bytes.data(), bytes.size());
-    out_.publish(size, kind | static_cast<std::uint32_t>(head.size()) << record_head_shift);
+    copy_lines(at + head.size() + front.size(), bytes.data(), bytes.size());
+    out_.publish(size, kind | static_cast<std::uint32_t>(head.size()) << record_head_shift, std::exchange(answers_, false));
     return true;
   }
   /// The next slice of a body that cannot be lent.
@@ -450,7 +453,7 @@ class shared_lane final : public host::lane, public pollable {
   bool put_bare(lane_record kind, byte_view bytes) {
     std::byte* const at = out_.reserve(bytes.size());
     if (at == nullptr) return false;
-    std::memcpy(at, bytes.data(), bytes.size());
+    copy_lines(at, bytes.data(), bytes.size());
     out_.publish(bytes.size(), kind);
     return true;
   }
@@ -564,6 +567,7 @@ class shared_lane final : public host::lane, public pollable {
   byte_vector sliced_;
   std::size_t slices_ = 0;
   bool slicing_ = false;
+  bool answers_ = false;  ///< one message came since the last one went: the other side is likely to wait for this one
   bool ended_ = false;
   const bool fences_ = fence_across::available();
   enum { unknown, yes, no } reads_ = unknown;
