@@ -318,6 +318,7 @@ class shared_lane final : public host::lane, public pollable {
   }
 
   bool poll() override {
+    if (in_.empty()) runs_ = false;
     return (!in_.empty() || !waiting_.empty() || reads_ == unknown) && !ended_ && look();
   }
 
@@ -339,7 +340,10 @@ class shared_lane final : public host::lane, public pollable {
     bool found = false;
     if (!waiting_.empty()) found = push_waiting();
     answers_ = false;
-    for (int n = 0; n < records_per_turn_max && !ended_; ++n) {
+    // Behind a single message there is a line that the other core has just written. To look there would cost more than all
+    // else, and a rank waits for what is here.
+    const int most = std::exchange(runs_, true) ? records_per_turn_max : 1;
+    for (int n = 0; n < most && !ended_; ++n) {
       const auto record = in_.peek();
       if (!record) break;
       answers_ = n == 0;
@@ -567,6 +571,7 @@ class shared_lane final : public host::lane, public pollable {
   byte_vector sliced_;
   std::size_t slices_ = 0;
   bool slicing_ = false;
+  bool runs_ = false;  ///< messages come one after another
   bool answers_ = false;  ///< one message came since the last one went: the other side is likely to wait for this one
   bool ended_ = false;
   const bool fences_ = fence_across::available();

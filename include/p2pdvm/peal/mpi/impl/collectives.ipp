@@ -8,7 +8,8 @@
 namespace p2pdvm::mpi::detail {
 
 P2PDVM_DECL void group::put(const collective& in, int to, byte_view data) {
-  owner_->port().post_send(job_rank(to), in.tag, message_of(in.mine.head, data), id_ * 2 + 1);
+  // In two parts: it is on its way before it is copied for the window.
+  (void)owner_->port().send(job_rank(to), in.tag, bytes_of(in.mine.head), data, id_ * 2 + 1);
 }
 
 P2PDVM_DECL void group::put_value(const collective& in, int to, const accumulator& value) {
