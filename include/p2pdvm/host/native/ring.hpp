@@ -1,11 +1,12 @@
 /// One direction of a lane: records from one process to another in memory that both have mapped.
 ///
 /// A record begins at a multiple of 64 with a word that says how long it is and of which kind; zero says
-/// that there is none yet. The producer writes the record first, then a zero where the next word will be, and its
-/// word last (release), so that a process which dies anywhere leaves a whole record or none. The consumer writes
-/// nothing but, in large pieces, how far it has come: what it wrote into a line it would first have to take
-/// from the producer's core, one of two dozen for 1 KiB, before its answer. Nothing that comes out of the memory is
-/// believed: the other process could have written anything.
+/// that there is none yet. The producer writes the record first and its word last (release), so that a
+/// process which dies anywhere leaves a whole record or none. The consumer clears the word that it has read, and
+/// gives the room back in large pieces. Other lines of a record keep what was in them: the producer remembers which, and
+/// clears the place of the next word when it is one of them. (Did the consumer clear them all, it would have to take each
+/// from the producer's core, 17 for 1 KiB, before its answer.) Nothing that comes out of the memory is believed: the
+/// other process could have written anything.
 #pragma once
 
 #include <p2pdvm/base/assert.hpp>
@@ -15,10 +16,13 @@
 #include <cpuid.h>
 #endif
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
+#include <utility>
 
 namespace p2pdvm::native::detail {
 
@@ -100,7 +104,7 @@ class ring_producer {
       if (end - consumed_ > ring_bytes) return nullptr;
     }
     if (skipped > 0) {
-      word_at(0).store(0, std::memory_order_relaxed);
+      clear(0);
       word_at(at).store(ring_word{0, ring_word::wrap}.packed(), std::memory_order_release);
       produced_ += skipped;
     }
@@ -110,8 +114,9 @@ class ring_producer {
   void publish(std::size_t bytes, std::uint32_t kind, bool awaited = false) noexcept {
     const ring_word word{static_cast<std::uint32_t>(bytes), kind};
     const std::uint64_t next = produced_ + word.room();
-    word_at(next % ring_bytes).store(0, std::memory_order_relaxed);
+    clear(next % ring_bytes);
     const std::size_t at = produced_ % ring_bytes;
+    if (word.room() > ring_unit) std::memset(&used_[at / ring_unit + 1], 1, word.room() / ring_unit - 1);
     word_at(at).store(word.packed(), std::memory_order_release);
     produced_ = next;
     if (awaited) pusher_.push(memory_->bytes + at, word.room());
@@ -121,8 +126,13 @@ class ring_producer {
   [[nodiscard]] std::atomic<std::uint64_t>& word_at(std::size_t at) noexcept {
     return *reinterpret_cast<std::atomic<std::uint64_t>*>(memory_->bytes + at);
   }
+  /// Precondition: the line has been given back, or never used.
+  void clear(std::size_t at) noexcept {
+    if (std::exchange(used_[at / ring_unit], std::uint8_t{0}) != 0) word_at(at).store(0, std::memory_order_relaxed);
+  }
   ring_memory* memory_;
   line_pusher pusher_;
+  std::array<std::uint8_t, ring_bytes / ring_unit> used_{};  ///< lines in which something else may stand than 0
   std::uint64_t produced_ = 0;
   std::uint64_t consumed_ = 0;  ///< as last seen
 };
@@ -146,6 +156,7 @@ class ring_consumer {
       if (packed == 0) return std::nullopt;
       const ring_word word = ring_word::of(packed);
       if (word.kind == ring_word::wrap) {
+        word_at(at).store(0, std::memory_order_relaxed);
         position_ += ring_bytes - at;
         continue;
       }
@@ -158,6 +169,7 @@ class ring_consumer {
   }
   /// True when it gave room back to the producer.
   bool pop() noexcept {
+    word_at(position_ % ring_bytes).store(0, std::memory_order_relaxed);
     position_ += current_.room();
     if (position_ - given_back_ < ring_bytes / 4) return false;
     given_back_ = position_;
