@@ -262,3 +262,36 @@ TEST_CASE("members of one peer are one group, and small data far apart go by pee
     CHECK_FALSE(mpi::peer_groups(peers).any());
   }
 }
+
+TEST_CASE("processes of one computer meet at a hub when they are more than its cores") {
+  const auto wants = [](int members, duration round_trip, std::uint32_t cores, const collective_task& task) {
+    network_view n = uniform(members, round_trip);
+    n.set_cores(cores);
+    return mpi::wants_hub(n, task);
+  };
+  const collective_task barrier{kind::barrier, 0}, small{kind::allreduce, 8};
+  CHECK(wants(8, 300ns, 2, barrier));
+  CHECK(wants(8, 300ns, 7, small));
+  CHECK(wants(mpi::hub_members_max, 300ns, 1, small));
+  CHECK_FALSE(wants(8, 300ns, 8, barrier));  // each has a core
+  CHECK_FALSE(wants(8, 300ns, 0, barrier));
+  CHECK_FALSE(wants(8, 20us, 2, barrier));  // a network, if a fast one
+  CHECK_FALSE(wants(mpi::hub_members_max + 1, 300ns, 1, barrier));
+  CHECK_FALSE(wants(8, 300ns, 2, {kind::allreduce, mpi::hub_bytes_max + 1}));
+  CHECK_FALSE(wants(8, 300ns, 2, {kind::allgather, 0}));
+
+  // Members of one peer take turns anyway: its processes count.
+  std::vector<std::uint32_t> round_trips;
+  for (int a = 0; a < 8; ++a) {
+    for (int b = 0; b < 8; ++b) round_trips.push_back(a == b ? 0 : a / 4 == b / 4 ? 1 : 3);
+  }
+  network_view two_peers(8, round_trips);
+  two_peers.set_cores(2);
+  CHECK_FALSE(two_peers.crowded());
+  two_peers.set_cores(1);
+  CHECK(two_peers.crowded());
+  const std::vector<int> of_one{0, 1, 2};
+  CHECK_FALSE(two_peers.among(of_one).crowded());
+  const std::vector<int> of_both{0, 1, 4};
+  CHECK(two_peers.among(of_both).crowded());
+}

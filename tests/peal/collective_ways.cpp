@@ -118,6 +118,23 @@ TEST_CASE("every way of every collective gives the same bytes, at every number o
   }
 }
 
+TEST_CASE("processes that share cores meet at one of them, with the same bytes") {
+  const auto near = [](int a, int b) { return std::optional(duration(a == b ? 0ns : 300ns)); };
+  for (const std::uint32_t ranks : {3u, 5u, 8u, 16u}) {
+    INFO(ranks << " ranks");
+    const std::string classic = seen(ranks, {});
+    for (const std::uint32_t cores : {1u, 2u, 16u}) {
+      local_world w(ranks, all_collectives, {{"counts", "small"}});
+      w.network(near).cores(cores);
+      REQUIRE(w.run());
+      CHECK(w.result("seen") == classic);
+      REQUIRE_FALSE(w.explained().empty());
+      const bool shared = w.explained().front().find("hub, these processes share cores") != std::string::npos;
+      CHECK(shared == (cores < ranks));
+    }
+  }
+}
+
 TEST_CASE("where peers have several ranks, the first of each speaks for them, with the same bytes") {
   // Of unequal sizes, and ranks of one peer not always side by side.
   const auto blocks = [](int a, int b) { return a / 5 == b / 5 ? std::optional(duration(0)) : far(a / 5, b / 5); };

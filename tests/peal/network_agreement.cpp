@@ -38,7 +38,7 @@ struct exchange {
     for (int j = 0; j < members; ++j) {
       if (knows && knows(i, j)) known[static_cast<std::size_t>(j)] = 2 * distance(i, j);
     }
-    agreements[static_cast<std::size_t>(i)]->begin(now, known);
+    agreements[static_cast<std::size_t>(i)]->begin(now, known, cores ? cores(i) : 0);
     begun[i] = true;
     flush(i);
   }
@@ -75,6 +75,7 @@ struct exchange {
   int members;
   bool slow_start = false;
   std::function<bool(int, int)> knows;
+  std::function<std::uint32_t(int)> cores;
   double now = 0;
   std::size_t sent = 0;
   std::vector<std::unique_ptr<network_agreement>> agreements;
@@ -129,6 +130,20 @@ TEST_CASE("what a member knows it does not measure") {
   half.knows = [](int i, int j) { return i < j; };
   half.run({{0.0, 3}, {0.1, 1}, {0.2, 2}, {0.3, 0}, {0.4, 4}, {0.5, 5}});
   check_right(half);
+}
+
+TEST_CASE("members agree on how many cores they have, unless one does not know") {
+  for (const bool one_does_not_know : {false, true}) {
+    exchange world(4);
+    world.knows = [](int i, int j) { return i < j; };
+    world.cores = [&](int i) { return i == 2 && one_does_not_know ? 0u : 3u - (i == 1 ? 1u : 0u); };
+    world.run({{0.0, 3}, {0.1, 1}, {0.2, 2}, {0.3, 0}});
+    for (auto& a : world.agreements) {
+      const network_view n = a->take();
+      for (int i = 0; i < 4; ++i) CHECK(n.one_way(i, i) == duration::zero());
+      CHECK(n.cores() == (one_does_not_know ? 0 : 2));
+    }
+  }
 }
 
 TEST_CASE("a damaged message about round trips is refused") {

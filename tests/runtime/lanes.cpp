@@ -19,6 +19,8 @@ node_id node(std::uint8_t number) {
   return id;
 }
 
+const node_id stranger = node(200);  ///< on another computer
+
 struct no_lane final : host::lane {
   void start(host::lane_handler&) override {}
   void send(byte_view, const payload&) override {}
@@ -32,7 +34,7 @@ class computer {
     process(computer& of, host::clock& clock, std::uint8_t number)
         : of_(of), self(node(number)), lanes(*this, clock, this, self) {}
     void send(const node_id&, runtime::job_message message) override { said.push_back(std::move(message)); }
-    bool on_this_machine(const node_id&) override { return true; }
+    bool on_this_machine(const node_id& host) const override { return host != stranger; }
     void use_lane(const node_id&, host::lane* lane) override { used = lane; }
     void on_lane_message(const node_id&, byte_view, host::lane_body&) override {}
     result<host::lane_name> offer(done call) override {
@@ -49,6 +51,8 @@ class computer {
         call(std::unique_ptr<host::lane>(std::make_unique<no_lane>()));
       });
     }
+
+    std::uint32_t cores() const override { return 3; }
 
    private:
     computer& of_;
@@ -80,6 +84,7 @@ class computer {
   std::uint8_t names_ = 0;
 
  public:
+  [[nodiscard]] host::clock& clock() { return machine_.clock(); }
   process small{*this, machine_.clock(), 1}, large{*this, machine_.clock(), 2};
 };
 
@@ -97,6 +102,16 @@ TEST_CASE("one of two offers that cross becomes the lane of both, however late t
     CHECK(c.small.used != nullptr);
     CHECK(c.large.used != nullptr);
   }
+}
+
+TEST_CASE("members of this computer are known to share its memory and cores before there is a lane") {
+  computer c;
+  CHECK(c.small.lanes.possible(c.large.self));
+  CHECK_FALSE(c.small.lanes.possible(stranger));
+  CHECK(c.small.lanes.cores() == 3);
+  runtime::lanes none(c.small, c.clock(), nullptr, c.small.self);
+  CHECK_FALSE(none.possible(c.large.self));
+  CHECK(none.cores() == 0);
 }
 
 }  // namespace

@@ -64,6 +64,10 @@ class local_world final : public messaging::endpoint_host {
     round_trip_ = std::move(between);
     return *this;
   }
+  local_world& cores(std::uint32_t shared) {
+    cores_ = shared;
+    return *this;
+  }
   [[nodiscard]] const std::vector<std::string>& explained() const noexcept { return explained_; }
 
   /// Runs until every rank returned. False when they wait for one another for ever.
@@ -206,6 +210,7 @@ class local_world final : public messaging::endpoint_host {
     std::optional<duration> round_trip(rank_number to) const override {
       return world.round_trip_ ? world.round_trip_(rank.id(), static_cast<int>(to.value())) : duration::zero();
     }
+    std::uint32_t cores() const override { return world.cores_; }
     std::optional<std::string> file_name(rank_number of, std::uint16_t number) override {
       return world.members_[of.value()]->rank.file_name(number);
     }
@@ -255,6 +260,7 @@ class local_world final : public messaging::endpoint_host {
   std::vector<messaging::endpoint*> due_;
   std::optional<std::string> abandoned_;
   round_trips round_trip_;
+  std::uint32_t cores_ = 0;
   std::vector<std::string> explained_;
   std::vector<std::unique_ptr<member>> members_;
 };

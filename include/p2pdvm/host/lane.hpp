@@ -84,6 +84,8 @@ class neighbourhood {
   virtual result<lane_name> offer(done call) = 0;
   /// Error, always by `done`: `unreachable` when the name is not one of this machine and user.
   virtual void join(const lane_name& name, done call) = 0;
+  /// How many threads of the processes here run at once; 0: unknown.
+  [[nodiscard]] virtual std::uint32_t cores() const { return 0; }
 };
 
 }  // namespace p2pdvm::host

@@ -57,6 +57,8 @@ class rank_services {
   [[nodiscard]] virtual std::size_t peers() const = 0;
   /// To the peer that runs a rank, as far as it was measured; zero exactly when that is this peer.
   [[nodiscard]] virtual std::optional<duration> round_trip(rank_number to) const = 0;
+  /// How many cores the processes of this computer share; 0: unknown.
+  [[nodiscard]] virtual std::uint32_t cores() const { return 0; }
   /// What a rank that runs here calls the source file of this number; nothing when it does not, or not here.
   [[nodiscard]] virtual std::optional<std::string> file_name(rank_number of, std::uint16_t number) = 0;
   /// A sentence for whoever asks why things are done as they are.

@@ -157,7 +157,7 @@ class job final : private record_owner,
   void record_is_old(const node_id& from) override;
   void ask_ready(const node_id& host) override;
   void want_lane(const node_id& host) override { lanes_.want(host); }
-  [[nodiscard]] bool on_this_machine(const node_id& host) override;
+  [[nodiscard]] bool on_this_machine(const node_id& host) const override;
   void use_lane(const node_id& host, host::lane* lane) override { traffic_.use_lane(host, lane); }
   void on_lane_message(const node_id& from, byte_view head, host::lane_body& body) override;
   // rank_runner_owner
@@ -172,6 +172,7 @@ class job final : private record_owner,
   result<std::string> job_option(std::string_view name) const override;
   std::size_t live_peers() const override { return record().live_count(); }
   std::optional<duration> round_trip_to(rank_number rank) const override;
+  std::uint32_t cores() const override { return lanes_.cores(); }
   std::optional<std::string> file_name(rank_number of, std::uint16_t number) override;
   void rank_explains(rank_runner& r, std::string sentence) override;
   // snapshot_store_owner, restorer_owner

@@ -15,7 +15,7 @@ class lanes_owner {
  public:
   virtual void send(const node_id& to, job_message message) = 0;
   /// Whether it is worth trying: the member's addresses are this computer's.
-  [[nodiscard]] virtual bool on_this_machine(const node_id& host) = 0;
+  [[nodiscard]] virtual bool on_this_machine(const node_id& host) const = 0;
   /// Rank messages may take this lane from now on; null: no more, and what was on it may be lost.
   virtual void use_lane(const node_id& host, host::lane* lane) = 0;
   virtual void on_lane_message(const node_id& from, byte_view head, host::lane_body& body) = 0;
@@ -32,6 +32,14 @@ class lanes {
   lanes(lanes_owner& owner, host::clock& clock, host::neighbourhood* through, const node_id& self);
   ~lanes();
 
+  /// A small message to a process of this computer and its answer take about so long, datagrams far longer.
+  static constexpr duration round_trip = std::chrono::nanoseconds(300);
+  /// Whether messages for this member go through memory, or soon will.
+  [[nodiscard]] bool possible(const node_id& host) const {
+    return through_ != nullptr && owner_.on_this_machine(host);
+  }
+  /// How many threads of this computer run at once; 0: unknown.
+  [[nodiscard]] std::uint32_t cores() const { return through_ == nullptr ? 0 : through_->cores(); }
   /// A message for this member found no lane. No effect while one is being made, or for a while after it
   /// could not be.
   void want(const node_id& host);

@@ -22,6 +22,7 @@ class neighbourhood final : public host::neighbourhood {
   ~neighbourhood() override;
   result<host::lane_name> offer(done call) override;
   void join(const host::lane_name& name, done call) override;
+  std::uint32_t cores() const override { return cores_; }
 
  private:
   std::shared_ptr<detail::lane_attempt> begin(done call);
@@ -29,6 +30,7 @@ class neighbourhood final : public host::neighbourhood {
   asio::io_context& io_;
   poll_group& polled_;
   std::list<std::weak_ptr<detail::lane_attempt>> attempts_;
+  const std::uint32_t cores_;  ///< before the program binds its threads
 };
 
 }  // namespace p2pdvm::native

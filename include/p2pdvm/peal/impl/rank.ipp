@@ -344,6 +344,11 @@ P2PDVM_DECL std::optional<double> rank::round_trip(int other) const {
   return to_seconds(*measured);
 }
 
+P2PDVM_DECL std::uint32_t rank::cores() const {
+  const std::lock_guard lock(token_);
+  return services_.cores();
+}
+
 P2PDVM_DECL void rank::explain(std::string sentence) {
   const std::lock_guard lock(token_);
   services_.explain(std::move(sentence));

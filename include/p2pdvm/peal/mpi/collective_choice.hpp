@@ -28,6 +28,9 @@ inline constexpr std::size_t slice_bytes_min = 1024;
   const std::size_t most = bytes / (slice_bytes_min * static_cast<std::size_t>(members));
   return most < 1 ? 1 : most > slice_blocks_max ? slice_blocks_max : most;
 }
+/// Of a hub: what it has to do grows with both.
+inline constexpr int hub_members_max = 16;
+inline constexpr std::size_t hub_bytes_max = 4 * 1024;
 /// What a message costs its sender and its receiver together beside its way.
 inline constexpr duration message_cost = std::chrono::microseconds(4);
 /// The rounds stay unless another way promises so much less, and a tenth.
@@ -45,6 +48,7 @@ enum class way : std::uint8_t {
   exchange,  ///< everybody's own to everybody, over at most one other member
   slices,    ///< everybody combines one slice of all data and gives it to everybody, block after block
   by_peers,  ///< the members of a peer gather at the first of them, and these exchange
+  hub,       ///< everybody's own to the first member, and from it what all of them make
 };
 [[nodiscard]] std::string_view name_of(way w) noexcept;
 
@@ -70,6 +74,13 @@ class network_view {
   [[nodiscard]] std::pair<std::size_t, std::size_t> slice(std::size_t count, int member) const;  // first, end
   /// Whether both are on one peer.
   [[nodiscard]] bool together(int a, int b) const noexcept { return a == b || round_trips_[index(a, b)] <= 1; }
+  /// Whether both are on one computer, and share memory.
+  [[nodiscard]] bool near(int a, int b) const noexcept { return one_way(a, b) <= near_way_max; }
+  /// How many members run at once, should all of them be on one computer; 0 when that is not known.
+  void set_cores(std::uint32_t cores) noexcept { cores_ = cores; }
+  [[nodiscard]] std::uint32_t cores() const noexcept { return cores_; }
+  /// Whether all are on one computer, in more processes than it has cores.
+  [[nodiscard]] bool crowded() const;
   /// Whether some are so far apart that access links may be between them.
   [[nodiscard]] bool wide() const noexcept;
   /// What a choice among some of the members goes by.
@@ -79,11 +90,14 @@ class network_view {
   [[nodiscard]] std::size_t index(int from, int to) const noexcept {
     return static_cast<std::size_t>(from) * static_cast<std::size_t>(members_) + static_cast<std::size_t>(to);
   }
+  /// No network is so fast.
+  static constexpr duration near_way_max = std::chrono::nanoseconds(500);
   int members_;
   std::vector<std::uint32_t> round_trips_;
   void weigh();
   std::vector<std::uint32_t> uplinks_;  ///< empty: unknown
   std::vector<std::uint64_t> weights_;  ///< of slices
+  std::uint32_t cores_ = 0;
 };
 
 /// Who sends what to whom in an exchange: in one step everybody's own part to all that it reaches in time, and in a
@@ -183,6 +197,10 @@ struct prediction {
   way which = way::rounds;
   duration time{};
 };
+
+/// Whether a hub is the fastest. In rounds everybody waits for somebody in each of them, and has to be given a core for each; a hub
+/// lets everybody run once. Where cores are shared that is what takes the time.
+[[nodiscard]] bool wants_hub(const network_view& network, const collective_task& task);
 
 /// One per possible way; the rounds first. `groups`: of the same network, or null.
 [[nodiscard]] std::vector<prediction> predictions(const network_view& network, const exchange_plan& plan,

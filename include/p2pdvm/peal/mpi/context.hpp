@@ -284,6 +284,8 @@ class group final {
   // The ways.
 
   task<> reduce_and_broadcast(const collective& in, accumulator& value);
+  /// A barrier, or an allreduce of elements.
+  task<> meet_at_hub(const collective& in, accumulator* value);
   task<> allreduce_in_halves(const collective& in, accumulator& value);
   task<> allreduce_in_slices(const collective& in, accumulator& value);
   task<std::vector<payload>> allgather_in_rounds(const collective& in, payload mine);

@@ -1,7 +1,8 @@
 /// How the members of a communicator come to know the same round trips between all of them.
 ///
 /// Each gives what it knows already of its own paths, measures the others by pings, and tells its row to everybody.
-/// A member that comes late makes others measure too much, but never itself: of two directions the shorter counts.
+/// A member that comes late makes others measure too much, but never itself: of two directions the shorter counts. With its row
+/// it says how many cores its computer has.
 #pragma once
 
 #include <p2pdvm/base/bytes.hpp>
@@ -26,8 +27,8 @@ class network_agreement {
   };
   network_agreement(int members, int self);
 
-  /// Once: `round_trips` to each member [s], those that are known.
-  void begin(double now, const std::vector<std::optional<double>>& round_trips);
+  /// Once: `round_trips` to each member [s], those that are known. `cores`: 0 when they are not.
+  void begin(double now, const std::vector<std::optional<double>>& round_trips, std::uint32_t cores = 0);
   /// `errc::malformed` when no member sends such a message.
   [[nodiscard]] result<> on_message(double now, int from, byte_view data);
   /// What is to be sent since the last call. All that is sent is needed: when every member is done nothing is left.

@@ -692,7 +692,7 @@ P2PDVM_DECL void job::on(const node_id& from, checkpoint::register_reply& reply)
 
 P2PDVM_DECL void job::on(const node_id& from, lane_offer& offer) { lanes_.on_offer(from, offer); }
 
-P2PDVM_DECL bool job::on_this_machine(const node_id& host) {
+P2PDVM_DECL bool job::on_this_machine(const node_id& host) const {
   if (context_.exchange == nullptr) return false;
   const messaging::contact* const who = context_.exchange->find(host);
   if (who == nullptr) return false;
@@ -953,6 +953,7 @@ P2PDVM_DECL std::optional<duration> job::round_trip_to(rank_number rank) const {
   if (rank.value() >= r.host_of_rank.size()) return std::nullopt;
   const node_id& host = r.members[r.host_of_rank[rank.value()]].node;
   if (host == self()) return duration::zero();
+  if (lanes_.possible(host)) return lanes::round_trip;
   const auto measured = detector_.round_trip_to(host);
   if (!measured) return std::nullopt;
   return std::max(*measured, duration(1));  // zero says that it is here

@@ -42,7 +42,7 @@ P2PDVM_DECL lanes::way& lanes::way_to(const node_id& host) {
 }
 
 P2PDVM_DECL void lanes::want(const node_id& host) {
-  if (through_ == nullptr || !owner_.on_this_machine(host)) return;
+  if (!possible(host)) return;
   way& w = way_to(host);
   if (w.lane || w.attempt != 0 || clock_.now() < w.not_before) return;
   const std::uint64_t attempt = ++attempts_;

@@ -20,6 +20,8 @@ inline constexpr unsigned reactor_turns = 64;
 /// if it has not done so for a while: both are calls of the system, in which a message has to wait.
 inline constexpr unsigned turns_between_looks = 64;
 inline constexpr auto reactor_pause_max = std::chrono::microseconds(10);
+/// Where others want the core it goes round all of them between two looks, and each asks.
+inline constexpr auto reactor_pause_crowded = std::chrono::microseconds(50);
 inline constexpr auto yield_pause = std::chrono::microseconds(10);
 /// A driver between ranks asks the reactor once in so many times, and when a tick of the system has gone by.
 inline constexpr unsigned drives_between_asking = 64;
@@ -191,7 +193,7 @@ P2PDVM_DECL bool native_driver::drive_spinning() {
     if (!crowded_ && i % turns_between_looks != 0) continue;
     auto now = steady::now();
     if (!begin) begin = now;
-    if (now - reactor_asked_ >= reactor_pause_max) {
+    if (now - reactor_asked_ >= (crowded_ ? reactor_pause_crowded : reactor_pause_max)) {
       reactor_asked_ = now;
       if (io_.poll() > 0) return true;
     }

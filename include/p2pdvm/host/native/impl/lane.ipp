@@ -13,6 +13,7 @@
 
 #include <fcntl.h>
 #include <linux/membarrier.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -197,7 +198,8 @@ class near_body final : public host::lane_body {
   explicit near_body(byte_view bytes) : bytes_(bytes) {}
   [[nodiscard]] std::size_t size() const noexcept override { return bytes_.size(); }
   [[nodiscard]] bool copy(byte_span first, byte_span second) override {
-    host::copy_in_two(bytes_, first, second);
+    copy_lines(first.data(), bytes_.data(), first.size());
+    copy_lines(second.data(), bytes_.data() + first.size(), second.size());
     return true;
   }
 
@@ -316,6 +318,7 @@ class shared_lane final : public host::lane, public pollable {
   }
 
   bool poll() override {
+    if (in_.empty()) runs_ = false;
     return (!in_.empty() || !waiting_.empty() || reads_ == unknown) && !ended_ && look();
   }
 
@@ -336,9 +339,14 @@ class shared_lane final : public host::lane, public pollable {
     if (reads_ == unknown) static_cast<void>(may_read_theirs());
     bool found = false;
     if (!waiting_.empty()) found = push_waiting();
-    for (int n = 0; n < records_per_turn_max && !ended_; ++n) {
+    answers_ = false;
+    // Behind a single message there is a line that the other core has just written. To look there would cost more than all
+    // else, and a rank waits for what is here.
+    const int most = std::exchange(runs_, true) ? records_per_turn_max : 1;
+    for (int n = 0; n < most && !ended_; ++n) {
       const auto record = in_.peek();
       if (!record) break;
+      answers_ = n == 0;
       // What came before may let a rank go on and say where it wants this one.
       if (n > 0 && (record->kind & kind_mask) == record_lent) break;
       found = true;
@@ -431,8 +439,8 @@ class shared_lane final : public host::lane, public pollable {
     if (at == nullptr) return false;
     copy_few(at, head.data(), head.size());
     copy_few(at + head.size(), front.data(), front.size());
-    copy_few(at + head.size() + front.size(), bytes.data(), bytes.size());
-    out_.publish(size, kind | static_cast<std::uint32_t>(head.size()) << record_head_shift);
+    copy_lines(at + head.size() + front.size(), bytes.data(), bytes.size());
+    out_.publish(size, kind | static_cast<std::uint32_t>(head.size()) << record_head_shift, std::exchange(answers_, false));
     return true;
   }
   /// The next slice of a body that cannot be lent.
@@ -449,7 +457,7 @@ class shared_lane final : public host::lane, public pollable {
   bool put_bare(lane_record kind, byte_view bytes) {
     std::byte* const at = out_.reserve(bytes.size());
     if (at == nullptr) return false;
-    std::memcpy(at, bytes.data(), bytes.size());
+    copy_lines(at, bytes.data(), bytes.size());
     out_.publish(bytes.size(), kind);
     return true;
   }
@@ -563,12 +571,21 @@ class shared_lane final : public host::lane, public pollable {
   byte_vector sliced_;
   std::size_t slices_ = 0;
   bool slicing_ = false;
+  bool runs_ = false;  ///< messages come one after another
+  bool answers_ = false;  ///< one message came since the last one went: the other side is likely to wait for this one
   bool ended_ = false;
   const bool fences_ = fence_across::available();
   enum { unknown, yes, no } reads_ = unknown;
   pid_t their_process_ = 0;
   std::uint64_t number_ = 0;
 };
+
+inline std::uint32_t usable_cores() noexcept {
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  if (::sched_getaffinity(0, sizeof cores, &cores) != 0) return 0;  // there are more than this can count
+  return static_cast<std::uint32_t>(CPU_COUNT(&cores));
+}
 
 /// One side on its way to a lane.
 class lane_attempt : public std::enable_shared_from_this<lane_attempt> {
@@ -669,7 +686,7 @@ class lane_attempt : public std::enable_shared_from_this<lane_attempt> {
 }  // namespace detail
 
 P2PDVM_DECL neighbourhood::neighbourhood(asio::io_context& io, poll_group& polled)
-    : io_(io), polled_(polled) {}
+    : io_(io), polled_(polled), cores_(detail::usable_cores()) {}
 
 P2PDVM_DECL neighbourhood::~neighbourhood() {
   for (const auto& attempt : attempts_) {

@@ -10,7 +10,7 @@
 namespace p2pdvm::mpi {
 
 P2PDVM_DECL std::string_view name_of(way w) noexcept {
-  static constexpr std::array<std::string_view, 5> names{"rounds", "halving", "exchange", "slices", "by peers"};
+  static constexpr std::array<std::string_view, 6> names{"rounds", "halving", "exchange", "slices", "by peers", "hub"};
   return names[static_cast<std::size_t>(w)];
 }
 
@@ -48,6 +48,7 @@ P2PDVM_DECL network_view network_view::among(std::span<const int> members) const
     for (const int m : members) rates.push_back(uplinks_[static_cast<std::size_t>(m)]);
     view.set_uplinks(std::move(rates));
   }
+  view.cores_ = cores_;
   return view;
 }
 
@@ -104,6 +105,19 @@ P2PDVM_DECL std::pair<std::size_t, std::size_t> network_view::slice(std::size_t 
     return static_cast<std::size_t>(count / all * part + count % all * part / all);
   };
   return {share(below), share(below + own)};
+}
+
+P2PDVM_DECL bool network_view::crowded() const {
+  std::uint32_t peers = 0;
+  for (int a = 0; a < members_; ++a) {
+    bool first = true;
+    for (int b = 0; b < a; ++b) {
+      if (!near(a, b)) return false;
+      first = first && !together(a, b);
+    }
+    peers += first ? 1 : 0;
+  }
+  return cores_ != 0 && peers > cores_;
 }
 
 P2PDVM_DECL bool network_view::wide() const noexcept {
@@ -367,6 +381,11 @@ inline duration time_of_exchange(const network_view& network, const exchange_pla
 }
 
 }  // namespace detail
+
+P2PDVM_DECL bool wants_hub(const network_view& network, const collective_task& task) {
+  return task.what != collective_task::kind::allgather && task.bytes <= hub_bytes_max &&
+         network.members() <= hub_members_max && network.crowded();
+}
 
 P2PDVM_DECL std::vector<prediction> predictions(const network_view& network, const exchange_plan& plan,
                                                 const collective_task& task, const peer_groups* groups) {

@@ -8,7 +8,8 @@
 namespace p2pdvm::mpi::detail {
 
 P2PDVM_DECL void group::put(const collective& in, int to, byte_view data) {
-  owner_->port().post_send(job_rank(to), in.tag, message_of(in.mine.head, data), id_ * 2 + 1);
+  // In two parts: it is on its way before it is copied for the window.
+  (void)owner_->port().send(job_rank(to), in.tag, bytes_of(in.mine.head), data, id_ * 2 + 1);
 }
 
 P2PDVM_DECL void group::put_value(const collective& in, int to, const accumulator& value) {
@@ -39,6 +40,8 @@ P2PDVM_DECL task<> group::barrier(call c) {
   const way how = choose(in, collective_task::kind::barrier, 0);
   if (how == way::exchange || how == way::by_peers) {
     co_await combine_all(in, how, nullptr);
+  } else if (how == way::hub) {
+    co_await meet_at_hub(in, nullptr);
   } else {  // here, since a coroutine more would cost a tenth of it
     for (int k = 1; k < size_; k *= 2) {
       put(in, wrapped(self_ + k), {});
@@ -124,10 +127,33 @@ P2PDVM_DECL task<> group::allreduce(call c, accumulator& value) {
     co_await allreduce_in_halves(in, value);
   } else if (how == way::slices) {
     co_await allreduce_in_slices(in, value);
+  } else if (how == way::hub) {
+    co_await meet_at_hub(in, &value);
   } else {
     co_await combine_all(in, how, &value);
   }
   in.done();
+}
+
+P2PDVM_DECL task<> group::meet_at_hub(const collective& in, accumulator* value) {
+  if (self_ != 0) {
+    put(in, 0, value == nullptr ? byte_view() : *value->elements());
+    const peal::message m = co_await take(in, 0);
+    if (value != nullptr) value->replace(in.mine, opened(in.mine, m));
+    co_return;
+  }
+  std::vector<payload> parts;
+  if (value != nullptr) parts.push_back(payload::copy_of(*value->elements()));
+  for (int from = 1; from < size_; ++from) {
+    const peal::message m = co_await take(in, from);
+    if (value != nullptr) parts.push_back(m.body().slice(head_bytes, m.body().size() - head_bytes));
+  }
+  byte_view all;
+  if (value != nullptr) {
+    value->fold(in.mine, all_incoming(in.mine, parts), 0, value->elements()->size() / in.mine.head.element_bytes);
+    all = *value->elements();
+  }
+  for (int to = 1; to < size_; ++to) put(in, to, all);
 }
 
 P2PDVM_DECL task<> group::reduce_and_broadcast(const collective& in, accumulator& value) {

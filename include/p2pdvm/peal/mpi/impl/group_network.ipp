@@ -53,7 +53,7 @@ P2PDVM_DECL task<> group::agree(const collective& in, std::int64_t tag) {
   std::vector<std::optional<double>> known;
   for (int member = 0; member < size_; ++member) known.push_back(rank.round_trip(job_rank(member)));
   network_agreement agreement(size_, self_);
-  agreement.begin(rank.now(), known);
+  agreement.begin(rank.now(), known, rank.cores());
   for (;;) {
     for (const network_agreement::output& out : agreement.take_output())
       owner_->port().post_send(job_rank(out.to), tag, message_of(in.mine.head, out.data), id_ * 2 + 1);
@@ -118,7 +118,10 @@ P2PDVM_DECL way group::choose(collective& in, collective_task::kind what, std::s
   way best = way::rounds;
   std::string why = size_ > network_members_max ? "rounds, too many ranks to measure their distances"
                                                 : "rounds, all ranks are on one peer";
-  if (network_ != nullptr) {
+  if (network_ != nullptr && wants_hub(network_->view(), {what, greatest})) {
+    best = way::hub;
+    why = "hub, these processes share cores";
+  } else if (network_ != nullptr) {
     const auto all = network_->predict({what, greatest});
     const prediction fastest = chosen(all);
     best = fastest.which;

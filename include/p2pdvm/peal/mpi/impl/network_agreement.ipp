@@ -25,9 +25,11 @@ P2PDVM_DECL network_agreement::network_agreement(int members, int self)
       round_trips_(static_cast<std::size_t>(members) * static_cast<std::size_t>(members)),
       asked_(static_cast<std::size_t>(members)) {}
 
-P2PDVM_DECL void network_agreement::begin(double now, const std::vector<std::optional<double>>& round_trips) {
+P2PDVM_DECL void network_agreement::begin(double now, const std::vector<std::optional<double>>& round_trips,
+                                          std::uint32_t cores) {
   P2PDVM_ASSERT(!begun_);
   begun_ = true;
+  entry(self_, self_) = cores;  // the place of a row that it does not need
   for (int k = 1; k < members_; ++k) {
     const int to = (self_ + k) % members_;
     if (const auto& known = round_trips[static_cast<std::size_t>(to)]) {
@@ -89,11 +91,15 @@ P2PDVM_DECL result<> network_agreement::on_message(double now, int from, byte_vi
 
 P2PDVM_DECL network_view network_agreement::take() {
   P2PDVM_ASSERT(done());
+  std::uint32_t cores = entry(0, 0);
   for (int i = 0; i < members_; ++i) {
+    cores = std::min(cores, entry(i, i));
     for (int j = 0; j < i; ++j) entry(i, j) = entry(j, i) = std::min(entry(i, j), entry(j, i));
     entry(i, i) = 0;
   }
-  return network_view(members_, std::move(round_trips_));
+  network_view view(members_, std::move(round_trips_));
+  view.set_cores(cores);
+  return view;
 }
 
 }  // namespace p2pdvm::mpi
