@@ -50,7 +50,7 @@ class world final : public endpoint_host {
     transmit(copy, s, e);
     return 77;
   }
-  void take_back(std::uint64_t lent) override { taken_back += lent == 77 ? 1 : 0; }
+  void take_back(std::uint64_t lent, bool) override { taken_back += lent == 77 ? 1 : 0; }
   void tell_blocked(rank_number s, rank_number d, numbering n) override {
     (*this)[d.value()].on_blocked(s, n);
   }

@@ -263,6 +263,24 @@ TEST_CASE("a peer that was forgotten begins anew") {
   CHECK(b.count("up") == 2);
 }
 
+TEST_CASE("of messages that came together with a piece of a large one, none is delivered for a peer that was forgotten") {
+  fake::world w;
+  node a(w, 1);
+  node b(w, 2);
+  a.knows(b);
+  b.x->trust(a.self.id());
+  b.on_text = [&](const std::string& text) {
+    if (text == "forget me") b.x->forget(a.self.id());
+  };
+  const std::string large(30'000'000, 'x');
+  a.send(b, large, priority::bulk);
+  w.run_for(100ms);
+  REQUIRE(b.messages.empty());
+  for (const char* text : {"one", "forget me", "never", "delivered"}) a.send(b, text, priority::control);
+  w.run_for(60ms);
+  CHECK(b.messages == std::vector<std::string>{"one", "forget me"});
+}
+
 TEST_CASE("a silent peer is noticed while it owes an answer, and when it is kept") {
   for (const bool kept : {false, true}) {
     fake::world w;

@@ -518,6 +518,19 @@ TEST_CASE("unacknowledged bytes stay within the window, which has room for urgen
   CHECK(peers.b.messages[priority::bulk].front().size() == 2 * limits::session_window_bytes_max);
 }
 
+TEST_CASE("bulk is late, but goes on while others always have more than the window takes") {
+  pair_of_peers peers;
+  peers.connect();
+  peers.run(no_limit, 1000);
+  send(peers.a, priority::bulk, std::string(1 << 20, 'b'));
+  for (int i = 0; i < 400; ++i) send(peers.a, priority::normal, std::string(100'000, 'n'));
+  peers.run(no_limit, 1'000'000);
+  REQUIRE(peers.b.arrivals.size() == 401);
+  const auto bulk = std::find(peers.b.arrivals.begin(), peers.b.arrivals.end(), priority::bulk) - peers.b.arrivals.begin();
+  CHECK(bulk > 20);
+  CHECK(bulk < 300);
+}
+
 TEST_CASE("acknowledgements ride along, come alone after a delay or after many frames") {
   pair_of_peers peers;
   peers.connect();

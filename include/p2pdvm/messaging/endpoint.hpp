@@ -122,7 +122,8 @@ class endpoint_host {
   [[nodiscard]] virtual std::uint64_t lend(const rank_message&, const two_parts&, numbering, epoch_number) {
     return 0;
   }
-  virtual void take_back(std::uint64_t) {}
+  /// `unreturned`: its sender goes on before it has come back.
+  virtual void take_back(std::uint64_t lent, bool unreturned) { static_cast<void>(lent), static_cast<void>(unreturned); }
   virtual void tell_blocked(rank_number source, rank_number destination, numbering stream) = 0;
   /// A sender gives way to whatever else there is to do; `wake_senders` is due after that. False: there is nothing.
   [[nodiscard]] virtual bool gives_way(endpoint&) { return false; }
@@ -305,8 +306,8 @@ class endpoint {
   void send_again(rank_number destination, numbering stream);
   [[nodiscard]] sent* lent_of(rank_number destination, std::uint64_t sequence);
   /// Its body is the message's own from now on.
-  void own(sent& s);
-  void given_back(lent_body& lent);
+  void own(sent& s, bool unreturned = false);
+  void given_back(lent_body& lent, bool unreturned = false);
   void unblock(outgoing& o) noexcept {
     if (std::exchange(o.blocked_told, false)) --blocked_destinations_;
   }

@@ -95,9 +95,14 @@ struct exchange_statistics {
 class exchange_handler {
  public:
   virtual void on_message(const node_id& from, std::uint8_t channel, arrived_message message) = 0;
-  /// Several small ones that came together; the same as one after the other.
+  /// Whether `on_messages` takes what comes together in a channel.
+  [[nodiscard]] virtual bool takes_runs(std::uint8_t channel) const {
+    static_cast<void>(channel);
+    return false;
+  }
+  /// Several small messages that came together; the same as one after the other. Must not forget `from`.
   virtual void on_messages(const node_id& from, std::uint8_t channel, std::span<const byte_view> run) {
-    for (const byte_view view : run) on_message(from, channel, {view});
+    static_cast<void>(from), static_cast<void>(channel), static_cast<void>(run);
   }
   /// A large message is arriving, see `landing_places`. `guest` writes it.
   [[nodiscard]] virtual landing land(const node_id& from, std::uint8_t channel, byte_view begin, std::size_t total,

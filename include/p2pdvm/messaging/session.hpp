@@ -116,6 +116,8 @@ class session {
     return unacknowledged() > limits::session_window_bytes_max;
   }
   /// Bytes sent or queued and not known to have arrived, with a cost for each message.
+  /// The memory that `receive` has moved a record to, and in which the rest of it lies; empty: it is where it was.
+  [[nodiscard]] byte_vector take_displaced() noexcept { return std::exchange(displaced_, {}); }
   [[nodiscard]] std::size_t unacknowledged() const noexcept { return queued_ + in_flight_bytes_; }
   /// The part of them that was not handed to a connection yet.
   [[nodiscard]] std::size_t queued() const noexcept { return queued_; }
@@ -188,6 +190,7 @@ class session {
     std::uint32_t acknowledged = 0;  ///< of these
     std::size_t cost = 0;            ///< what it takes of the window
     std::uint64_t lent = 0;          ///< the number of the body
+    bool bulk = false;
     [[nodiscard]] std::size_t bytes() const noexcept { return header.size() + body.size(); }
     [[nodiscard]] std::size_t left() const noexcept { return frames - acknowledged; }
   };
@@ -252,6 +255,7 @@ class session {
   std::size_t queued_ = 0;
   ring_queue<frame> in_flight_;  ///< taken; the first not acknowledged is number acknowledged_ + 1
   std::size_t in_flight_bytes_ = 0;
+  std::size_t bulk_in_flight_bytes_ = 0;
   std::uint64_t in_flight_frames_ = 0;  ///< not acknowledged
   std::uint64_t acknowledged_ = 0;
   std::size_t sent_ = 0;           ///< of in_flight_, handed to this connection,

@@ -38,6 +38,8 @@ class lanes {
   [[nodiscard]] bool possible(const node_id& host) const {
     return through_ != nullptr && owner_.on_this_machine(host);
   }
+  /// Whether they do as far as one can tell: addresses alone may deceive.
+  [[nodiscard]] bool likely(const node_id& host) const;
   /// How many threads of this computer run at once; 0: unknown.
   [[nodiscard]] std::uint32_t cores() const { return through_ == nullptr ? 0 : through_->cores(); }
   /// A message for this member found no lane. No effect while one is being made, or for a while after it

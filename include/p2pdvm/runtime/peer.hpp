@@ -90,6 +90,7 @@ class peer final : private messaging::exchange_handler,
 
  private:
   // messaging::exchange_handler
+  [[nodiscard]] bool takes_runs(std::uint8_t channel) const override;
   void on_messages(const node_id& from, std::uint8_t channel, std::span<const byte_view> run) override;
   messaging::landing land(const node_id& from, std::uint8_t channel, byte_view begin, std::size_t total,
                           messaging::landing_guest& guest) override;

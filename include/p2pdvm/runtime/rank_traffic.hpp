@@ -76,7 +76,7 @@ class rank_traffic final : public messaging::endpoint_host {
                          epoch_number epoch) override;
   [[nodiscard]] std::uint64_t lend(const messaging::rank_message& message, const two_parts& body,
                                    messaging::numbering stream, epoch_number epoch) override;
-  void take_back(std::uint64_t lent) override;
+  void take_back(std::uint64_t lent, bool unreturned) override;
   void tell_blocked(rank_number source, rank_number destination,
                     messaging::numbering stream) override;
   [[nodiscard]] bool gives_way(messaging::endpoint&) override;

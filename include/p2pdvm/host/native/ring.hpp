@@ -100,7 +100,7 @@ class ring_producer {
     const std::size_t skipped = at + room > ring_bytes ? ring_bytes - at : 0;
     const std::uint64_t end = produced_ + skipped + room + ring_unit;  // with the next word
     if (end - consumed_ > ring_bytes) {
-      consumed_ = memory_->consumed.load(std::memory_order_acquire);
+      consumed_ = std::min(memory_->consumed.load(std::memory_order_acquire), produced_);
       if (end - consumed_ > ring_bytes) return nullptr;
     }
     if (skipped > 0) {

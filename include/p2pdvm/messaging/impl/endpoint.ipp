@@ -165,17 +165,17 @@ P2PDVM_DECL endpoint::sent* endpoint::lent_of(rank_number destination, std::uint
   return n < o.window.size() && o.window[n].lent ? &o.window[n] : nullptr;
 }
 
-P2PDVM_DECL void endpoint::given_back(lent_body& lent) {
+P2PDVM_DECL void endpoint::given_back(lent_body& lent, bool unreturned) {
   --lent_;
-  host_.take_back(lent.number);
+  host_.take_back(lent.number, unreturned);
   if (room_waiter* const waiter = std::exchange(lent.waiter, nullptr)) waiter->on_room();
 }
 
-P2PDVM_DECL void endpoint::own(sent& s) {
+P2PDVM_DECL void endpoint::own(sent& s, bool unreturned) {
   if (!s.lent) return;
   const std::unique_ptr<lent_body> lent = std::move(s.lent);
   s.message.body = payload::copy_of(lent->first, lent->second);
-  given_back(*lent);
+  given_back(*lent, unreturned);
 }
 
 P2PDVM_DECL bool endpoint::wait_for_return(rank_number destination, std::uint64_t sequence,
@@ -190,7 +190,7 @@ P2PDVM_DECL void endpoint::take_back(rank_number destination, std::uint64_t sequ
   sent* const s = lent_of(destination, sequence);
   if (s == nullptr) return;
   s->lent->waiter = nullptr;
-  own(*s);
+  own(*s, true);
 }
 
 P2PDVM_DECL bool endpoint::settle_lent() {

@@ -235,6 +235,7 @@ P2PDVM_DECL void exchange::receive(link::connection& from, byte_view record) {
   };
   const time_point now = from.heard();  // a moment ago
   if (peer* p = current()) p->spoke_at = now;
+  byte_vector displaced;  // `record`, also when the session is no more
   while (!record.empty()) {
     peer* p = current();
     if (p == nullptr) return;
@@ -251,6 +252,7 @@ P2PDVM_DECL void exchange::receive(link::connection& from, byte_view record) {
       from.close();
       return lose(*p, event.error(), true);
     }
+    if (displaced.empty()) displaced = p->s.take_displaced();
     if (event->has_value()) on_event(node, std::move(**event));
   }
   if (peer* p = current(); p != nullptr && p->was_congested && !p->s.congested()) {
@@ -276,7 +278,7 @@ P2PDVM_DECL void exchange::take(const node_id& node, std::uint8_t channel, arriv
 /// A small message, and those of the same channel that are right behind it in the record.
 P2PDVM_DECL void exchange::take_run(peer& p, time_point now, byte_view& record, const whole_message& first) {
   const std::uint8_t channel = first.channel;
-  if (channel == circuit_channel || p.stranger()) return take(node_id(p.id), channel, {first.view});
+  if (p.stranger() || !handler_.takes_runs(channel)) return take(node_id(p.id), channel, {first.view});
   std::array<byte_view, message_run_max> run;
   run[0] = first.view;
   std::size_t count = 1;

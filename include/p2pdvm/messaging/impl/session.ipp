@@ -26,6 +26,8 @@ static_assert(limits::slice_bytes_max + frame_head_bytes_max <= limits::record_b
 inline constexpr std::array<std::size_t, priorities> window_bytes = {
     limits::session_window_bytes_max, limits::session_window_bytes_max / 8 * 7,
     limits::session_window_bytes_max / 4 * 3};
+/// What bulk may have on its way while others fill the window: less urgent, but not for ever.
+inline constexpr std::size_t bulk_share_bytes = limits::session_window_bytes_max / 8;
 
 /// As `wire::writer::size`; how many bytes it took, ten at most.
 inline std::size_t write_size(std::byte* to, std::size_t size) noexcept {
@@ -179,6 +181,7 @@ P2PDVM_DECL void session::drop_everything() {
   in_flight_.clear();
   queued_ = 0;
   in_flight_bytes_ = 0;
+  bulk_in_flight_bytes_ = 0;
   in_flight_frames_ = 0;
   acknowledged_ = 0;
   sent_ = 0;
@@ -211,7 +214,10 @@ P2PDVM_DECL ring_queue<session::outgoing>* session::next_queue() noexcept {
   for (std::size_t p = 0; p < priorities; ++p) {
     if (!queues_[p].empty() && in_flight_bytes_ < detail::window_bytes[p]) return &queues_[p];
   }
-  return nullptr;
+  auto& bulk = queues_[static_cast<std::size_t>(priority::bulk)];
+  const bool has_share = !bulk.empty() && bulk_in_flight_bytes_ < detail::bulk_share_bytes &&
+                         in_flight_bytes_ < limits::session_window_bytes_max;
+  return has_share ? &bulk : nullptr;
 }
 
 P2PDVM_DECL void session::take_frame(ring_queue<outgoing>& queue) {
@@ -247,6 +253,8 @@ P2PDVM_DECL void session::take_frame(ring_queue<outgoing>& queue) {
     }
   }
   in_flight_bytes_ += f.cost;
+  f.bulk = &queue == &queues_[static_cast<std::size_t>(priority::bulk)];
+  if (f.bulk) bulk_in_flight_bytes_ += f.cost;
   in_flight_frames_ += f.frames;
   in_flight_.push_back(std::move(f));
 }
@@ -408,6 +416,7 @@ P2PDVM_DECL result<> session::on_acknowledgement(std::uint64_t received, std::ui
     }
     more -= f.left();
     in_flight_bytes_ -= f.cost;
+    if (f.bulk) bulk_in_flight_bytes_ -= f.cost;
     if (sent_ > 0) --sent_;
     if (f.bundle.capacity() > 0 && spare_bundles_.size() < spare_bundles_max) {
       spare_bundles_.push_back(std::move(f.bundle));

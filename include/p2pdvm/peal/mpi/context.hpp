@@ -23,6 +23,9 @@ namespace p2pdvm::mpi::detail {
 /// its collectives.
 inline constexpr std::uint32_t communicators_max = 1u << 30;
 
+/// Something of so many collectives may be still to come; then a rank waits for what is slow.
+inline constexpr std::size_t collectives_left_max = 16;
+
 class group;
 
 /// A receive of the program, awaited where it was made: the parts of a target, and not one (see `apart`).
@@ -79,6 +82,11 @@ class context final : public peal::adapter {
     }
   };
   void leave(const ended& collective, std::size_t messages) { left_behind_[collective] += messages; }
+  /// Of how many collectives of that communicator something is still to come.
+  [[nodiscard]] std::size_t collectives_left(std::uint32_t communicator) const {
+    const auto first = left_behind_.lower_bound({communicator, INT64_MIN});
+    return static_cast<std::size_t>(std::distance(first, left_behind_.upper_bound({communicator, INT64_MAX})));
+  }
   /// Takes those of them that have come.
   void clear_away() {
     if (!left_behind_.empty()) take_left_behind();
@@ -91,12 +99,13 @@ class context final : public peal::adapter {
  private:
   friend class group;
   peal::rank& rank_;
-  peal::port port_;
   std::uint32_t next_id_ = 1;
   std::map<std::uint32_t, group*> groups_;
+  std::int64_t first_sequence_ = 0;  ///< of the communicator of all, when it is made after `load`
   void take_left_behind();
 
   std::map<ended, std::uint64_t> left_behind_;
+  peal::port port_;  ///< after what opening it may load
   int running_ = 0;  ///< collectives that have begun and not ended
   operation last_ = operation::message;
 };

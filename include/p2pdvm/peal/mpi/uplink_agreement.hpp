@@ -44,7 +44,8 @@ class uplink_agreement {
   const network_view& network_;
   int self_;
   std::vector<int> targets_;
-  std::vector<double> round_trips_;  ///< to the targets, as their pongs show them
+  std::vector<double> round_trips_;  ///< to the targets, as their pongs show them; negative: none yet
+  std::vector<bool> got_;            ///< which of the targets have their part
   double begun_at_ = 0;
   std::size_t pongs_ = 0;
   std::size_t gots_ = 0;

@@ -953,7 +953,7 @@ P2PDVM_DECL std::optional<duration> job::round_trip_to(rank_number rank) const {
   if (rank.value() >= r.host_of_rank.size()) return std::nullopt;
   const node_id& host = r.members[r.host_of_rank[rank.value()]].node;
   if (host == self()) return duration::zero();
-  if (lanes_.possible(host)) return lanes::round_trip;
+  if (lanes_.likely(host)) return lanes::round_trip;
   const auto measured = detector_.round_trip_to(host);
   if (!measured) return std::nullopt;
   return std::max(*measured, duration(1));  // zero says that it is here

@@ -18,6 +18,7 @@ class lanes::way final : public host::lane_handler {
   std::unique_ptr<host::lane> lane;
   std::uint64_t attempt = 0;  ///< under way; 0: none
   bool offered = false;       ///< by this side
+  bool failed = false;        ///< the last attempt
   time_point not_before;      ///< the next attempt
 
  private:
@@ -39,6 +40,11 @@ P2PDVM_DECL lanes::way& lanes::way_to(const node_id& host) {
   auto& found = ways_[host];
   if (!found) found = std::make_unique<way>(*this, host);
   return *found;
+}
+
+P2PDVM_DECL bool lanes::likely(const node_id& host) const {
+  const auto found = ways_.find(host);
+  return possible(host) && (found == ways_.end() || !found->second->failed);
 }
 
 P2PDVM_DECL void lanes::want(const node_id& host) {
@@ -77,7 +83,8 @@ P2PDVM_DECL void lanes::made(const node_id& host, std::uint64_t attempt,
   if (w.attempt != attempt) return;
   w.attempt = 0;
   w.not_before = clock_.now() + pause;
-  if (!lane.ok()) return;
+  w.failed = !lane.ok();
+  if (w.failed) return;
   w.lane = std::move(*lane);
   w.lane->start(w);
   owner_.use_lane(host, w.lane.get());

@@ -694,8 +694,9 @@ P2PDVM_DECL void peer::on_message(const node_id& from, std::uint8_t channel,
     early_followers_[from] = wish->job;
 }
 
-P2PDVM_DECL void peer::on_messages(const node_id& from, std::uint8_t channel, std::span<const byte_view> run) {
-  if (channel != channel::rank) return exchange_handler::on_messages(from, channel, run);
+P2PDVM_DECL bool peer::takes_runs(std::uint8_t channel) const { return channel == channel::rank; }
+
+P2PDVM_DECL void peer::on_messages(const node_id& from, std::uint8_t, std::span<const byte_view> run) {
   if (job_) job_->on_rank_messages(from, run);
 }
 

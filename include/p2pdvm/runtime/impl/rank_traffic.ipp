@@ -262,7 +262,7 @@ P2PDVM_DECL void rank_traffic::transmit_and_copy(messaging::rank_message& messag
   exchange_->take_back(host, number, body.second, message.body.slice(body.first.size(), body.second.size()));
 }
 
-P2PDVM_DECL void rank_traffic::take_back(std::uint64_t lent) {
+P2PDVM_DECL void rank_traffic::take_back(std::uint64_t lent, bool unreturned) {
   if ((lent & loan_bit) != 0) {
     const auto found = std::find_if(loans_.begin(), loans_.end(), [&](const loan& l) { return l.number == lent; });
     if (found == loans_.end()) return;
@@ -270,8 +270,9 @@ P2PDVM_DECL void rank_traffic::take_back(std::uint64_t lent) {
     loans_.erase(found);
     lending& l = lendings_[done.host];
     const bool slow = clock_.now() - done.since > loan_time_max(done.bytes);
-    l.caution = slow ? std::clamp(2 * l.caution, 1u, caution_max) : 0;
-    l.to_copy = l.caution;
+    if (slow) l.caution = std::clamp(2 * l.caution, 1u, caution_max);
+    if (!slow && !unreturned) l.caution = 0;
+    if (slow || !unreturned) l.to_copy = l.caution;
     return exchange_->take_back(done.host, lent);
   }
   for (auto& [host, way] : ways_) {

@@ -255,9 +255,10 @@ P2PDVM_DECL std::string roll::not_come(const place_group& g) const {
 /// Of those who read so little that others may have to wait for them, the worst.
 P2PDVM_DECL std::vector<std::string> roll::unread_lines() const {
   constexpr std::size_t shown = 3;
+  constexpr std::size_t many_bytes = 512 * 1024, many_messages = 512;
   std::vector<std::string> lines;
   for (const backlog& b : backlogs_) {
-    const bool much = b.bytes >= limits::credit_bytes_per_pair / 2 || b.messages >= limits::credit_messages_per_pair / 2;
+    const bool much = b.bytes >= many_bytes || b.messages >= many_messages;
     const bool said = std::any_of(groups_.begin(), groups_.end(), [&](const place_group& g) {
       return g.place.what == rank_place::doing::sends && g.partners.single() == b.rank;
     });

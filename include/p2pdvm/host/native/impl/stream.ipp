@@ -203,23 +203,20 @@ P2PDVM_DECL byte_vector connection::spare() {
 }
 
 #if defined(__linux__)
-/// `tcp_info` as kernels since 4.6 fill it; the C library's ends sooner.
-struct linux_tcp_info {
-  ::tcp_info first;
-  std::uint64_t rates_and_bytes[4];
-  std::uint32_t segments_and_unsent[3];
-  std::uint32_t round_trip_min;  ///< microseconds; all ones while there is none
-};
-static_assert(offsetof(linux_tcp_info, round_trip_min) == 148);
+/// In `tcp_info` as kernels since 4.6 fill it (`tcpi_min_rtt`); not every C library's goes so far. Microseconds; all
+/// ones while there is none.
+inline constexpr std::size_t round_trip_min_at = 148;
 #endif
 
 P2PDVM_DECL std::optional<duration> connection::round_trip() {
 #if defined(__linux__)
-  linux_tcp_info info{};
+  std::uint32_t shortest = 0;
+  std::array<std::byte, round_trip_min_at + sizeof shortest> info{};
   socklen_t size = sizeof info;
-  if (::getsockopt(socket_.native_handle(), IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && size >= sizeof info &&
-      info.round_trip_min != ~std::uint32_t{0})
-    return std::chrono::microseconds(info.round_trip_min);
+  if (::getsockopt(socket_.native_handle(), IPPROTO_TCP, TCP_INFO, info.data(), &size) != 0 || size < sizeof info)
+    return std::nullopt;
+  std::memcpy(&shortest, info.data() + round_trip_min_at, sizeof shortest);
+  if (shortest != ~std::uint32_t{0}) return std::chrono::microseconds(shortest);
 #endif
   return std::nullopt;
 }

@@ -299,10 +299,11 @@ class schedule {
     const auto messages = static_cast<std::int64_t>(blocks) * (size_ - 1);
     duration sent{}, way{}, last_block{};
     for (int j = 0; j < size_; ++j) {
+      const std::size_t bytes = bytes_of(j);
       for (int i = 0; i < size_; ++i) {
         if (i == j) continue;
-        sent = std::max(sent, at(j) + network_.passing(j, i, bytes_of(j)));
-        last_block = std::max(last_block, network_.passing(j, i, bytes_of(j)) / static_cast<std::int64_t>(2 * blocks));
+        sent = std::max(sent, at(j) + network_.passing(j, i, bytes));
+        last_block = std::max(last_block, network_.passing(j, i, bytes) / static_cast<std::int64_t>(2 * blocks));
         way = std::max(way, network_.one_way(j, i));
       }
     }
@@ -373,7 +374,9 @@ inline duration time_of_halving(const network_view& network, std::size_t bytes) 
 inline duration time_of_exchange(const network_view& network, const exchange_plan& plan, std::size_t bytes) {
   duration passing{};
   for (int i = 0; i < network.members(); ++i)
-    for (int j = 0; j < i; ++j) passing = std::max(passing, network.passing(i, j, bytes));
+    for (int j = 0; j < network.members(); ++j) {
+      if (i != j) passing = std::max(passing, network.passing(i, j, bytes));
+    }
   std::size_t most = 0;
   for (int i = 0; i < network.members(); ++i)
     most = std::max({most, plan.messages_from(i), plan.messages_to(i)});

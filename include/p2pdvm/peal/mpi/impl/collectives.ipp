@@ -361,8 +361,8 @@ inline int of_circle(const std::vector<int>& circle, int place) {
 }
 
 P2PDVM_DECL task<> group::run(const collective& in, part_exchange& parts, const std::vector<int>& circle) {
-  // Before its `restore` a rank may leave nothing behind, and what is left is known to the next collective.
-  const bool to_the_end = !owner_->rank().restored();
+  // Before its `restore` a rank may leave nothing behind. Later it may, but no rank is far ahead of a slow path.
+  const bool to_the_end = !owner_->rank().restored() || owner_->collectives_left(id_) >= collectives_left_max;
   for (;;) {
     for (const part_exchange::output& out : parts.take_output())
       owner_->port().post_send(job_rank(of_circle(circle, out.to)), in.tag, out.data, id_ * 2 + 1);

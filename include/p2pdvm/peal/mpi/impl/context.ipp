@@ -60,7 +60,10 @@ P2PDVM_DECL void context::load(byte_view bytes) {
   left_behind_ = saved->left_behind;
   for (const auto& [id, size_and_sequence] : saved->groups) {
     const auto found = groups_.find(id);
-    if (found == groups_.end()) continue;  // made after restore(): the program makes it anew
+    if (found == groups_.end()) {  // made after restore(): the program makes it anew, with another id unless it is the first
+      if (id == 0) first_sequence_ = size_and_sequence.second;
+      continue;
+    }
     if (static_cast<std::uint32_t>(found->second->size()) != size_and_sequence.first)
       throw std::system_error(make_error_code(errc::corrupted),
                               "communicator " + std::to_string(id) +

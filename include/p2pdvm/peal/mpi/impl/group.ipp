@@ -15,6 +15,7 @@ P2PDVM_DECL group::group(std::shared_ptr<context> owner, std::uint32_t id,
       self_(self),
       size_(members_.empty() ? owner_->rank().size() : static_cast<int>(members_.size())) {
   owner_->groups_[id_] = this;
+  if (id_ == 0) sequence_ = std::exchange(owner_->first_sequence_, 0);
 }
 
 P2PDVM_DECL group::~group() { owner_->groups_.erase(id_); }

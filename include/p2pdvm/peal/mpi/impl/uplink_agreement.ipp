@@ -22,7 +22,8 @@ P2PDVM_DECL uplink_agreement::uplink_agreement(const network_view& network, int 
     : network_(network), self_(self), rates_(static_cast<std::size_t>(network.members())) {
   for (int k = 1; k < network_.members() && static_cast<int>(targets_.size()) < burst_targets_max; k *= 2)
     targets_.push_back((self_ + k) % network_.members());
-  round_trips_.resize(targets_.size());
+  round_trips_.assign(targets_.size(), -1);
+  got_.resize(targets_.size());
 }
 
 P2PDVM_DECL void uplink_agreement::begin(double now) {
@@ -66,16 +67,18 @@ P2PDVM_DECL void uplink_agreement::on_got(double now, int from) {
 P2PDVM_DECL result<> uplink_agreement::on_message(double now, int from, byte_view data) {
   const auto bad = [] { return error(errc::malformed, "a message about uplinks is damaged"); };
   if (data.empty() || from < 0 || from >= network_.members() || from == self_) return bad();
-  const bool target = std::find(targets_.begin(), targets_.end(), from) != targets_.end();
+  const auto place = static_cast<std::size_t>(std::find(targets_.begin(), targets_.end(), from) - targets_.begin());
+  const bool target = place < targets_.size();
   switch (static_cast<kind>(data.front())) {
     case kind::ping: tell(from, kind::pong); return {};
     case kind::burst: tell(from, kind::got); return {};
     case kind::pong:
-      if (!target || pongs_ == targets_.size()) return bad();
+      if (!target || round_trips_[place] >= 0) return bad();
       on_pong(now, from);
       return {};
     case kind::got:
-      if (!target || pongs_ < targets_.size() || gots_ == targets_.size()) return bad();
+      if (!target || pongs_ < targets_.size() || got_[place]) return bad();
+      got_[place] = true;
       on_got(now, from);
       return {};
     case kind::rate: {
