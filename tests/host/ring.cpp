@@ -36,7 +36,7 @@ TEST_CASE("records of every size come out of a ring as they went in, many rounds
   ring r;
   random_generator random(3);
   std::deque<byte_vector> inside;
-  std::size_t written = 0, read = 0, full = 0;
+  std::size_t written = 0, full = 0;
   while (written < 20 * ring_bytes) {
     const std::size_t size = random.chance(0.1) ? random.below(ring_record_bytes_max + 1) : random.below(200);
     byte_vector bytes = worlds::pattern(size, written);
@@ -49,7 +49,6 @@ TEST_CASE("records of every size come out of a ring as they went in, many rounds
         const auto record = r.in.peek();
         REQUIRE(record.has_value());
         REQUIRE(equal(record->bytes, inside.front()));
-        read += record->bytes.size();
         r.in.pop();
         inside.pop_front();
       }
