@@ -366,7 +366,7 @@ struct fake_lane final : host::lane {
     bodies.push_back(payload::copy_of(body.first, body.second));
     return heads.size();
   }
-  void take_back(std::uint64_t lent, bool) override { taken_back.push_back(lent); }
+  void take_back(std::uint64_t lent) override { taken_back.push_back(lent); }
   std::vector<std::uint64_t> taken_back;
   bool lends = false;
   std::vector<byte_vector> heads;

@@ -534,7 +534,7 @@ P2PDVM_DECL void session::assembly::move_out() {
   memory = {};
   base = 0;
   reserve(filled);
-  std::memcpy(memory.data(), front.data(), front.size());
+  if (!front.empty()) std::memcpy(memory.data(), front.data(), front.size());
   if (!rest.empty()) std::memcpy(memory.data() + front.size(), rest.data(), rest.size());
   front.clear();
 }
