@@ -26,6 +26,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 namespace p2pdvm::messaging {
@@ -116,8 +117,6 @@ class session {
     return unacknowledged() > limits::session_window_bytes_max;
   }
   /// Bytes sent or queued and not known to have arrived, with a cost for each message.
-  /// The memory that `receive` has moved a record to, and in which the rest of it lies; empty: it is where it was.
-  [[nodiscard]] byte_vector take_displaced() noexcept { return std::exchange(displaced_, {}); }
   [[nodiscard]] std::size_t unacknowledged() const noexcept { return queued_ + in_flight_bytes_; }
   /// The part of them that was not handed to a connection yet.
   [[nodiscard]] std::size_t queued() const noexcept { return queued_; }
@@ -135,6 +134,8 @@ class session {
   /// Errors end the connection: `malformed`, `too_large`.
   [[nodiscard]] result<std::optional<session_event>> receive(time_point now, byte_view& record,
                                                              landing_places* places = nullptr);
+  /// The memory that `receive` has moved a record to, and in which the rest of it lies; empty: it is where it was.
+  [[nodiscard]] byte_vector take_displaced() noexcept { return std::exchange(displaced_, {}); }
   /// Takes a whole message of less than 16 KiB from the front of `record`, when that is what is next and nothing
   /// is in the way: what `receive` finds as well, in a fraction of the time.
   [[nodiscard]] bool receive_whole(time_point now, byte_view& record, whole_message& message);

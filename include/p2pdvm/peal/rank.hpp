@@ -91,6 +91,7 @@ class rank {
   /// are. True: they hold what they held at the cut. Messages exchanged before it belong to
   /// this attempt only and must all have been received.
   task<bool> restore();
+  /// Whether that has been called.
   [[nodiscard]] bool restored() const noexcept { return restored_; }
 
   // --- safe points, after restore() ---

@@ -90,11 +90,11 @@ class network_view {
   [[nodiscard]] std::size_t index(int from, int to) const noexcept {
     return static_cast<std::size_t>(from) * static_cast<std::size_t>(members_) + static_cast<std::size_t>(to);
   }
+  void weigh();
   /// No network is so fast.
   static constexpr duration near_way_max = std::chrono::nanoseconds(500);
   int members_;
   std::vector<std::uint32_t> round_trips_;
-  void weigh();
   std::vector<std::uint32_t> uplinks_;  ///< empty: unknown
   std::vector<std::uint64_t> weights_;  ///< of slices
   std::uint32_t cores_ = 0;

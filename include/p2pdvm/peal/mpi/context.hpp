@@ -15,6 +15,7 @@
 #include <optional>
 #include <source_location>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace p2pdvm::mpi::detail {
@@ -98,12 +99,12 @@ class context final : public peal::adapter {
 
  private:
   friend class group;
+  void take_left_behind();
+
   peal::rank& rank_;
   std::uint32_t next_id_ = 1;
   std::map<std::uint32_t, group*> groups_;
   std::int64_t first_sequence_ = 0;  ///< of the communicator of all, when it is made after `load`
-  void take_left_behind();
-
   std::map<ended, std::uint64_t> left_behind_;
   peal::port port_;  ///< after what opening it may load
   int running_ = 0;  ///< collectives that have begun and not ended
@@ -171,6 +172,17 @@ class known_network {
   network_view view_;
   exchange_plan plan_;
   peer_groups groups_;
+};
+
+/// Members of a binomial tree, its root first: all from `root` on, or `some`.
+struct tree_order {
+  int size;
+  int place;  ///< of this member
+  int root;
+  const std::vector<int>* some;
+  [[nodiscard]] int member(int at) const {
+    return some != nullptr ? (*some)[static_cast<std::size_t>(at)] : (at + root) % size;
+  }
 };
 
 /// One communicator of this rank: who is in it, and the collectives as movements of bytes.
@@ -304,16 +316,19 @@ class group final {
   task<> combine_all(const collective& in, way how, accumulator* value);
   /// `circle`: who takes part, ascending; empty: all.
   task<> run(const collective& in, part_exchange& parts, const std::vector<int>& circle);
-  /// Within a peer, to and from its first member; what is gathered is empty elsewhere.
-  task<std::vector<payload>> gather_at_first(const collective& in, payload mine);
-  task<> give_from_first(const collective& in, payload& whole);
+  /// The members of each peer gather, their first ones take part. What comes of it, the combined or all peers' parts.
+  task<payload> run_by_peers(const collective& in, payload mine, part_exchange::combining combine);
+  [[nodiscard]] tree_order order_from(int root) const;
+  [[nodiscard]] tree_order order_of_peer() const;
+  /// By the tree, to and from its root; what is gathered is empty elsewhere.
+  task<std::vector<payload>> gather_at_first(const collective& in, const tree_order& order, payload mine);
+  task<> give_from_first(const collective& in, const tree_order& order, payload& whole);
   [[nodiscard]] std::vector<incoming> all_incoming(const call& c, const std::vector<payload>& parts) const;
   void put(const collective& in, int to, byte_view data);
   void put_value(const collective& in, int to, const accumulator& value);
   task<taking> take(const collective& in, int from);
   void merge(const collective& in, accumulator& value, const peal::message& m, bool right) const;
   task<> reduce_to_first(const collective& in, accumulator& value);
-  task<> broadcast_from(const collective& in, int root, payload& whole);
 
   std::shared_ptr<context> owner_;
   std::uint32_t id_;

@@ -38,8 +38,8 @@ class uplink_agreement {
  private:
   enum class kind : std::uint8_t { ping, pong, burst, got, rate };
   void tell(int to, kind what, byte_view more = {});
-  void on_pong(double now, int from);
-  void on_got(double now, int from);
+  void on_pong(double now, std::size_t place);
+  void on_got(double now, std::size_t place);
 
   const network_view& network_;
   int self_;

@@ -66,11 +66,11 @@ P2PDVM_DECL void network_view::weigh() {
   constexpr std::uint64_t unit = std::uint64_t{1} << 24;  // all data
   const auto left = [&](std::size_t member, std::uint64_t t) {
     const std::uint64_t sent = (uplinks_[member] / 1000 + 1) * t;
-    return sent < unit ? 0 : sent - unit;
+    return sent < unit ? 0 : sent - unit;  // at most 2^47
   };
   const auto enough = [&](std::uint64_t t) {
     std::uint64_t sum = 0;
-    for (std::size_t m = 0; m < uplinks_.size(); ++m) sum += std::min(left(m, t), std::uint64_t{1} << 48);
+    for (std::size_t m = 0; m < uplinks_.size(); ++m) sum += left(m, t);
     return sum >= unit * (uplinks_.size() - 1) + 1;
   };
   const std::uint32_t slowest = *std::min_element(uplinks_.begin(), uplinks_.end());

@@ -51,18 +51,26 @@ P2PDVM_DECL task<> group::barrier(call c) {
   in.done();
 }
 
-P2PDVM_DECL task<> group::broadcast_from(const collective& in, int root, payload& whole) {
-  const int place = wrapped(self_ - root + size_);
+P2PDVM_DECL tree_order group::order_from(int root) const { return {size_, wrapped(self_ - root + size_), root, nullptr}; }
+
+P2PDVM_DECL tree_order group::order_of_peer() const {
+  const std::vector<int>& here = network_->groups().members(network_->groups().group_of(self_));
+  const auto place = std::lower_bound(here.begin(), here.end(), self_) - here.begin();
+  return {static_cast<int>(here.size()), static_cast<int>(place), 0, &here};
+}
+
+/// What arrives is handed on, never copied.
+P2PDVM_DECL task<> group::give_from_first(const collective& in, const tree_order& order, payload& whole) {
   int k = 1;
-  for (; k < size_ && (place & k) == 0; k *= 2) {
+  for (; k < order.size && (order.place & k) == 0; k *= 2) {
   }
-  if (place != 0) {
-    const peal::message m = co_await take(in, wrapped(place - k + root));
+  if (order.place != 0) {
+    const peal::message m = co_await take(in, order.member(order.place - k));
     whole = m.body();
   }
   for (k /= 2; k > 0; k /= 2) {
-    if (place + k >= size_) continue;
-    owner_->port().post_send(job_rank(wrapped(place + k + root)), in.tag, whole, id_ * 2 + 1);
+    if (order.place + k >= order.size) continue;
+    owner_->port().post_send(job_rank(order.member(order.place + k)), in.tag, whole, id_ * 2 + 1);
   }
 }
 
@@ -71,7 +79,8 @@ P2PDVM_DECL task<> group::broadcast(call c, target data) {
   const int root = c.head.root;
   payload whole;
   if (self_ == root) whole = data.message(in.mine);
-  co_await broadcast_from(in, root, whole);
+  const tree_order order = order_from(root);
+  co_await give_from_first(in, order, whole);
   if (self_ == root) co_return;
   const peal::message m(job_rank(root), in.tag, std::move(whole));
   data.place(in.mine, opened(in.mine, m), true);
@@ -164,7 +173,8 @@ P2PDVM_DECL task<> group::reduce_and_broadcast(const collective& in, accumulator
     value.append_to(bytes);
     whole = payload(std::move(bytes));
   }
-  co_await broadcast_from(in, 0, whole);
+  const tree_order order = order_from(0);
+  co_await give_from_first(in, order, whole);
   if (self_ == 0) co_return;
   const peal::message m(job_rank(0), in.tag, std::move(whole));
   value.replace(in.mine, opened(in.mine, m));
@@ -380,23 +390,37 @@ P2PDVM_DECL task<> group::run(const collective& in, part_exchange& parts, const 
   if (parts.left() > 0) owner_->leave({id_, in.tag}, parts.left());
 }
 
+P2PDVM_DECL task<payload> group::run_by_peers(const collective& in, payload mine, part_exchange::combining combine) {
+  const peer_groups& groups = network_->groups();
+  const tree_order order = order_of_peer();
+  std::vector<payload> parts = co_await gather_at_first(in, order, std::move(mine));
+  payload whole;
+  if (order.place == 0) {
+    byte_vector own;
+    append_parts(own, parts);
+    const bool combined = static_cast<bool>(combine);
+    part_exchange all(groups.plan(), static_cast<int>(groups.group_of(self_)), bytes_of(in.mine.head),
+                      payload(std::move(own)), std::move(combine));
+    co_await run(in, all, groups.leaders());
+    byte_vector bytes(to_vector(bytes_of(in.mine.head)));
+    if (combined) {
+      append(bytes, all.take_result().view());
+    } else {
+      append_parts(bytes, all.take_parts());
+    }
+    whole = payload(std::move(bytes));
+  }
+  co_await give_from_first(in, order, whole);
+  co_return whole.slice(head_bytes, whole.size() - head_bytes);
+}
+
 P2PDVM_DECL task<> group::combine_all(const collective& in, way how, accumulator* value) {
   const combining combine(*this, in, value);
   payload mine = value == nullptr ? payload() : payload::copy_of(*value->elements());
   payload result;
   if (how == way::by_peers) {
-    const peer_groups& groups = network_->groups();
-    std::vector<payload> parts = co_await gather_at_first(in, std::move(mine));
-    if (!parts.empty()) {
-      byte_vector own;
-      append_parts(own, parts);
-      part_exchange all(groups.plan(), static_cast<int>(groups.group_of(self_)), bytes_of(in.mine.head),
-                        payload(std::move(own)), combining_by_peers(groups, combine));
-      co_await run(in, all, groups.leaders());
-      result = payload::copy_of(bytes_of(in.mine.head), all.take_result().view());
-    }
-    co_await give_from_first(in, result);
-    result = result.slice(head_bytes, result.size() - head_bytes);
+    part_exchange::combining of_peers = combining_by_peers(network_->groups(), combine);
+    result = co_await run_by_peers(in, std::move(mine), std::move(of_peers));
   } else {
     part_exchange all(network_->plan(), self_, bytes_of(in.mine.head), std::move(mine), combine);
     const std::vector<int> everybody;
@@ -408,66 +432,34 @@ P2PDVM_DECL task<> group::combine_all(const collective& in, way how, accumulator
 }
 
 P2PDVM_DECL task<std::vector<payload>> group::exchange(const collective& in, way how, payload mine) {
-  const std::vector<int> everybody;
+  part_exchange::combining none;
   if (how != way::by_peers) {
-    part_exchange all(network_->plan(), self_, bytes_of(in.mine.head), std::move(mine), {});
+    part_exchange all(network_->plan(), self_, bytes_of(in.mine.head), std::move(mine), std::move(none));
+    const std::vector<int> everybody;
     co_await run(in, all, everybody);
     co_return all.take_parts();
   }
-  const peer_groups& groups = network_->groups();
-  std::vector<payload> parts = co_await gather_at_first(in, std::move(mine));
-  payload whole;
-  if (!parts.empty()) {
-    byte_vector own;
-    append_parts(own, parts);
-    part_exchange all(groups.plan(), static_cast<int>(groups.group_of(self_)), bytes_of(in.mine.head),
-                      payload(std::move(own)), {});
-    co_await run(in, all, groups.leaders());
-    byte_vector bundle(to_vector(bytes_of(in.mine.head)));
-    append_parts(bundle, all.take_parts());
-    whole = payload(std::move(bundle));
-  }
-  co_await give_from_first(in, whole);
-  const std::vector<payload> by_peer = all_parts_of(whole, head_bytes);
-  if (by_peer.size() != groups.leaders().size()) refuse("a gathered message is damaged");
-  co_return by_member(groups, by_peer);
+  const payload whole = co_await run_by_peers(in, std::move(mine), std::move(none));
+  const std::vector<payload> by_peer = all_parts_of(whole, 0);
+  if (by_peer.size() != network_->groups().leaders().size()) refuse("a gathered message is damaged");
+  co_return by_member(network_->groups(), by_peer);
 }
 
-/// By a binomial tree.
-P2PDVM_DECL task<std::vector<payload>> group::gather_at_first(const collective& in, payload mine) {
-  const std::vector<int>& here = network_->groups().members(network_->groups().group_of(self_));
-  const auto size = static_cast<int>(here.size());
-  const auto place = static_cast<int>(std::lower_bound(here.begin(), here.end(), self_) - here.begin());
+P2PDVM_DECL task<std::vector<payload>> group::gather_at_first(const collective& in, const tree_order& order,
+                                                              payload mine) {
   std::vector<payload> parts(1, std::move(mine));  // of this member and those after it
-  for (int k = 1; k < size; k *= 2) {
-    if ((place & k) != 0) {
+  for (int k = 1; k < order.size; k *= 2) {
+    if ((order.place & k) != 0) {
       byte_vector bundle;
       append_parts(bundle, parts);
-      put(in, of_circle(here, place - k), bundle);
+      put(in, order.member(order.place - k), bundle);
       co_return std::vector<payload>();
     }
-    if (place + k >= size) continue;
-    const peal::message m = co_await take(in, of_circle(here, place + k));
-    add_parts(parts, m, std::min(k, size - place - k));
+    if (order.place + k >= order.size) continue;
+    const peal::message m = co_await take(in, order.member(order.place + k));
+    add_parts(parts, m, std::min(k, order.size - order.place - k));
   }
   co_return parts;
-}
-
-/// By the same tree; what arrives is handed on, never copied.
-P2PDVM_DECL task<> group::give_from_first(const collective& in, payload& whole) {
-  const std::vector<int>& here = network_->groups().members(network_->groups().group_of(self_));
-  const auto size = static_cast<int>(here.size());
-  const auto place = static_cast<int>(std::lower_bound(here.begin(), here.end(), self_) - here.begin());
-  int k = 1;
-  for (; k < size && (place & k) == 0; k *= 2) {
-  }
-  if (place != 0) {
-    const peal::message m = co_await take(in, of_circle(here, place - k));
-    whole = m.body();
-  }
-  for (k /= 2; k > 0; k /= 2) {
-    if (place + k < size) owner_->port().post_send(job_rank(of_circle(here, place + k)), in.tag, whole, id_ * 2 + 1);
-  }
 }
 
 P2PDVM_DECL task<> group::scan(call c, accumulator& value) {
@@ -492,21 +484,9 @@ P2PDVM_DECL task<bool> group::exclusive_scan(call c, accumulator& value) {
 
 P2PDVM_DECL task<std::vector<payload>> group::gather(call c, payload mine) {
   const collective in(*this, c);
-  const int root = c.head.root;
-  const int place = wrapped(self_ - root + size_);
-  std::vector<payload> parts(1, std::move(mine));
-  for (int k = 1; k < size_; k *= 2) {
-    if ((place & k) != 0) {
-      byte_vector bundle;
-      append_parts(bundle, parts);
-      put(in, wrapped(place - k + root), bundle);
-      co_return std::vector<payload>();
-    }
-    if (place + k >= size_) continue;
-    const peal::message m = co_await take(in, wrapped(place + k + root));
-    add_parts(parts, m, std::min(k, size_ - place - k));
-  }
-  std::rotate(parts.begin(), parts.end() - root, parts.end());
+  const tree_order order = order_from(c.head.root);
+  std::vector<payload> parts = co_await gather_at_first(in, order, std::move(mine));
+  if (order.place == 0) std::rotate(parts.begin(), parts.end() - order.root, parts.end());
   co_return parts;
 }
 

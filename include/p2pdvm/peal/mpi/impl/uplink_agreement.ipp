@@ -37,19 +37,17 @@ P2PDVM_DECL void uplink_agreement::tell(int to, kind what, byte_view more) {
   output_.push_back({to, std::move(data)});
 }
 
-P2PDVM_DECL void uplink_agreement::on_pong(double now, int from) {
+P2PDVM_DECL void uplink_agreement::on_pong(double now, std::size_t place) {
   // A target that comes late answers late: then what was known before is nearer the truth.
-  const auto place = static_cast<std::size_t>(std::find(targets_.begin(), targets_.end(), from) - targets_.begin());
-  round_trips_[place] = std::min(now - begun_at_, 2 * to_seconds(network_.one_way(self_, from)));
+  round_trips_[place] = std::min(now - begun_at_, 2 * to_seconds(network_.one_way(self_, targets_[place])));
   if (++pongs_ < targets_.size()) return;
   burst_at_ = now;
   const byte_vector much(burst_bytes);
   for (const int to : targets_) tell(to, kind::burst, much);
 }
 
-P2PDVM_DECL void uplink_agreement::on_got(double now, int from) {
+P2PDVM_DECL void uplink_agreement::on_got(double now, std::size_t place) {
   // When the k-th target has its part, k parts at least have left.
-  const auto place = static_cast<std::size_t>(std::find(targets_.begin(), targets_.end(), from) - targets_.begin());
   if (place + 1 >= (targets_.size() + 1) / 2) {
     constexpr double delay = 1.0 / 32;  // of a round trip: less cannot be told from it
     const double took = std::max(now - burst_at_ - round_trips_[place], round_trips_[place] * delay);
@@ -74,12 +72,12 @@ P2PDVM_DECL result<> uplink_agreement::on_message(double now, int from, byte_vie
     case kind::burst: tell(from, kind::got); return {};
     case kind::pong:
       if (!target || round_trips_[place] >= 0) return bad();
-      on_pong(now, from);
+      on_pong(now, place);
       return {};
     case kind::got:
       if (!target || pongs_ < targets_.size() || got_[place]) return bad();
       got_[place] = true;
-      on_got(now, from);
+      on_got(now, place);
       return {};
     case kind::rate: {
       std::uint32_t& rate = rates_[static_cast<std::size_t>(from)];
