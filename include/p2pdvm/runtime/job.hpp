@@ -387,5 +387,7 @@ class job final : private record_owner,
 #if defined(P2PDVM_HEADER_ONLY)
 #include <p2pdvm/runtime/impl/job.ipp>
 #include <p2pdvm/runtime/impl/job_checkpoint.ipp>
+#include <p2pdvm/runtime/impl/job_members.ipp>
+#include <p2pdvm/runtime/impl/job_messages.ipp>
 #include <p2pdvm/runtime/impl/job_roll_call.ipp>
 #endif

@@ -29,6 +29,9 @@ using job_results = std::map<std::string, byte_vector>;
 /// BLAKE2b-256 over names and contents, in the order of names.
 [[nodiscard]] digest256 digest_of(const job_results& results);
 
+/// Of a member, in what others are told of it.
+inline constexpr std::size_t told_addresses_max = 2;
+
 class peer final : private messaging::exchange_handler,
                    private overlay::overlay_transport,
                    private joiner_owner,
@@ -191,4 +194,6 @@ class peer final : private messaging::exchange_handler,
 
 #if defined(P2PDVM_HEADER_ONLY)
 #include <p2pdvm/runtime/impl/peer.ipp>
+#include <p2pdvm/runtime/impl/peer_joining.ipp>
+#include <p2pdvm/runtime/impl/peer_network.ipp>
 #endif

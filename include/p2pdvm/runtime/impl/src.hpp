@@ -6,6 +6,8 @@
 #include <p2pdvm/runtime/impl/job.ipp>
 #include <p2pdvm/runtime/impl/job_checkpoint.ipp>
 #include <p2pdvm/runtime/impl/job_folder.ipp>
+#include <p2pdvm/runtime/impl/job_members.ipp>
+#include <p2pdvm/runtime/impl/job_messages.ipp>
 #include <p2pdvm/runtime/impl/job_roll_call.ipp>
 #include <p2pdvm/runtime/impl/job_spec.ipp>
 #include <p2pdvm/runtime/impl/joiner.ipp>
@@ -13,6 +15,8 @@
 #include <p2pdvm/runtime/impl/member_square.ipp>
 #include <p2pdvm/runtime/impl/member_ways.ipp>
 #include <p2pdvm/runtime/impl/peer.ipp>
+#include <p2pdvm/runtime/impl/peer_joining.ipp>
+#include <p2pdvm/runtime/impl/peer_network.ipp>
 #include <p2pdvm/runtime/impl/rank_runner.ipp>
 #include <p2pdvm/runtime/impl/rank_traffic.ipp>
 #include <p2pdvm/runtime/impl/reception.ipp>
