@@ -216,6 +216,8 @@ class disk::open_file final : public host::file {
   }
   result<> truncate(std::uint64_t size) override {
     if (disk_.fails()) return broken(disk_.fail_code);
+    const std::uint64_t now = node_->now.size();
+    if (size > now && disk_.used() + (size - now) > disk_.capacity) return broken(errc::no_space);
     change_by(true, size, {});
     return {};
   }

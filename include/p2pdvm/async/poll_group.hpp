@@ -1,7 +1,7 @@
 /// What a driver looks at itself in every turn, instead of asking the system whether something came.
 #pragma once
 
-#include <p2pdvm/base/assert.hpp>
+#include <p2pdvm/async/fences.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -14,9 +14,11 @@ class pollable {
  public:
   /// Looks once, and handles what is there; whether there was something.
   virtual bool poll() = 0;
-  /// The driver is about to sleep in the reactor: from now on what comes must wake it. False when
-  /// something is there already.
-  [[nodiscard]] virtual bool doze() { return true; }
+  /// The driver is about to sleep in the reactor: from now on what comes must wake it. Whether that holds only after a
+  /// `fence_across`.
+  [[nodiscard]] virtual bool doze() { return false; }
+  /// After `doze`, and the fence: false when something has come before it would have woken the driver.
+  [[nodiscard]] virtual bool dozes() { return true; }
   /// The driver looks again by itself. Also called when `doze` was not.
   virtual void wake() {}
 
@@ -46,10 +48,17 @@ class poll_group {
     if (removed_) forget_removed();
     return found;
   }
+  /// From now on what comes wakes the driver; false when something is there already.
   [[nodiscard]] bool doze() {
+    bool fence = false;
+    for (pollable* p : members_) {
+      if (p != nullptr && p->doze()) fence = true;
+    }
+    // One for all of them: it disturbs every process that takes part.
+    if (fence) fence_across();
     bool sleeps = true;
     for (std::size_t i = 0; i < members_.size() && sleeps; ++i) {
-      if (members_[i] != nullptr) sleeps = members_[i]->doze();
+      if (members_[i] != nullptr) sleeps = members_[i]->dozes();
     }
     return sleeps;
   }

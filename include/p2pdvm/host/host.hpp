@@ -147,6 +147,7 @@ class file {
   /// Bytes read; fewer than asked for only at the end of the file. Errors: `corrupted` when the
   /// medium has lost some of these bytes for good, `io` for what may be better next time.
   virtual result<std::size_t> read(std::uint64_t offset, byte_span into) = 0;
+  /// Growing takes the space at once where the file system can; what is new reads as zeros. Errors: `no_space`, `io`.
   virtual result<> truncate(std::uint64_t size) = 0;
   /// Makes earlier writes durable and then calls `done` (not from inside this call).
   /// After an error nothing written since the last success may be relied on.

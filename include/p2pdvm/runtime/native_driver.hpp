@@ -33,8 +33,8 @@ class native_driver {
     /// How long a driver polls before it blocks. Longer costs a core, shorter costs latency. Where it turns out that it
     /// was woken again right after that, it polls for up to `longer` times that.
     duration spin = std::chrono::microseconds(50);
-    int longer = 8;
-    /// Without being driven for so long, the progress thread steps in.
+    int longer = 20;
+    /// Without being driven for so long, the progress thread steps in; a little later when it was driven often before.
     duration patience = std::chrono::milliseconds(1);
   };
   /// The context must not be run by anybody else while `run` runs.

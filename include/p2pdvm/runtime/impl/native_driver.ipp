@@ -27,9 +27,13 @@ inline constexpr auto yield_pause = std::chrono::microseconds(10);
 inline constexpr unsigned drives_between_asking = 64;
 /// A yield that takes longer has let somebody else run.
 inline constexpr auto lonely_yield_max = std::chrono::microseconds(2);
-/// Where others want the core the driver gives it to them all the time, and so may look for longer while things come fast:
-/// it is woken by nobody and wakes nobody, which costs more than a look.
-inline constexpr int crowded_patience = 4;
+/// Who was woken before so many times `spin` looks for longer the next time. Ranks that meet all sleep or none does: when
+/// each of eight has to be woken it takes them twenty times as long, and must not look to them as if that were all it can be.
+inline constexpr int woken_soon = 40;
+/// A process that is driven so often within `patience` does not compute for long; the progress thread, which takes the
+/// core from somebody each time, looks less often, but after `rare_looks` times `patience` at the latest.
+inline constexpr std::uint64_t often_driven = 16;
+inline constexpr int rare_looks = 4;
 
 namespace detail {
 /// Grows every few milliseconds, and costs next to nothing.
@@ -176,7 +180,7 @@ P2PDVM_DECL void native_driver::sleep(duration at_most) {
     io_.run_one_for(at_most);
     const auto slept = std::chrono::steady_clock::now() - begin;
     // Falling asleep and being woken costs both sides more than to look for a little longer.
-    patience_ = slept < options_.longer * options_.spin ? std::min(2 * patience_, options_.longer) : 1;
+    patience_ = slept < woken_soon * options_.spin ? std::min(2 * patience_, options_.longer) : 1;
   }
   blocked_.store(false, std::memory_order_relaxed);
   polled_.wake();
@@ -203,16 +207,15 @@ P2PDVM_DECL bool native_driver::drive_spinning() {
       crowded_ = now - before > lonely_yield_max;
       next_yield_ = now + yield_pause;
     }
-    const auto busy = (crowded_ ? crowded_patience : patience_) * options_.spin;
-    // Nothing has come soon after it fell asleep the last time: who waits for the core may need it most.
-    const auto idle = crowded_ ? options_.spin / 10 : options_.spin;
-    if (now - *begin >= (patience_ > 1 ? busy : idle)) return false;
+    // Where nothing came soon after it fell asleep the last time, who waits for the core may need it most.
+    const bool gives_up_early = crowded_ && patience_ == 1;
+    if (now - *begin >= (gives_up_early ? options_.spin / 10 : patience_ * options_.spin)) return false;
   }
 }
 
 P2PDVM_DECL void native_driver::progress() {
   std::uint64_t seen = drives_.load();
-  int quiet = 0;
+  int quiet = 0, looks = 1;
   while (!stopped_.load()) {
     {
       std::unique_lock lock(mutex_);
@@ -223,12 +226,13 @@ P2PDVM_DECL void native_driver::progress() {
         progress_needed_.wait(lock);
         quiet = 0;
       } else if (!stopped_) {
-        progress_needed_.wait_for(lock, options_.patience);
+        progress_needed_.wait_for(lock, looks * options_.patience);
       }
       progress_parked_.store(false);
     }
     const std::uint64_t now = drives_.load();
     const bool stalled = computing_.load() > 0 && now == seen;
+    looks = now - seen >= looks * often_driven ? std::min(2 * looks, rare_looks) : 1;
     seen = now;
     quiet = computing_.load() > 0 ? 0 : quiet + 1;
     if (!stalled || !token_.try_lock()) continue;

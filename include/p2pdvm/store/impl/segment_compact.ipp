@@ -36,17 +36,8 @@ P2PDVM_DECL void segment_log::release_reserve() {
 }
 
 P2PDVM_DECL bool segment_log::restore_reserve() {
-  const byte_vector zeros(std::min<std::uint64_t>(options_.reserve_bytes, 1 << 20));
-  std::uint64_t size = reserve_->size();
-  while (size < options_.reserve_bytes) {
-    const std::uint64_t part = std::min<std::uint64_t>(zeros.size(), options_.reserve_bytes - size);
-    if (!reserve_->write(size, byte_view(zeros).first(static_cast<std::size_t>(part)))) {
-      (void)reserve_->truncate(0);
-      break;
-    }
-    size += part;
-  }
-  reserve_full_ = size >= options_.reserve_bytes;
+  // Where the file system can, this takes the space and writes nothing.
+  reserve_full_ = reserve_->size() >= options_.reserve_bytes || reserve_->truncate(options_.reserve_bytes).ok();
   reserve_refused_ = !reserve_full_;
   return reserve_full_;
 }

@@ -125,7 +125,7 @@ struct clock::state final : pollable, std::enable_shared_from_this<clock::state>
     running.clear();
     return true;
   }
-  bool doze() override { return due.empty(); }
+  bool dozes() override { return due.empty(); }
   void post_due() {
     if (std::exchange(posted, true)) return;
     asio::post(context, [self = shared_from_this()] {

@@ -12,7 +12,6 @@
 #include <asio/steady_timer.hpp>
 
 #include <fcntl.h>
-#include <linux/membarrier.h>
 #include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -180,18 +179,6 @@ struct slices_begin {
   std::uint64_t bytes;  ///< of the whole
 };
 
-/// A full fence in all threads of both processes of a lane, so that the one that sends needs none.
-class fence_across {
- public:
-  /// Whether this process takes part.
-  [[nodiscard]] static bool available() noexcept {
-    static const bool registered =
-        ::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0) == 0;
-    return registered;
-  }
-  static void make() noexcept { static_cast<void>(::syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0)); }
-};
-
 /// A body in the ring.
 class near_body final : public host::lane_body {
  public:
@@ -262,7 +249,7 @@ class shared_lane final : public host::lane, public pollable {
     // Drawn, so that no other process can have it where this one has it: process numbers mean
     // something else in another container.
     if (::getrandom(&number_, sizeof number_, 0) != static_cast<ssize_t>(sizeof number_)) return;
-    if (fence_across::available()) mine_.fences.store(1, std::memory_order_relaxed);
+    if (fence_across_available()) mine_.fences.store(1, std::memory_order_relaxed);
     mine_.number.store(number_, std::memory_order_relaxed);
     last_lent_ += number_ >> 2;  // a number of another lane means nothing here; the highest bit is never set
     mine_.process.store(::getpid(), std::memory_order_relaxed);
@@ -323,12 +310,11 @@ class shared_lane final : public host::lane, public pollable {
   }
 
   bool doze() override {
-    if (ended_) return true;
+    if (ended_) return false;
     mine_.asleep.store(1, std::memory_order_relaxed);
-    if (fence_across::available()) fence_across::make();
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    return in_.empty() && (waiting_.empty() || !push_waiting());
+    return true;
   }
+  bool dozes() override { return ended_ || (in_.empty() && (waiting_.empty() || !push_waiting())); }
   void wake() override {
     if (mine_.asleep.load(std::memory_order_relaxed) != 0)
       mine_.asleep.store(0, std::memory_order_relaxed);
@@ -382,7 +368,9 @@ class shared_lane final : public host::lane, public pollable {
     void look() {
       while (lane_ != nullptr && !lane_->polled_.driven()) {
         lane_->wake();
-        if (!lane_->poll() && lane_ != nullptr && lane_->doze()) return;
+        if (lane_->poll() || lane_ == nullptr) continue;
+        if (lane_->doze()) fence_across();
+        if (lane_->dozes()) return;
       }
     }
     void wait_for_bell() {
@@ -574,7 +562,7 @@ class shared_lane final : public host::lane, public pollable {
   bool runs_ = false;  ///< messages come one after another
   bool answers_ = false;  ///< one message came since the last one went: the other side is likely to wait for this one
   bool ended_ = false;
-  const bool fences_ = fence_across::available();
+  const bool fences_ = fence_across_available();
   enum { unknown, yes, no } reads_ = unknown;
   pid_t their_process_ = 0;
   std::uint64_t number_ = 0;
