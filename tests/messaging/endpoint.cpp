@@ -27,11 +27,11 @@ class world final : public endpoint_host {
     numbering stream;
     epoch_number epoch;
   };
-  explicit world(std::uint32_t ranks, bool together) : together_(together) {
+  explicit world(std::uint32_t ranks, bool together, bool prelude = false) : together_(together) {
     for (std::uint32_t r = 0; r < ranks; ++r) {
       ranks_.push_back(std::make_unique<endpoint>(*this, rank_number(r), ranks, epoch_number(0),
                                                   epoch_number(0), nullptr));
-      REQUIRE(ranks_.back()->end_prelude());
+      if (!prelude) REQUIRE(ranks_.back()->end_prelude());
     }
   }
   endpoint& operator[](std::uint32_t r) { return *ranks_[r]; }
@@ -620,6 +620,31 @@ TEST_CASE("a lent message that is lost is sent again from a copy") {
   CHECK(m.waits.told == 1);
   m.spoil();
   CHECK(m.received() == lent_message::value);
+}
+
+TEST_CASE("a loan of the prelude is another one than that of the same sequence afterwards") {
+  byte_vector memory = to_vector(bytes_of(lent_message::value));
+  const two_parts body{byte_view(memory).first(3), byte_view(memory).subspan(3)};
+  world w(2, false, true);
+  w.lends = true;
+  const auto before = w[0].lend(rank_number(1), 5, 6, body);
+  REQUIRE(before.has_value());
+  CHECK(w[0].end_prelude());
+  const auto after = w[0].lend(rank_number(1), 5, 7, body);
+  REQUIRE(after.has_value());
+  CHECK(*before != *after);
+  lender waits;
+  REQUIRE(w[0].wait_for_return(rank_number(1), *after, waits));
+  w[0].take_back(rank_number(1), *before);
+  CHECK(w.taken_back == 1);
+  CHECK(waits.told == 0);
+  memory.assign(memory.size(), std::byte{9});
+  w.settle();
+  taker t = any();
+  t.pattern.space = 5;
+  REQUIRE(w[1].post(t));
+  CHECK(t.message.tag == 6);
+  CHECK(number(t.message) == lent_message::value);
 }
 
 TEST_CASE("a lent message is copied when its sender does not wait, when nobody takes it, and by a cut") {

@@ -163,9 +163,9 @@ class endpoint {
   [[nodiscard]] std::optional<std::uint64_t> lend(rank_number destination, space_number space, tag_number tag,
                                                   const two_parts& body);
   /// False: it is no longer needed.
-  [[nodiscard]] bool wait_for_return(rank_number destination, std::uint64_t sequence, room_waiter& waiter);
+  [[nodiscard]] bool wait_for_return(rank_number destination, std::uint64_t loan, room_waiter& waiter);
   /// Makes a copy, if it is still needed; its waiter is not told.
-  void take_back(rank_number destination, std::uint64_t sequence);
+  void take_back(rank_number destination, std::uint64_t loan);
   /// Makes copies of what was lent before the last call: the destination may take nothing for long. Whether some is
   /// still lent.
   bool settle_lent();
@@ -304,7 +304,7 @@ class endpoint {
   }
   void pump(rank_number destination, numbering stream);
   void send_again(rank_number destination, numbering stream);
-  [[nodiscard]] sent* lent_of(rank_number destination, std::uint64_t sequence);
+  [[nodiscard]] sent* lent_of(rank_number destination, std::uint64_t loan);
   /// Its body is the message's own from now on.
   void own(sent& s, bool unreturned = false);
   void given_back(lent_body& lent, bool unreturned = false);

@@ -47,11 +47,11 @@ class lending_room : public sending_room {
  public:
   lending_room() = default;
   lending_room(const sending_room& sent) : sending_room(sent) {}  // NOLINT: is one
-  lending_room(peal::rank& rank, rank_number destination, std::uint64_t sequence)
-      : sending_room(rank, destination), sequence_(sequence) {}
+  lending_room(peal::rank& rank, rank_number destination, std::uint64_t loan)
+      : sending_room(rank, destination), loan_(loan) {}
   lending_room(lending_room&& other) noexcept
-      : sending_room(other), sequence_(apart(other.sequence_)) {
-    other.sequence_ = nothing;
+      : sending_room(other), loan_(apart(other.loan_)) {
+    other.loan_ = nothing;
     other.rank_ = nullptr;
   }
   lending_room& operator=(lending_room&&) = delete;
@@ -59,14 +59,14 @@ class lending_room : public sending_room {
   void suspend(p2pdvm::detail::frame_pointer frame);
   /// What was lent is not, from now on.
   void take_back() {
-    if (sequence_ != nothing) copy_lent();
+    if (loan_ != nothing) copy_lent();
   }
   operator task<sending_room>() &&;
 
  private:
   static constexpr auto nothing = ~std::uint64_t{0};
   void copy_lent();
-  std::uint64_t sequence_ = nothing;
+  std::uint64_t loan_ = nothing;
 };
 }
 

@@ -184,7 +184,7 @@ class rank {
   [[nodiscard]] std::string cannot_cut() const;
   [[nodiscard]] rank_services& services() noexcept { return services_; }
   /// Of what was lent to a message.
-  void take_back(rank_number destination, std::uint64_t sequence);
+  void take_back(rank_number destination, std::uint64_t loan);
   /// Precondition of both: the token is held.
   [[nodiscard]] std::optional<std::string> file_name(std::uint16_t number) const;
   /// The newest that `place_text` could not name.

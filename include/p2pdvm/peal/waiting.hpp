@@ -161,13 +161,13 @@ class room_wait final : public waiting, public messaging::room_waiter {
  public:
   room_wait(rank& owner, rank_number destination, const call_site& site)
       : waiting(owner, site), destination_(destination) {}
-  room_wait(rank& owner, rank_number destination, std::uint64_t sequence, const call_site& site)
-      : waiting(owner, site), destination_(destination), lent_(sequence) {}
+  room_wait(rank& owner, rank_number destination, std::uint64_t loan, const call_site& site)
+      : waiting(owner, site), destination_(destination), loan_(loan) {}
   /// Suspends the coroutine until there is room or the rank is cancelled, which its next call finds
   /// out. Call without the token.
   static void suspend(rank& owner, rank_number destination, p2pdvm::detail::frame_pointer frame);
-  /// The same until the message of this number does not need what was lent to it.
-  static void suspend(rank& owner, rank_number destination, std::uint64_t sequence,
+  /// The same until this loan is over.
+  static void suspend(rank& owner, rank_number destination, std::uint64_t loan,
                       p2pdvm::detail::frame_pointer frame);
   void on_room() override { complete(); }
 
@@ -176,7 +176,7 @@ class room_wait final : public waiting, public messaging::room_waiter {
   void describe(wait_state& s) const override;
   [[nodiscard]] static call_site site_of(rank& owner, rank_number destination);
   rank_number destination_;
-  std::optional<std::uint64_t> lent_;
+  std::optional<std::uint64_t> loan_;
 };
 
 class sleep_wait final : public waiting {

@@ -70,7 +70,8 @@ class native_driver {
   std::atomic<std::uint64_t> drives_{0};    ///< counts turns of the driver
   std::atomic<bool> blocked_{false};        ///< the driver may be asleep in the reactor
   unsigned turns_ = 0;
-  std::chrono::steady_clock::time_point reactor_asked_{}, next_yield_{};
+  std::chrono::steady_clock::time_point reactor_asked_{}, next_yield_{}, sleeps_until_{};
+  duration sleeping_;  ///< for so long it sleeps instead of yielding, when it finds that somebody computes
   std::int64_t tick_ = 0;
   unsigned drives_unasked_ = 0;
   bool alone_ = false;  ///< one thread runs ranks, and can do without fences

@@ -141,7 +141,7 @@ P2PDVM_DECL std::optional<std::uint64_t> endpoint::lend(rank_number destination,
   P2PDVM_ASSERT(destination.value() < pairs_.size());
   outgoing& o = out(destination, stream_);
   const std::size_t size = body.size();
-  if (stream_ != numbering::main || o.transmitted != o.window.size() || !host_.ready(destination) ||
+  if (o.transmitted != o.window.size() || !host_.ready(destination) ||
       !has_credit(o, size) || host_.local(destination) != nullptr)
     return std::nullopt;
   const std::uint64_t number =
@@ -155,11 +155,12 @@ P2PDVM_DECL std::optional<std::uint64_t> endpoint::lend(rank_number destination,
   last.lent->second = body.second;
   last.lent->number = number;
   ++lent_;
-  return m.sequence;
+  return m.sequence << 1 | static_cast<std::uint64_t>(stream_);
 }
 
-P2PDVM_DECL endpoint::sent* endpoint::lent_of(rank_number destination, std::uint64_t sequence) {
-  outgoing& o = out(destination, numbering::main);
+P2PDVM_DECL endpoint::sent* endpoint::lent_of(rank_number destination, std::uint64_t loan) {
+  outgoing& o = out(destination, static_cast<numbering>(loan & 1));
+  const std::uint64_t sequence = loan >> 1;
   if (lent_ == 0 || o.window.empty() || sequence < o.window.front().message.sequence) return nullptr;
   const std::size_t n = sequence - o.window.front().message.sequence;
   return n < o.window.size() && o.window[n].lent ? &o.window[n] : nullptr;
@@ -178,16 +179,16 @@ P2PDVM_DECL void endpoint::own(sent& s, bool unreturned) {
   given_back(*lent, unreturned);
 }
 
-P2PDVM_DECL bool endpoint::wait_for_return(rank_number destination, std::uint64_t sequence,
+P2PDVM_DECL bool endpoint::wait_for_return(rank_number destination, std::uint64_t loan,
                                            room_waiter& waiter) {
-  sent* const s = lent_of(destination, sequence);
+  sent* const s = lent_of(destination, loan);
   if (s == nullptr) return false;
   s->lent->waiter = &waiter;
   return true;
 }
 
-P2PDVM_DECL void endpoint::take_back(rank_number destination, std::uint64_t sequence) {
-  sent* const s = lent_of(destination, sequence);
+P2PDVM_DECL void endpoint::take_back(rank_number destination, std::uint64_t loan) {
+  sent* const s = lent_of(destination, loan);
   if (s == nullptr) return;
   s->lent->waiter = nullptr;
   own(*s, true);
@@ -196,9 +197,10 @@ P2PDVM_DECL void endpoint::take_back(rank_number destination, std::uint64_t sequ
 P2PDVM_DECL bool endpoint::settle_lent() {
   if (lent_ == 0) return false;
   for (pair_of& p : pairs_) {
-    outgoing& o = p.out[static_cast<std::size_t>(numbering::main)];
-    for (std::size_t n = 0; n < o.window.size(); ++n) {
-      if (o.window[n].lent && std::exchange(o.window[n].lent->old, true)) own(o.window[n]);
+    for (outgoing& o : p.out) {
+      for (std::size_t n = 0; n < o.window.size(); ++n) {
+        if (o.window[n].lent && std::exchange(o.window[n].lent->old, true)) own(o.window[n]);
+      }
     }
   }
   return lent_ != 0;

@@ -72,13 +72,13 @@ P2PDVM_DECL void detail::sending_room::suspend(p2pdvm::detail::frame_pointer fra
 
 P2PDVM_DECL void detail::lending_room::suspend(p2pdvm::detail::frame_pointer frame) {
   const rank_number to(static_cast<std::uint32_t>(destination_));
-  const std::uint64_t sequence = std::exchange(sequence_, nothing);
-  if (sequence == nothing) return room_wait::suspend(*rank_, to, frame);
-  room_wait::suspend(*rank_, to, sequence, frame);
+  const std::uint64_t loan = std::exchange(loan_, nothing);
+  if (loan == nothing) return room_wait::suspend(*rank_, to, frame);
+  room_wait::suspend(*rank_, to, loan, frame);
 }
 
 P2PDVM_DECL void detail::lending_room::copy_lent() {
-  rank_->take_back(rank_number(static_cast<std::uint32_t>(destination_)), std::exchange(sequence_, nothing));
+  rank_->take_back(rank_number(static_cast<std::uint32_t>(destination_)), std::exchange(loan_, nothing));
   rank_ = nullptr;
 }
 

@@ -300,9 +300,9 @@ P2PDVM_DECL std::size_t rank::peers() const {
   return services_.peers();
 }
 
-P2PDVM_DECL void rank::take_back(rank_number destination, std::uint64_t sequence) {
+P2PDVM_DECL void rank::take_back(rank_number destination, std::uint64_t loan) {
   const std::lock_guard lock(token_);
-  endpoint_.take_back(destination, sequence);
+  endpoint_.take_back(destination, loan);
 }
 
 P2PDVM_DECL std::uint16_t rank::new_file_number(const char* file) {

@@ -70,13 +70,13 @@ P2PDVM_DECL void room_wait::suspend(rank& owner, rank_number destination,
   wait.gate_.hold(frame);
 }
 
-P2PDVM_DECL void room_wait::suspend(rank& owner, rank_number destination, std::uint64_t sequence,
+P2PDVM_DECL void room_wait::suspend(rank& owner, rank_number destination, std::uint64_t loan,
                                     p2pdvm::detail::frame_pointer frame) {
   const std::lock_guard lock(owner.token_);
   std::erase_if(owner.room_waits_, [](const room_wait& w) { return w.gate_.spent(); });
-  if (owner.cancelled()) return owner.endpoint_.take_back(destination, sequence);
-  room_wait& wait = owner.room_waits_.emplace_back(owner, destination, sequence, site_of(owner, destination));
-  if (!owner.endpoint_.wait_for_return(destination, sequence, wait)) return owner.room_waits_.pop_back();
+  if (owner.cancelled()) return owner.endpoint_.take_back(destination, loan);
+  room_wait& wait = owner.room_waits_.emplace_back(owner, destination, loan, site_of(owner, destination));
+  if (!owner.endpoint_.wait_for_return(destination, loan, wait)) return owner.room_waits_.pop_back();
   wait.begin();
   wait.gate_.hold(frame);
 }
@@ -88,7 +88,7 @@ P2PDVM_DECL call_site room_wait::site_of(rank& owner, rank_number destination) {
 
 P2PDVM_DECL void room_wait::withdraw() {
   if (completed()) return;
-  if (lent_) return rank_.endpoint_.take_back(destination_, *lent_);
+  if (loan_) return rank_.endpoint_.take_back(destination_, *loan_);
   rank_.endpoint_.stop_waiting(*this);
 }
 

@@ -30,6 +30,10 @@ inline constexpr auto lonely_yield_max = std::chrono::microseconds(2);
 /// Who was woken before so many times `spin` looks for longer the next time. Ranks that meet all sleep or none does: when
 /// each of eight has to be woken it takes them twenty times as long, and must not look to them as if that were all it can be.
 inline constexpr int woken_soon = 40;
+/// A yield that takes so long was to somebody who computes, and who keeps the core for some milliseconds; after a sleep
+/// the system would give it back at once. So from now on drivers sleep, for the longer the more often that is found.
+inline constexpr auto computing_yield_min = std::chrono::milliseconds(1);
+inline constexpr auto sleeping_min = std::chrono::milliseconds(10), sleeping_max = std::chrono::milliseconds(320);
 /// A process that is driven so often within `patience` does not compute for long; the progress thread, which takes the
 /// core from somebody each time, looks less often, but after `rare_looks` times `patience` at the latest.
 inline constexpr std::uint64_t often_driven = 16;
@@ -55,7 +59,8 @@ P2PDVM_DECL native_driver::native_driver(asio::io_context& io, queue_context& ra
       token_(token),
       options_(o),
       polled_(o.polled != nullptr ? *o.polled : none_),
-      work_(io.get_executor()) {
+      work_(io.get_executor()),
+      sleeping_(sleeping_min) {
   token_.on_wanted([this] { interrupt(); });
   ranks_.queue().on_ready([this] {
     if (blocked_.load(std::memory_order_seq_cst)) interrupt();
@@ -201,11 +206,18 @@ P2PDVM_DECL bool native_driver::drive_spinning() {
       reactor_asked_ = now;
       if (io_.poll() > 0) return true;
     }
+    if (now < sleeps_until_) return false;
     if (crowded_ || now >= next_yield_) {
       std::this_thread::yield();
       const auto before = std::exchange(now, steady::now());
-      crowded_ = now - before > lonely_yield_max;
       next_yield_ = now + yield_pause;
+      crowded_ = now - before > lonely_yield_max;
+      if (now - before >= computing_yield_min) {
+        sleeps_until_ = now + sleeping_;
+        sleeping_ = std::min<duration>(2 * sleeping_, sleeping_max);
+        continue;
+      }
+      sleeping_ = sleeping_min;
     }
     // Where nothing came soon after it fell asleep the last time, who waits for the core may need it most.
     const bool gives_up_early = crowded_ && patience_ == 1;
