@@ -9,10 +9,12 @@
 
 #include <signal.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -43,6 +45,7 @@ measurement made(const char* metric, const char* system, std::string_view unit, 
 struct cut_series {
   std::size_t bytes = 0;  ///< of each rank
   double dirty = 1;       ///< fraction of chunks that change between cuts
+  bool marked = false;    ///< the program says which
   int wanted = 1;         ///< checkpoints, after one that warms up
   embedded_run* run = nullptr;
   std::atomic<std::uint64_t> cuts{0}, settled{0}, commits{0};
@@ -50,11 +53,14 @@ struct cut_series {
 };
 cut_series* cuts_now = nullptr;
 
-void make_dirty(std::vector<std::byte>& region, double fraction) {
+/// A byte in each of the first chunks; how many bytes these have.
+std::size_t make_dirty(std::vector<std::byte>& region, double fraction) {
   constexpr std::size_t chunk = 64 << 10;
   const double end = static_cast<double>(region.size()) * fraction;
-  for (std::size_t at = 0; static_cast<double>(at) < end; at += chunk)
+  std::size_t at = 0;
+  for (; static_cast<double>(at) < end; at += chunk)
     region[at] = static_cast<std::byte>(std::to_integer<unsigned>(region[at]) + 1);
+  return std::min(at, region.size());
 }
 
 /// Wishes for checkpoints one after another and times the safe points that take them.
@@ -64,17 +70,23 @@ task<> cut_body(peal::rank& rank) {
   std::vector<std::byte> region(series.bytes);
   for (std::size_t i = 0; i < region.size(); ++i) region[i] = static_cast<std::byte>(rank.random()());
   std::vector<std::byte> target(region);
-  rank.region("region", region);
+  std::optional<peal::region_marks<std::byte>> marks;
+  if (series.marked) {
+    marks.emplace(rank.marked_region("region", region));
+  } else {
+    rank.region("region", region);
+  }
   co_await rank.restore();
   const bool first = rank.id() == 0;
   std::uint64_t asked = 0;
   for (int taken = 0; taken <= series.wanted;) {
     if (asked <= series.settled) {  // nothing is outstanding
-      make_dirty(region, series.dirty);
+      const std::size_t dirty = make_dirty(region, series.dirty);
+      if (marks) marks->changed(0, dirty);
       asked = series.settled + 1;
       if (first) {
         const double begin = rank.now();
-        std::memcpy(target.data(), region.data(), region.size());
+        std::memcpy(target.data(), region.data(), marks ? dirty : region.size());
         series.copies.push_back(rank.now() - begin);
         series.run->wish();
       }
@@ -116,21 +128,25 @@ void measure_cuts(const settings& how, report& out) {
     std::uint32_t ranks;
     std::size_t bytes;
     double dirty;
+    bool marked = false;
   };
   const std::vector<sizes> cases =
-      how.quick ? std::vector<sizes>{{1, 64 << 10, 1}}
-                : std::vector<sizes>{{1, 1 << 20, 1}, {1, 16 << 20, 1}, {1, 16 << 20, 0.02},
-                                     {1, 64 << 20, 0.02}, {64, 1 << 20, 0.02}};
+      how.quick ? std::vector<sizes>{{1, 64 << 10, 1}, {1, 192 << 10, 0.02, true}}
+                : std::vector<sizes>{{1, 1 << 20, 1},           {1, 16 << 20, 1},    {1, 16 << 20, 0.02},
+                                     {1, 16 << 20, 0.02, true}, {1, 64 << 20, 0.02}, {1, 64 << 20, 0.02, true},
+                                     {64, 1 << 20, 0.02},       {64, 1 << 20, 0.02, true}};
   for (const sizes& s : cases) {
     cut_series series;
     series.bytes = s.bytes;
     series.dirty = s.dirty;
+    series.marked = s.marked;
     series.wanted = how.quick ? 2 : 15;
     run_cuts(series, s.ranks);
     parameter_map p;
     p["path"] = "process";
     p["bytes"] = s.bytes;  // of each rank
     p["dirty"] = s.dirty;
+    p["marked"] = s.marked;
     p["ranks"] = s.ranks;
     p["processes"] = 1;
     if (s.ranks == 1) {  // with more, a rank's pause holds the others' work too

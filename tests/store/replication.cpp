@@ -25,7 +25,7 @@ struct snapshot {
   placed_chunk manifest_chunk;
 
   snapshot(chunker& c, std::uint64_t epoch, const byte_vector& grid) {
-    REQUIRE(c.start(epoch_number(epoch), {{"grid", payload(grid), true}}).ok());
+    REQUIRE(c.start(epoch_number(epoch), {{"grid", {payload(grid)}, true}}).ok());
     REQUIRE(c.step(~std::size_t{0}));
     cut = c.take();
     for (const chunk_source& s : cut.chunks) {

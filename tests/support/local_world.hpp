@@ -99,7 +99,7 @@ class local_world final : public messaging::endpoint_host {
     std::string all;
     for (auto& m : members_) {
       if (m->rank.finished() && !m->last) m->last = m->rank.capture(epoch_number(1u << 20));
-      if (const auto* piece = m->last->find("result/" + name)) all += as_text(piece->bytes.view());
+      if (const auto* piece = m->last->find("result/" + name)) all += as_text(piece->whole().view());
     }
     return all;
   }
@@ -154,7 +154,7 @@ class local_world final : public messaging::endpoint_host {
           rank(*this, self, ranks, 17) {}
 
     static messaging::endpoint_state decode(const peal::snapshot& from) {
-      return *wire::decode<messaging::endpoint_state>(from.find("messages")->bytes.view());
+      return *wire::decode<messaging::endpoint_state>(from.find("messages")->whole().view());
     }
     void spawn(peal::program::body_type body) {
       asio::co_spawn(world.queue_.get_executor(), body(rank), [this](std::exception_ptr e) {
@@ -231,10 +231,10 @@ class local_world final : public messaging::endpoint_host {
     peal::snapshot whole;
     for (const auto& piece : taken.pieces()) {
       if (piece.name != "messages") {
-        whole.add(piece.name, piece.bytes, piece.bulk);
+        whole.add(piece);
         continue;
       }
-      auto state = *wire::decode<messaging::endpoint_state>(piece.bytes.view());
+      auto state = *wire::decode<messaging::endpoint_state>(piece.whole().view());
       state.absorb(late);
       whole.add(piece.name, payload(wire::encode(state)));
     }

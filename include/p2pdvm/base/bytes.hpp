@@ -173,6 +173,14 @@ class payload {
     return whole;
   }
 
+  /// All of its bytes to be written again, when nobody else has them and they are its own; else nothing.
+  [[nodiscard]] byte_span rewrite() noexcept {
+    if (owner_ == nullptr || owner_->what == detail::shared_bytes::kind::vector ||
+        owner_->owners.load(std::memory_order_acquire) != 1)
+      return {};
+    return {const_cast<std::byte*>(view_.data()), view_.size()};  // NOLINT: `unwritten` made them
+  }
+
   [[nodiscard]] byte_view view() const noexcept { return view_; }
   [[nodiscard]] const std::byte* data() const noexcept { return view_.data(); }
   [[nodiscard]] std::size_t size() const noexcept { return view_.size(); }

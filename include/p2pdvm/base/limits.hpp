@@ -40,6 +40,10 @@ inline constexpr std::size_t waiting_messages_per_turn = 64;
 inline constexpr std::size_t chunk_bytes = 64 * 1024;
 inline constexpr std::size_t chunk_bytes_large = 256 * 1024;
 inline constexpr std::size_t large_region_bytes = std::size_t{1} << 30;
+/// Of a region of so many bytes.
+[[nodiscard]] constexpr std::size_t chunk_bytes_of(std::size_t region_bytes) noexcept {
+  return region_bytes > large_region_bytes ? chunk_bytes_large : chunk_bytes;
+}
 inline constexpr std::size_t late_log_bytes_max = 64 * credit_bytes_per_pair;
 inline constexpr std::size_t stripes_per_rank = 16;
 inline constexpr std::size_t keepers_max = 5;

@@ -8,6 +8,7 @@
 #include <p2pdvm/peal/adapter.hpp>
 #include <p2pdvm/peal/call_site.hpp>
 #include <p2pdvm/peal/port.hpp>
+#include <p2pdvm/peal/region_copier.hpp>
 #include <p2pdvm/peal/services.hpp>
 #include <p2pdvm/peal/snapshot.hpp>
 #include <p2pdvm/wire/archive.hpp>
@@ -16,10 +17,13 @@
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <list>
 #include <map>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -37,6 +41,24 @@ class room_wait;
 class sleep_wait;
 class waiting;
 }
+
+/// What of a marked region has changed: see `rank::marked_region`.
+template <class T>
+class region_marks {
+ public:
+  region_marks(const std::vector<T>& values, changed_ranges& changed) : values_(&values), changed_(&changed) {}
+  /// Elements from `first` on, before or after they are changed, but before the next safe point.
+  void changed(std::size_t first, std::size_t count = 1) {
+    if (first > values_->size() || count > values_->size() - first)
+      detail::throw_misuse("elements behind a region's end are marked as changed");
+    changed_->mark(first * sizeof(T), (first + count) * sizeof(T));
+  }
+  void all_changed() { changed(0, values_->size()); }
+
+ private:
+  const std::vector<T>* values_;
+  changed_ranges* changed_;
+};
 
 /// Given to the program's body. After a rollback the body runs again from its beginning with a
 /// new `rank`: it names its state, calls `restore()`, and goes on from where the state says.
@@ -77,14 +99,16 @@ class rank {
   template <class T>
     requires std::is_trivially_copyable_v<T>
   void region(std::string_view name, std::vector<T>& values) {
-    add_region(
-        name, [&values] { return std::as_bytes(std::span(values)); },
-        [&values](byte_view saved) {
-          if (saved.size() % sizeof(T) != 0) return false;
-          values.resize(saved.size() / sizeof(T));
-          if (!saved.empty()) std::memcpy(values.data(), saved.data(), saved.size());
-          return true;
-        });
+    (void)add_region(name, values);
+  }
+  /// The same, but a cut copies only what the program has marked: whatever is not, it keeps from the cut before. Who
+  /// changes an element and does not mark it gets the old one back after a loss.
+  template <class T>
+    requires std::is_trivially_copyable_v<T>
+  [[nodiscard]] region_marks<T> marked_region(std::string_view name, std::vector<T>& values) {
+    named_region& added = add_region(name, values);
+    added.marked = true;
+    return region_marks<T>(values, added.changed);
   }
 
   /// Collective, once, after all state is named. False in a fresh job: the values stay as they
@@ -215,7 +239,8 @@ class rank {
   using saver = std::function<byte_vector()>;
   using loader = std::function<p2pdvm::result<>(byte_view)>;
   using viewer = std::function<byte_view()>;
-  using filler = std::function<bool(byte_view)>;
+  /// Makes room for so many bytes, which are written into what it returns; nothing when they do not fit.
+  using filler = std::function<std::optional<byte_span>(std::size_t)>;
   struct named_state {
     std::string name;
     saver save;
@@ -225,6 +250,9 @@ class rank {
     std::string name;
     viewer view;
     filler fill;
+    bool marked = false;
+    changed_ranges changed;
+    region_copier copier;
   };
   struct opened {
     std::string name;
@@ -232,7 +260,17 @@ class rank {
   };
 
   void add_state(std::string_view name, saver save, loader load);
-  void add_region(std::string_view name, viewer view, filler fill);
+  named_region& add_region(std::string_view name, viewer view, filler fill);
+  template <class T>
+  named_region& add_region(std::string_view name, std::vector<T>& values) {
+    return add_region(
+        name, [&values] { return std::as_bytes(std::span(values)); },
+        [&values](std::size_t bytes) -> std::optional<byte_span> {
+          if (bytes % sizeof(T) != 0) return std::nullopt;
+          values.resize(bytes / sizeof(T));
+          return std::as_writable_bytes(std::span(values));
+        });
+  }
   void check_new_name(std::string_view name) const;
   [[noreturn]] void bad_option(std::string_view name, std::string_view text) const;
   void load_everything(const snapshot& from);
@@ -251,7 +289,7 @@ class rank {
   std::uint32_t ranks_;
   random_generator random_;
   std::vector<named_state> states_;
-  std::vector<named_region> regions_;
+  std::deque<named_region> regions_;  ///< whose marks the program has
   std::vector<opened> adapters_;
   std::vector<std::pair<std::string, payload>> results_;
   intrusive_list<detail::waiting> waits_;

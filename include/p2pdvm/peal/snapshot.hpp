@@ -1,11 +1,13 @@
 /// The complete state of one rank at a cut, as named pieces of bytes.
 #pragma once
 
+#include <p2pdvm/base/assert.hpp>
 #include <p2pdvm/base/bytes.hpp>
 #include <p2pdvm/base/ids.hpp>
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace p2pdvm::peal {
@@ -16,12 +18,27 @@ class snapshot {
  public:
   struct piece {
     std::string name;
-    payload bytes;
+    /// One after another they are the piece: one of any size, or, of a bulk piece, as many as it has chunks.
+    std::vector<payload> parts;
     bool bulk = false;
+
+    [[nodiscard]] std::size_t size() const noexcept {
+      std::size_t bytes = 0;
+      for (const payload& p : parts) bytes += p.size();
+      return bytes;
+    }
+    /// Of a piece that has one part.
+    [[nodiscard]] payload whole() const {
+      P2PDVM_ASSERT(parts.size() <= 1);
+      return parts.empty() ? payload() : parts.front();
+    }
   };
   void add(std::string name, payload bytes, bool bulk = false) {
-    pieces_.push_back({std::move(name), std::move(bytes), bulk});
+    std::vector<payload> parts;
+    if (!bytes.empty()) parts.push_back(std::move(bytes));
+    pieces_.push_back({std::move(name), std::move(parts), bulk});
   }
+  void add(piece p) { pieces_.push_back(std::move(p)); }
   /// Null when there is no such piece.
   [[nodiscard]] const piece* find(std::string_view name) const {
     for (const piece& p : pieces_) {

@@ -11,6 +11,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -30,8 +31,15 @@ inline constexpr std::size_t content_chunk_bytes_max = 256 * 1024;
 /// serialised blob.
 struct section_data {
   std::string name;
-  payload bytes;
+  /// One after another they are the section: one of any size, or, of an array, one for each of its chunks.
+  std::vector<payload> parts;
   bool bulk = false;
+
+  [[nodiscard]] std::size_t size() const noexcept {
+    std::size_t bytes = 0;
+    for (const payload& p : parts) bytes += p.size();
+    return bytes;
+  }
 };
 
 struct chunk_source {
@@ -47,7 +55,8 @@ struct chunked_snapshot {
   std::size_t dirty = 0;
 };
 
-/// A chunk is unchanged when its XXH3-128 fingerprint, seeded from the job's secret, occurred in
+/// A part that is in the memory of the same part of the last epoch is unchanged, and is not looked at. Else a chunk is
+/// unchanged when its XXH3-128 fingerprint, seeded from the job's secret, occurred in
 /// the last epoch that was taken; then its id is known and BLAKE2b does not run. Work comes in
 /// slices so that a driver thread can do other things in between.
 class chunker {
@@ -65,9 +74,18 @@ class chunker {
  private:
   /// Bytes to cut, and the sections that consist of them (several for tiny ones).
   struct blob {
-    payload bytes;
+    std::vector<payload> parts;
+    std::size_t bytes = 0;
     std::size_t piece = 0;  ///< fixed chunk size; 0: content-defined
     std::vector<std::size_t> owners;
+  };
+  /// What an array was in an epoch, chunk by chunk.
+  struct array {
+    struct chunk {
+      payload plain;
+      fingerprint print;
+    };
+    std::vector<chunk> chunks;
   };
   struct fingerprint_hash {
     std::size_t operator()(const fingerprint& f) const noexcept {
@@ -79,14 +97,18 @@ class chunker {
 
   void plan(std::vector<section_data> sections);
   [[nodiscard]] std::size_t chunk_end(const blob& b, std::size_t begin) const;
+  [[nodiscard]] payload chunk_of(const blob& b, std::size_t begin, std::size_t end) const;
+  [[nodiscard]] const fingerprint* same_as_before(const blob& b, const payload& plain);
   [[nodiscard]] std::size_t content_chunk(byte_view rest) const;
-  void add_chunk(const blob& b, payload plain);
+  /// False when nothing had to be computed.
+  bool add_chunk(const blob& b, payload plain);
 
   chunk_codec codec_;
   rank_number rank_;
   std::uint64_t seed_;
   std::array<std::uint64_t, 256> gear_{};
   memory known_, next_;
+  std::map<std::string, array> arrays_, next_arrays_;  ///< by section
   std::vector<blob> blobs_;
   std::size_t blob_ = 0;
   std::size_t offset_ = 0;

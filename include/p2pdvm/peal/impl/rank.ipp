@@ -36,13 +36,13 @@ P2PDVM_DECL rank::rank(rank_services& services, rank_number self, std::uint32_t 
   const snapshot* const start = services_.start();
   if (start == nullptr) return;
   const snapshot::piece* const piece = start->find("rank");
-  auto saved = wire::decode<detail::rank_piece>(piece == nullptr ? byte_view() : piece->bytes.view());
+  auto saved = wire::decode<detail::rank_piece>(piece == nullptr ? byte_view() : piece->whole().view());
   if (!saved.ok()) return;  // load_everything() reports it when the body asks for its state
   finished_ = saved->finished;
   passed_ = saved->safe_points;
   for (const snapshot::piece& p : start->pieces()) {
     if (finished_ && p.name.starts_with("result/"))
-      results_.emplace_back(p.name.substr(7), p.bytes);
+      results_.emplace_back(p.name.substr(7), p.whole());
   }
 }
 
@@ -62,9 +62,9 @@ P2PDVM_DECL void rank::add_state(std::string_view name, saver save, loader load)
   states_.push_back({std::string(name), std::move(save), std::move(load)});
 }
 
-P2PDVM_DECL void rank::add_region(std::string_view name, viewer view, filler fill) {
+P2PDVM_DECL rank::named_region& rank::add_region(std::string_view name, viewer view, filler fill) {
   check_new_name(name);
-  regions_.push_back({std::string(name), std::move(view), std::move(fill)});
+  return regions_.emplace_back(std::string(name), std::move(view), std::move(fill));
 }
 
 P2PDVM_DECL task<bool> rank::restore() {
@@ -98,23 +98,31 @@ P2PDVM_DECL void rank::load_everything(const snapshot& from) {
     throw std::system_error(make_error_code(errc::corrupted),
                             "the snapshot's '" + name + "' does not fit the program: " + why);
   };
-  auto own = wire::decode<detail::rank_piece>(need("rank").bytes.view());
+  auto own = wire::decode<detail::rank_piece>(need("rank").whole().view());
   if (!own.ok()) damaged("rank", own.error().message());
   random_.restore(own->random);
   for (const named_state& s : states_) {
-    const auto loaded = s.load(need("state/" + s.name).bytes.view());
+    const auto loaded = s.load(need("state/" + s.name).whole().view());
     if (!loaded.ok()) damaged(s.name, loaded.error().message());
   }
-  for (const named_region& r : regions_) {
-    if (!r.fill(need("region/" + r.name).bytes.view()))
-      damaged(r.name, "its size is not a multiple of the element's");
+  for (named_region& r : regions_) {
+    const snapshot::piece& saved = need("region/" + r.name);
+    const auto room = r.fill(saved.size());
+    if (!room) damaged(r.name, "its size is not a multiple of the element's");
+    std::size_t at = 0;
+    for (const payload& part : saved.parts) {
+      if (!part.empty()) std::memcpy(room->data() + at, part.data(), part.size());
+      at += part.size();
+    }
+    r.copier.restored(saved.parts);
+    r.changed.clear();
   }
   for (std::size_t i = 0; i < adapters_.size(); ++i) load_adapter(from, i);
 }
 
 P2PDVM_DECL void rank::load_adapter(const snapshot& from, std::size_t index) {
   const std::string name = "adapter/" + std::to_string(index) + "/" + adapters_[index].name;
-  if (const snapshot::piece* p = from.find(name)) adapters_[index].owner->load(p->bytes.view());
+  if (const snapshot::piece* p = from.find(name)) adapters_[index].owner->load(p->whole().view());
 }
 
 P2PDVM_DECL port rank::open(std::string_view name, adapter& owner) {
@@ -219,8 +227,10 @@ P2PDVM_DECL snapshot rank::capture(epoch_number epoch) {
   taken.add("rank", payload(wire::encode(own)));
   if (!finished_) {
     for (const named_state& s : states_) taken.add("state/" + s.name, payload(s.save()));
-    for (const named_region& r : regions_)
-      taken.add("region/" + r.name, payload::copy_of(r.view()), true);
+    for (named_region& r : regions_) {
+      taken.add({"region/" + r.name, r.copier.copy(r.view(), r.marked ? &r.changed : nullptr), true});
+      r.changed.clear();
+    }
     for (std::size_t i = 0; i < adapters_.size(); ++i)
       taken.add("adapter/" + std::to_string(i) + "/" + adapters_[i].name,
                 payload(adapters_[i].owner->save()));

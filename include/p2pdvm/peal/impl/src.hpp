@@ -2,6 +2,7 @@
 
 #include <p2pdvm/peal/impl/port.ipp>
 #include <p2pdvm/peal/impl/rank.ipp>
+#include <p2pdvm/peal/impl/region_copier.ipp>
 #include <p2pdvm/peal/impl/waiting.ipp>
 
 #include <p2pdvm/peal/bsp/impl/src.hpp>

@@ -413,7 +413,7 @@ P2PDVM_DECL void job::results_complete() {
   std::map<std::string, byte_vector> joined;
   for (const auto& [rank, snapshot] : results_) {
     for (const auto& piece : snapshot->pieces()) {
-      if (piece.name.starts_with("result/")) append(joined[piece.name.substr(7)], piece.bytes.view());
+      if (piece.name.starts_with("result/")) append(joined[piece.name.substr(7)], piece.whole().view());
     }
   }
   end(std::move(joined));

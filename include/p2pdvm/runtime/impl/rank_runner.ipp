@@ -13,8 +13,7 @@ namespace detail {
 
 inline result<messaging::endpoint_state> messages_of(const peal::snapshot& start) {
   const peal::snapshot::piece* piece = start.find("messages");
-  return wire::decode<messaging::endpoint_state>(piece == nullptr ? byte_view()
-                                                                  : piece->bytes.view());
+  return wire::decode<messaging::endpoint_state>(piece == nullptr ? byte_view() : piece->whole().view());
 }
 
 }  // namespace detail

@@ -20,10 +20,10 @@ inline peal::snapshot with_late_log(const peal::snapshot& taken,
   peal::snapshot whole;
   for (const auto& piece : taken.pieces()) {
     if (piece.name != "messages" || late.empty()) {
-      whole.add(piece.name, piece.bytes, piece.bulk);
+      whole.add(piece);
       continue;
     }
-    auto state = wire::decode<messaging::endpoint_state>(piece.bytes.view());
+    auto state = wire::decode<messaging::endpoint_state>(piece.whole().view());
     P2PDVM_ASSERT(state.ok());
     (*state).absorb(late);
     whole.add(piece.name, payload(wire::encode(*state)));
@@ -81,7 +81,7 @@ P2PDVM_DECL void snapshot_store::close(rank_number rank, epoch_number epoch,
   d.whole = std::make_shared<const peal::snapshot>(detail::with_late_log(*d.open, late));
   d.open.reset();
   std::vector<store::section_data> sections;
-  for (const auto& piece : d.whole->pieces()) sections.push_back({piece.name, piece.bytes, piece.bulk});
+  for (const auto& piece : d.whole->pieces()) sections.push_back({piece.name, piece.parts, piece.bulk});
   store::chunker& chunker = chunkers_.try_emplace(rank, secret_, rank).first->second;
   if (const auto begun = chunker.start(epoch, std::move(sections)); !begun.ok())
     return owner_.drain_failed(rank, epoch, begun.error());

@@ -1,0 +1,104 @@
+#include "support/test.hpp"
+
+#include <p2pdvm/base/random.hpp>
+#include <p2pdvm/peal/region_copier.hpp>
+
+#include <set>
+
+using namespace p2pdvm;
+using namespace p2pdvm::peal;
+
+namespace {
+
+constexpr std::size_t chunk = limits::chunk_bytes;
+
+byte_vector joined(const std::vector<payload>& parts) {
+  byte_vector all;
+  for (const payload& p : parts) append(all, p.view());
+  return all;
+}
+
+std::set<const std::byte*> places(const std::vector<payload>& parts) {
+  std::set<const std::byte*> all;
+  for (const payload& p : parts) all.insert(p.data());
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("a copy has a part for each chunk, and all bytes") {
+  for (const std::size_t size : {std::size_t{0}, std::size_t{1}, chunk - 1, chunk, chunk + 1, 5 * chunk + 17}) {
+    byte_vector region(size);
+    random_generator random(size);
+    for (std::byte& b : region) b = std::byte(random() & 0xff);
+    region_copier copier;
+    const auto parts = copier.copy(region, nullptr);
+    CHECK(parts.size() == (size + chunk - 1) / chunk);
+    CHECK(joined(parts) == region);
+    for (std::size_t i = 0; i + 1 < parts.size(); ++i) CHECK(parts[i].size() == chunk);
+  }
+}
+
+TEST_CASE("of a marked region only what was marked is copied") {
+  byte_vector region(4 * chunk + 100);
+  region_copier copier;
+  changed_ranges changed;
+  const auto first = copier.copy(region, &changed);  // there is nothing before it: everything
+  CHECK(joined(first) == region);
+  region[chunk - 1] = region[chunk] = region[4 * chunk + 99] = std::byte{1};
+  changed.mark(chunk - 1, chunk + 1);
+  changed.mark(4 * chunk + 99, 4 * chunk + 100);
+  changed.mark(7, 7);  // nothing
+  const auto second = copier.copy(region, &changed);
+  CHECK(joined(second) == region);
+  CHECK(joined(first) == byte_vector(region.size()));
+  for (const std::size_t same : {2u, 3u}) CHECK(first[same].data() == second[same].data());
+  for (const std::size_t other : {0u, 1u, 4u}) CHECK(first[other].data() != second[other].data());
+  changed.clear();
+  CHECK(places(copier.copy(region, &changed)) == places(second));
+  // Unmarked changes are not seen; that is what the program promised.
+  region[2 * chunk] = std::byte{9};
+  CHECK(joined(copier.copy(region, &changed)) == joined(second));
+  // A region of another size is another region.
+  region.resize(region.size() + 1);
+  CHECK(joined(copier.copy(region, &changed)) == region);
+}
+
+TEST_CASE("parts that nobody has any more are written again, and no others") {
+  byte_vector region(8 * chunk);
+  region_copier copier;
+  std::vector<std::vector<payload>> kept;
+  std::set<const std::byte*> all;
+  for (unsigned epoch = 1; epoch <= 20; ++epoch) {
+    std::fill(region.begin(), region.end(), std::byte(epoch));
+    kept.push_back(copier.copy(region, nullptr));
+    all.merge(places(kept.back()));
+    if (kept.size() > 2) kept.erase(kept.begin());
+    for (std::size_t k = 0; k < kept.size(); ++k) {
+      const auto of = std::byte(epoch + 1 - kept.size() + k);
+      CHECK(joined(kept[k]) == byte_vector(region.size(), of));
+    }
+  }
+  // Two that are kept, one that is made, and one that was just let go.
+  CHECK(all.size() <= 4 * 8);
+}
+
+TEST_CASE("after a restart the first copy takes what was not marked from the snapshot") {
+  byte_vector region(3 * chunk);
+  region_copier before;
+  const auto parts = before.copy(region, nullptr);
+  for (const bool whole : {false, true}) {
+    region_copier copier;
+    changed_ranges changed;
+    const payload one(joined(parts));
+    copier.restored(whole ? std::vector<payload>{one} : parts);
+    region[chunk] = std::byte{5};
+    changed.mark(chunk, chunk + 1);
+    const auto again = copier.copy(region, &changed);
+    CHECK(joined(again) == region);
+    CHECK(again[0].data() == (whole ? one.data() : parts[0].data()));
+    CHECK(again[2].data() == (whole ? one.data() + 2 * chunk : parts[2].data()));
+    CHECK(again[1].data() != (whole ? one.data() + chunk : parts[1].data()));
+    region[chunk] = std::byte{0};
+  }
+}
