@@ -41,10 +41,13 @@ def draw_curves(axes, measurements, cost):
   for i, mean in enumerate(means):
     points = sorted(curves[mean])
     axes.plot(*zip(*points), color=shades(0.38 + 0.45 * i / max(1, len(means) - 1)), linewidth=1.5, zorder=2)
-    x, y = max(points, key=lambda p: p[1])
-    if y > 0.02:
-      label = LIFETIMES.get(round(mean), "%g s" % mean)
-      axes.annotate(label, (x, y), xytext=(-7, -3), textcoords="offset points", ha="right", fontsize=8, color=GREY)
+    level = max(y for _, y in points) * (0.56 if i % 2 else 0.42)
+    falls = [(a, b) for a, b in zip(points, points[1:]) if a[1] >= level > b[1]]
+    if level > 0.05 and falls:
+      (x0, y0), (x1, y1) = falls[-1]
+      x = x0 * (x1 / x0) ** ((y0 - level) / (y0 - y1))
+      axes.text(x, level, LIFETIMES.get(round(mean), "%g s" % mean), ha="center", va="center", fontsize=8, color="#222222",
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.2}, zorder=4)
   for system, colour, marker, size, name in (("young", ORANGE, "D", 9, "Young's, lifetimes known"),
                                              ("p2pdvm", BLUE, "o", 6, "p2pdvm's, on average")):
     points = [(max(m["parameters"]["interval"], 1e-9), m["value"])
@@ -54,11 +57,13 @@ def draw_curves(axes, measurements, cost):
               markerfacecolor="none" if system == "young" else colour, markeredgewidth=1.5)
   ticks(axes, INTERVALS)
   axes.set_xlim(0.7 * min(x for c in curves.values() for x, _ in c), 60000)
-  axes.set_ylim(0, 1.03)
+  axes.set_ylim(0, 1.06)
   axes.yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
   p = of_cost(measurements, cost, "p2pdvm", "utilisation")[0]["parameters"]
-  axes.set_title("%s: V %s, commit %s, recovery %s" % (
-      COSTS[cost], seconds(p["blocking"]), seconds(p["commit_latency"]), seconds(p["recovery"])), fontsize=9.5)
+  axes.set_title(COSTS[cost], pad=20)
+  axes.annotate("a cut blocks %s, commits after %s; a death costs %s" % (
+      seconds(p["blocking"]), seconds(p["commit_latency"]), seconds(p["recovery"])), (0, 1), xycoords="axes fraction",
+                xytext=(0, 6), textcoords="offset points", fontsize=8.5, color=GREY).set_in_layout(False)
   axes.set_xlabel("from cut to cut")
   for text in axes.get_xticklabels():
     text.set_fontsize(8.5)
@@ -94,7 +99,7 @@ def draw(measurements):
     draw_curves(upper[column], measurements, cost)
     draw_losses(lower[column], measurements, cost)
   upper[0].set_ylabel("kept work, share of the time\n128 ranks, exponential lifetimes")
-  upper[0].legend(loc="upper right", bbox_to_anchor=(1, 0.98))
+  upper[-1].legend(loc="upper right", handletextpad=0.3)
   lower[0].set_ylabel("kept less than by the best\nfixed interval [%]")
   handles = [plt.Line2D([], [], marker=marker, linestyle="none", color=BLUE, markersize=5, label="%d ranks" % ranks)
              for ranks, (marker, _) in RANKS.items()]
@@ -102,7 +107,7 @@ def draw(measurements):
                             markeredgewidth=1.2, label="hollow: heavy-tailed"))
   lower[0].legend(handles=handles, loc="upper left", bbox_to_anchor=(0, 0.8), ncol=2, columnspacing=1)
   hours = measurements[0]["parameters"]["job"] / 3600
-  figure.text(0.005, 0.008, "Jobs of %g h in virtual time, whose peers are replaced when they die. Each grey line: one mean lifetime. "
-              "Bars: standard errors. Not shown below: cells in which nothing keeps 1 %% of the work." % hours, fontsize=9, color=GREY)
+  figure.text(0.005, 0.008, "Jobs of %g h in virtual time, whose peers are replaced when they die. Each line above: fixed intervals, for one mean lifetime. "
+              "Bars: standard errors. Not shown: cells in which nothing keeps 1 %%." % hours, fontsize=9, color=GREY)
   figure.tight_layout(rect=(0, 0.025, 1, 1), w_pad=1.5, h_pad=1.8)
   return figure

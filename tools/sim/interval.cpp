@@ -92,9 +92,9 @@ class cell_report {
     const nlohmann::ordered_json cell{{"lifetimes", name_of(x.lifetimes.kind)},
                                       {"mean_lifetime", to_seconds(x.lifetimes.mean)},
                                       {"ranks", x.ranks},
-                                      {"blocking", to_seconds(x.costs.blocking)},
-                                      {"commit_latency", to_seconds(x.costs.commit_latency)},
-                                      {"recovery", to_seconds(x.costs.recovery)},
+                                      {"blocking", rounded(to_seconds(x.costs.blocking))},
+                                      {"commit_latency", rounded(to_seconds(x.costs.commit_latency))},
+                                      {"recovery", rounded(to_seconds(x.costs.recovery))},
                                       {"job", to_seconds(x.job)},
                                       {"jobs", r.jobs}};
     const auto line = [&](const char* system, const char* metric, double value, double interval, double error) {
@@ -115,7 +115,7 @@ class cell_report {
     both("young", r.young);
     for (std::size_t i = 0; i < r.shown.size(); ++i)
       line("fixed", "utilisation", r.shown[i].utilisation, to_seconds(x.shown[i]), r.shown[i].error);
-    if (x.ranks != how_.curves) return;
+    if (x.ranks != how_.curves || x.lifetimes.kind != sim::session_kind::exponential) return;
     constexpr std::size_t thinned = 3;
     for (std::size_t i = 0; i < r.intervals.size(); i += thinned)
       line("curve", "utilisation", r.utilisations[i], to_seconds(r.intervals[i]), 0);
@@ -218,7 +218,7 @@ command interval_command(CLI::App& app) {
   own->add_option("--error", how->error, "jobs are added until the standard errors of losses are at most this")->check(positive)->capture_default_str();
   own->add_option("--jobs", how->jobs_max, "but no more than so many of a kind")->check(CLI::Range(1, 1'000'000))->capture_default_str();
   own->add_option("--seed", how->seed, "the same seed gives the same figures")->capture_default_str();
-  own->add_option("--curves", how->curves, "with --json: for so many ranks every third of the fixed intervals");
+  own->add_option("--curves", how->curves, "with --json: for so many ranks and exponential lifetimes every third of the fixed intervals");
   own->add_flag("--quick", how->quick, "a few cells and jobs");
   own->add_flag("--json", how->json, "print one JSON object for each figure");
   return [how] { return run(*how); };

@@ -135,6 +135,8 @@ class job final : private record_owner,
   [[nodiscard]] bool lacks_majority() const noexcept { return no_majority_; }
   /// A checkpoint now.
   void wish();
+  /// What decides how often.
+  [[nodiscard]] checkpoint::observation observe() const;
   /// Everything that a progress line needs.
   struct status {
     std::size_t ranks_here = 0, ranks_ready = 0, live_peers = 0;
@@ -281,7 +283,6 @@ class job final : private record_owner,
   void act(checkpoint::cut_action::inform& a);
   void propose_commit(const checkpoint::cut_action::committable& c);
   void arm_policy();
-  [[nodiscard]] checkpoint::observation observe() const;
   void send_detector(const node_id& to, byte_view bytes, bool again);
   /// Whether messages of ranks may come from it: a living member, mostly the same one as the last time.
   [[nodiscard]] bool hears(const node_id& from);
