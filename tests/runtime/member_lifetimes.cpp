@@ -37,6 +37,10 @@ TEST_CASE("a newcomer is in more danger than who was there before, until it is o
   member_lifetimes seen;
   seen.joined(member_of(0), start, false);
   seen.joined(member_of(1), start + 1h, true);
+  for (int i = 2; i < 22; ++i) {
+    seen.joined(member_of(i), start, false);
+    seen.died(member_of(i), start + 1h);
+  }
   const auto young = start + 1h + 1min;
   CHECK(seen.failures_per_second(young, {member_of(1)}) > 1.9 * seen.failures_per_second(young, {member_of(0)}));
   const auto old = start + 1000h;

@@ -81,6 +81,19 @@ TEST_CASE("far apart, what a cut costs is mostly the wait until all know where t
   CHECK(blocking <= longest);
 }
 
+TEST_CASE("members without ranks do not make checkpoints more frequent", "[observations]") {
+  const peal::program program = slow_program();
+  auto how = cluster_of(6, 3, 4000);
+  how.checkpoint_interval = 5s;
+  observed_cluster world(program, how);
+  REQUIRE(world.run_to(event_kind::committed, 60s));
+  const std::size_t before = world.record()->committed.epoch.value();
+  REQUIRE(world->run_until([] { return false; }, 60s) == false);
+  const std::size_t more = world.record()->committed.epoch.value() - before;
+  CHECK(more <= 12);
+  CHECK(more >= 8);
+}
+
 TEST_CASE("after a recovery the time to the next checkpoint begins anew", "[observations]") {
   const peal::program program = slow_program();
   auto how = cluster_of(4, 4, 4000);

@@ -157,12 +157,13 @@ P2PDVM_DECL void job::act(checkpoint::cut_action::released& a) {
 }
 
 P2PDVM_DECL void job::act(checkpoint::cut_action::committed& a) {
-  commit_latency_ = std::max(clock_now() - cut_at_, commit_latency_ / 2);
+  const bool has_ranks = !runners_.empty();
+  if (has_ranks) commit_latency_ = std::max(clock_now() - cut_at_, commit_latency_ / 2);
   abandon_delay_ = abandon_delay_min;
   event e;
   e.epoch = a.epoch;
   e.count = store_.replicas();
-  e.seconds = to_seconds(clock_now() - cut_at_);
+  if (has_ranks) e.seconds = to_seconds(clock_now() - cut_at_);
   tell(event_kind::committed, std::move(e));
   store_.committed(record());
   for (auto& [rank, r] : runners_) r->endpoint().drop_late_log();
@@ -300,6 +301,8 @@ P2PDVM_DECL void job::on(const node_id&, lifetimes_told& told) {
 
 P2PDVM_DECL void job::arm_policy() {
   if (record().state != checkpoint::job_state::running || !is_member()) return policy_timer_.cancel();
+  // Who has no ranks sees no cuts: it knows neither when the last one was nor what one costs.
+  if (record().ranks_of(self()).empty()) return policy_timer_.cancel();
   const duration pause = policy_->next(observe());
   if (pause == duration::max()) return policy_timer_.cancel();
   // What was computed before a rollback needs no saving any more.
