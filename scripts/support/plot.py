@@ -4,6 +4,7 @@ import json
 import os
 import sys
 
+import plot_interval
 import plot_messaging
 from plot_style import BLUE, GREY, ORANGE, plt, ticker
 
@@ -172,6 +173,7 @@ def main():
   folder, *sources = sys.argv[1:]
   pictures = {"overlay": (("overlay-churn", lambda all: draw_swarm(grouped(all))),
                           ("crash-agreement", lambda all: draw_crashes(grouped(all)))),
+              "interval": (("interval", plot_interval.draw),),
               "messaging": (("messaging", plot_messaging.draw),)}
   os.makedirs(folder, exist_ok=True)
   for source in sources:

@@ -47,7 +47,7 @@ TEST_CASE("for cheap checkpoints the interval is close to V + sqrt(2V/theta)") {
   CHECK(optimal_interval(0, 1s) == duration::max());
 }
 
-TEST_CASE("the adaptive policy stays between the commit latency and ten minutes") {
+TEST_CASE("the adaptive policy stays between the commit latency and ten minutes, or 100 times the blocking") {
   adaptive_policy policy;
   observation seen;
   CHECK(policy.next(seen) == interval_max);
@@ -59,6 +59,11 @@ TEST_CASE("the adaptive policy stays between the commit latency and ten minutes"
   CHECK(policy.next(seen) == 20s);
   seen.commit_latency = 2h;
   CHECK(policy.next(seen) == interval_max);
+  seen = {};
+  seen.blocking = 30s;
+  CHECK(policy.next(seen) == 3000s);
+  seen.blocking = 6s;
+  CHECK(policy.next(seen) == interval_max);
   CHECK(fixed_policy(7s).next(seen) == 7s);
   CHECK(no_checkpoints().next(seen) == duration::max());
 }
@@ -67,15 +72,25 @@ TEST_CASE("the failure rate starts at the prior and follows what is observed") {
   lifetime_estimator estimator;
   const double prior = 1.0 / (4 * 3600);
   CHECK(estimator.rate({}) == Approx(prior));
-  CHECK(estimator.rate({4h}) == Approx(prior / 2));
+  CHECK(estimator.rate({{2h}}) == Approx(prior / 2));
   for (int i = 0; i < 99; ++i) estimator.died(10min);
-  CHECK(estimator.rate({}) == Approx(100.0 / (99 * 600 + 4 * 3600)));
+  CHECK(estimator.rate({}) == Approx(99.5 / (99 * 600 + 2 * 3600)));
   const double before = estimator.rate({});
   estimator.censored(100h);
   CHECK(estimator.rate({}) < before);
 }
 
-TEST_CASE("the hazard falls with age and its sum is the job's failure rate") {
+TEST_CASE("who learns what another has seen estimates the same rate") {
+  lifetime_estimator old;
+  old.died(3h);
+  old.died(1h);
+  old.censored(10h);
+  lifetime_estimator young;
+  young.learned(old.deaths(), old.seconds_lived() + 3 * 3600);  // with those that are still up
+  CHECK(young.rate({}) == Approx(old.rate({{2h, true}, {1h}})));
+}
+
+TEST_CASE("the hazard falls with age and its sum over hosts of ranks is the job's failure rate") {
   const double rate = 1e-4;
   double last = 1;
   for (const duration age : {duration(0s), duration(1min), duration(1h), duration(10h)}) {
@@ -85,9 +100,9 @@ TEST_CASE("the hazard falls with age and its sum is the job's failure rate") {
   CHECK(hazard(rate, 0s) == 2 * rate);
   CHECK(hazard(rate, from_seconds(1 / (2 * rate))) == Approx(rate));
   const lifetime_estimator estimator;
-  const std::vector<duration> ages{1h, 2h};
-  const double r = estimator.rate(ages);
-  CHECK(failures_per_second(estimator, ages) == Approx(hazard(r, 1h) + hazard(r, 2h)));
+  const std::vector<living_peer> living{{1h, true}, {20h, true}, {20h, false}, {5h, true, false}};
+  const double r = estimator.rate(living);
+  CHECK(failures_per_second(estimator, living) == Approx(hazard(r, 1h) + hazard(r, 20h) + r));
 }
 
 TEST_CASE("the achieved utilisation counts cuts and lost work as waste") {

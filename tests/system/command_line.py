@@ -107,6 +107,9 @@ class Simulator(CommandLineTest):
         self.sim_refused([file, *words], "replay", file)
     self.sim_refused(["--peers"], "overlay", "--peers", 1)
     self.sim_refused(["'often' is no session model"], "overlay", "--churn", "often")
+    self.sim_refused(["'often' is no session model"], "interval", "--churn", "often")
+    self.sim_refused(["'stable' has no mean lifetime"], "interval", "--churn", "stable")
+    self.sim_refused(["--blocking", "--recovery", "belong together"], "interval", "--blocking", 1)
     self.sim_refused(["latency matrix /nonexistent"], "overlay", "--latency-matrix", "/nonexistent")
     self.sim_refused(["cannot write", "/nonexistent/t"], "replay", self.scenario(self.SCENARIO),
                      "--timeline", "/nonexistent/t")
@@ -123,6 +126,18 @@ class Simulator(CommandLineTest):
     self.assertLessEqual({"up", "incarnation 1", "incarnation 2", "at 0.1 crash-reset peer 2"}, names)
     digest = re.search("digest of all: [0-9a-f]{16}", done.stdout).group()
     self.assertIn(digest, self.run_sim("replay", file).stdout)
+
+  def test_intervals_are_compared_and_the_same_again(self):
+    arguments = ("interval", "--costs", "planetlab", "--churn", "exponential:30min,heavy-tailed:30min", "--ranks", 32,
+                 "--job", 20000, "--jobs", 4, "--json")
+    done = self.run_sim(*arguments)
+    self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    losses = {(m["system"], m["parameters"]["lifetimes"]): m["value"] for m in lines if m["metric"] == "loss"}
+    self.assertEqual(set(losses), {(system, lifetimes) for system in ("p2pdvm", "young")
+                                   for lifetimes in ("exponential", "heavy-tailed")})
+    self.assertLess(max(losses.values()), 0.03)
+    self.assertEqual(self.run_sim(*arguments).stdout, done.stdout)
 
   def test_an_overlay_under_churn_is_measured_and_the_same_again(self):
     arguments = ("overlay", "--peers", 40, "--churn", "2min", "--settling", 60, "--time", 30,

@@ -16,6 +16,7 @@ using command = std::function<int()>;
 
 /// Each adds its subcommand to `app`, which must outlive what is returned.
 [[nodiscard]] command overlay_command(CLI::App& app);
+[[nodiscard]] command interval_command(CLI::App& app);
 [[nodiscard]] command swarm_command(CLI::App& app);
 [[nodiscard]] command replay_command(CLI::App& app);
 

@@ -1,4 +1,4 @@
-/// p2pdvm-sim: a simulated swarm under churn, many jobs with random faults, or one of them again.
+/// p2pdvm-sim: a simulated swarm under churn, intervals of checkpoints, many jobs with random faults, or one of them again.
 #include "commands.hpp"
 
 #include <p2pdvm/base/config.hpp>
@@ -45,6 +45,7 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", "p2pdvm-sim " P2PDVM_VERSION_STRING);
   app.require_subcommand(1);
   const std::array commands = {std::pair("overlay", overlay_command(app)),
+                               std::pair("interval", interval_command(app)),
                                std::pair("swarm", swarm_command(app)),
                                std::pair("replay", replay_command(app))};
   try {

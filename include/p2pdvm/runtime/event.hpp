@@ -20,7 +20,7 @@ enum class event_kind : std::uint8_t {
   waiting_peers,   ///< count: members so far; text: how many are wanted
   started,         ///< count: ranks; the job runs
   wished,          ///< epoch
-  cut,             ///< epoch, rank: captured
+  cut,             ///< epoch, rank: captured; seconds: for which that kept it from computing
   drained,         ///< epoch, rank: its chunks are replicated; count: bytes sent
   sealed,          ///< epoch, rank
   committed,       ///< epoch; count: replicas, 0 where unknown; seconds: since the first local cut

@@ -5,6 +5,7 @@
 /// record. Everything runs with the driver token held.
 #pragma once
 
+#include <p2pdvm/checkpoint/blocking_meter.hpp>
 #include <p2pdvm/checkpoint/cut.hpp>
 #include <p2pdvm/checkpoint/host_choice.hpp>
 #include <p2pdvm/checkpoint/policy.hpp>
@@ -16,6 +17,7 @@
 #include <p2pdvm/runtime/peer_context.hpp>
 #include <p2pdvm/runtime/rank_runner.hpp>
 #include <p2pdvm/runtime/lanes.hpp>
+#include <p2pdvm/runtime/member_lifetimes.hpp>
 #include <p2pdvm/runtime/member_ways.hpp>
 #include <p2pdvm/runtime/rank_traffic.hpp>
 #include <p2pdvm/runtime/record_followers.hpp>
@@ -133,6 +135,8 @@ class job final : private record_owner,
   [[nodiscard]] bool lacks_majority() const noexcept { return no_majority_; }
   /// A checkpoint now.
   void wish();
+  /// What decides how often.
+  [[nodiscard]] checkpoint::observation observe() const;
   /// Everything that a progress line needs.
   struct status {
     std::size_t ranks_here = 0, ranks_ready = 0, live_peers = 0;
@@ -237,6 +241,7 @@ class job final : private record_owner,
   void on(const node_id& from, roll_report& report);
   void on(const node_id& from, file_request& request);
   void on(const node_id& from, file_answer& answer);
+  void on(const node_id& from, lifetimes_told& told);
   void on_ready(const node_id& from, const ready_notice& notice);
 
   void tell_followers();
@@ -278,7 +283,6 @@ class job final : private record_owner,
   void act(checkpoint::cut_action::inform& a);
   void propose_commit(const checkpoint::cut_action::committable& c);
   void arm_policy();
-  [[nodiscard]] checkpoint::observation observe() const;
   void send_detector(const node_id& to, byte_view bytes, bool again);
   /// Whether messages of ranks may come from it: a living member, mostly the same one as the last time.
   [[nodiscard]] bool hears(const node_id& from);
@@ -336,10 +340,11 @@ class job final : private record_owner,
   int inputs_tries_ = 0;
 
   std::unique_ptr<checkpoint::policy> policy_;
-  checkpoint::lifetime_estimator lifetimes_;
-  std::map<node_id, time_point> member_since_;
-  duration blocking_{}, commit_latency_{}, recovery_{};
-  time_point cut_at_{}, capture_began_{}, rollback_at_{};
+  member_lifetimes lifetimes_;
+  checkpoint::blocking_meter blocking_;
+  duration commit_latency_{}, recovery_{};
+  time_point cut_at_{}, rollback_at_{};
+  time_point whole_at_{};  ///< since then all ranks compute
   epoch_number wish_told_;
   incarnation_number lost_incarnation_;  ///< whose ranks died with an earlier process
   bool recovering_ = false;

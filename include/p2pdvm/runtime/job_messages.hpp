@@ -9,6 +9,7 @@
 #include <p2pdvm/host/lane.hpp>
 #include <p2pdvm/messaging/address_book.hpp>
 #include <p2pdvm/messaging/rank_message.hpp>
+#include <p2pdvm/runtime/member_lifetimes.hpp>
 #include <p2pdvm/runtime/job_spec.hpp>
 #include <p2pdvm/runtime/roll.hpp>
 #include <p2pdvm/runtime/ticket.hpp>
@@ -263,6 +264,6 @@ using job_message =
                  checkpoint::cut_facts, checkpoint::register_request, checkpoint::register_reply,
                  acknowledgement_batch, messaging::rank_blocked, end_seen, ready_request, passed_on,
                  record_difference, join_queued, follow_request, passed_join, lane_offer, roll_request,
-                 roll_answer, roll_report, file_request, file_answer, passed_probe>;
+                 roll_answer, roll_report, file_request, file_answer, passed_probe, lifetimes_told>;
 
 }  // namespace p2pdvm::runtime

@@ -8,19 +8,24 @@
 
 namespace p2pdvm::checkpoint {
 
-P2PDVM_DECL void lifetime_estimator::died(duration age) noexcept {
+P2PDVM_DECL void lifetime_estimator::died(duration seen) noexcept {
   ++deaths_;
-  censored(age);
+  censored(seen);
 }
 
-P2PDVM_DECL void lifetime_estimator::censored(duration age) noexcept {
-  seconds_ += std::max(0.0, to_seconds(age));
+P2PDVM_DECL void lifetime_estimator::censored(duration seen) noexcept {
+  seconds_ += std::max(0.0, to_seconds(seen));
 }
 
-P2PDVM_DECL double lifetime_estimator::rate(const std::vector<duration>& living) const noexcept {
+P2PDVM_DECL void lifetime_estimator::learned(std::uint64_t deaths, double seconds_lived) noexcept {
+  deaths_ += deaths;
+  seconds_ += std::max(0.0, seconds_lived);
+}
+
+P2PDVM_DECL double lifetime_estimator::rate(const std::vector<living_peer>& living) const noexcept {
   double seconds = seconds_ + to_seconds(prior_lifetime);
-  for (const duration age : living) seconds += std::max(0.0, to_seconds(age));
-  return static_cast<double>(deaths_ + 1) / seconds;
+  for (const living_peer& peer : living) seconds += std::max(0.0, to_seconds(peer.seen));
+  return (static_cast<double>(deaths_) + prior_deaths) / seconds;
 }
 
 P2PDVM_DECL double hazard(double rate, duration age) noexcept {
@@ -73,18 +78,20 @@ P2PDVM_DECL double predicted_utilisation(duration interval, double failures_per_
 }
 
 P2PDVM_DECL double failures_per_second(const lifetime_estimator& estimator,
-                                       const std::vector<duration>& ages) noexcept {
-  const double rate = estimator.rate(ages);
+                                       const std::vector<living_peer>& living) noexcept {
+  const double rate = estimator.rate(living);
   double sum = 0;
-  for (const duration age : ages) sum += hazard(rate, age);
+  for (const living_peer& peer : living) {
+    if (peer.hosts) sum += peer.from_start ? hazard(rate, peer.seen) : rate;
+  }
   return sum;
 }
 
 P2PDVM_DECL duration adaptive_policy::next(const observation& seen) {
-  const duration low = std::clamp(seen.commit_latency, duration(std::chrono::milliseconds(1)),
-                                  interval_max);
+  const duration high = std::max(interval_max, from_seconds(to_seconds(seen.blocking) * blocking_times_max));
+  const duration low = std::clamp(seen.commit_latency, duration(std::chrono::milliseconds(1)), high);
   const duration best = optimal_interval(seen.failures_per_second, seen.blocking);
-  const duration clamped = std::clamp(best, low, interval_max);
+  const duration clamped = std::clamp(best, low, high);
   return std::chrono::ceil<std::chrono::milliseconds>(clamped);
 }
 

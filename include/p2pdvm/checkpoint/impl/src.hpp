@@ -1,6 +1,7 @@
 #pragma once
 
 #include <p2pdvm/checkpoint/impl/acceptor.ipp>
+#include <p2pdvm/checkpoint/impl/blocking_meter.ipp>
 #include <p2pdvm/checkpoint/impl/certificate.ipp>
 #include <p2pdvm/checkpoint/impl/cut.ipp>
 #include <p2pdvm/checkpoint/impl/cut_facts.ipp>

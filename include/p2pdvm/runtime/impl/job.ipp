@@ -169,17 +169,16 @@ P2PDVM_DECL void job::note_members(const checkpoint::job_record& previous) {
     event e;
     e.node = m.node;
     if (m.live()) {
-      member_since_[m.node] = now;
+      lifetimes_.joined(m.node, now, previous.state == checkpoint::job_state::running);
       told_old_.erase(m.node);
       tell(event_kind::joined, std::move(e));
       continue;
     }
-    const duration age = now - member_since_[m.node];
     const bool left = (m.flags & checkpoint::member::left) != 0;
     if (left) {
-      lifetimes_.censored(age);
+      lifetimes_.left(m.node, now);
     } else {
-      lifetimes_.died(age);
+      lifetimes_.died(m.node, now);
     }
     lost_.erase(m.node);
     ways_.forget(m.node);
@@ -284,7 +283,9 @@ P2PDVM_DECL void job::tell_all(const common_news& news) {
 
 P2PDVM_DECL void job::greet_newcomers(const checkpoint::job_record& previous) {
   for (const node_id& link : links_) {
-    if (!previous.is_live(link)) announce_ready(ranks_here(), link);
+    if (previous.is_live(link)) continue;
+    announce_ready(ranks_here(), link);
+    owner_.send(link, lifetimes_.all(clock_now()));
   }
 }
 
@@ -372,6 +373,7 @@ P2PDVM_DECL void job::begin_incarnation() {
   store_.abandon_all();
   restorer_.cancel_all();
   roll_call_.reset();
+  blocking_.reset();
   wanted_.clear();
   found_.clear();
   missing_.clear();
@@ -508,6 +510,8 @@ P2PDVM_DECL void job::on_ready(const node_id& from, const ready_notice& notice) 
   traffic_.on_ready(from, notice);
   if (!recovering_ || !whole()) return;
   recovering_ = false;
+  whole_at_ = clock_now();
+  arm_policy();
   if (record().incarnation.value() <= 1) return;
   recovery_ = clock_now() - rollback_at_;
   event e;

@@ -24,6 +24,7 @@ P2PDVM_DECL peal::verdict job::rank_arrives(rank_runner& r) {
   if (v == checkpoint::verdict::cut) {
     before_capture(r);
   } else {
+    if (v == checkpoint::verdict::wait) blocking_.waits(r.number(), clock_now());
     pump_barrier();
   }
   return detail::to_peal(v);
@@ -34,13 +35,14 @@ P2PDVM_DECL peal::verdict job::rank_arrives_together(rank_runner& r, epoch_numbe
   if (v == checkpoint::verdict::cut) {
     before_capture(r);
   } else {
+    if (v == checkpoint::verdict::wait) blocking_.waits(r.number(), clock_now());
     pump_barrier();
   }
   return detail::to_peal(v);
 }
 
 P2PDVM_DECL void job::before_capture(rank_runner& r) {
-  capture_began_ = clock_now();
+  blocking_.cuts(r.number(), clock_now());
   if (!leaving_ || barrier_->epoch() != leaving_epoch_) return;
   r.freeze(true);
   barrier_->freeze(r.number(), true);
@@ -48,12 +50,12 @@ P2PDVM_DECL void job::before_capture(rank_runner& r) {
 
 P2PDVM_DECL void job::rank_captured(rank_runner& r, epoch_number epoch, peal::snapshot taken) {
   const time_point now = clock_now();
-  blocking_ = std::max(now - capture_began_, blocking_ / 2);
   cut_at_ = now;
   if (r.frozen()) traffic_.freeze(r.number(), true);
   event e;
   e.epoch = epoch;
   e.rank = r.number();
+  e.seconds = to_seconds(blocking_.cut(r.number(), epoch, now));
   tell(event_kind::cut, std::move(e));
   store_.captured(r.number(), epoch, record().incarnation, std::move(taken));
   pump_barrier();
@@ -119,6 +121,7 @@ P2PDVM_DECL void job::act(checkpoint::cut_action::rank_verdict& a) {
   if (found == runners_.end()) return;
   rank_runner& r = *found->second;
   if (a.verdict == checkpoint::verdict::cut) before_capture(r);
+  if (a.verdict == checkpoint::verdict::pass) blocking_.passes(a.rank);
   if (r.rank().waits_at_safe_point()) r.rank().end_wait();
   if (a.verdict == checkpoint::verdict::cut) capture(r);
 }
@@ -154,12 +157,13 @@ P2PDVM_DECL void job::act(checkpoint::cut_action::released& a) {
 }
 
 P2PDVM_DECL void job::act(checkpoint::cut_action::committed& a) {
-  commit_latency_ = std::max(clock_now() - cut_at_, commit_latency_ / 2);
+  const bool has_ranks = !runners_.empty();
+  if (has_ranks) commit_latency_ = std::max(clock_now() - cut_at_, commit_latency_ / 2);
   abandon_delay_ = abandon_delay_min;
   event e;
   e.epoch = a.epoch;
   e.count = store_.replicas();
-  e.seconds = to_seconds(clock_now() - cut_at_);
+  if (has_ranks) e.seconds = to_seconds(clock_now() - cut_at_);
   tell(event_kind::committed, std::move(e));
   store_.committed(record());
   for (auto& [rank, r] : runners_) r->endpoint().drop_late_log();
@@ -277,23 +281,33 @@ P2PDVM_DECL void job::wish() {
 }
 
 P2PDVM_DECL checkpoint::observation job::observe() const {
-  std::vector<duration> ages;
-  for (const auto& [node, since] : member_since_) {
-    if (record().is_live(node)) ages.push_back(clock_now() - since);
+  std::set<node_id> hosts;
+  std::uint32_t last = 0;
+  for (const std::uint32_t host : record().host_of_rank) {
+    if (hosts.empty() || host != last) hosts.insert(record().members[host].node);
+    last = host;
   }
   checkpoint::observation seen;
-  seen.failures_per_second = checkpoint::failures_per_second(lifetimes_, ages);
-  seen.blocking = std::max<duration>(blocking_, std::chrono::microseconds(50));
+  seen.failures_per_second = lifetimes_.failures_per_second(clock_now(), hosts);
+  seen.blocking = std::max<duration>(blocking_.blocking(), std::chrono::microseconds(50));
   seen.commit_latency = commit_latency_;
   seen.recovery = recovery_;
   return seen;
 }
 
+P2PDVM_DECL void job::on(const node_id&, lifetimes_told& told) {
+  lifetimes_.learn(told, clock_now());
+}
+
 P2PDVM_DECL void job::arm_policy() {
   if (record().state != checkpoint::job_state::running || !is_member()) return policy_timer_.cancel();
+  // Who has no ranks sees no cuts: it knows neither when the last one was nor what one costs.
+  if (record().ranks_of(self()).empty()) return policy_timer_.cancel();
   const duration pause = policy_->next(observe());
   if (pause == duration::max()) return policy_timer_.cancel();
-  policy_timer_.at(std::max(cut_at_ + pause, clock_now()), [this] { wish(); });
+  // What was computed before a rollback needs no saving any more.
+  const time_point since = std::max(cut_at_, whole_at_);
+  policy_timer_.at(std::max(since + pause, clock_now()), [this] { wish(); });
 }
 
 // --- leaving ---

@@ -3,6 +3,7 @@
 #include <p2pdvm/runtime/impl/early_messages.ipp>
 #include <p2pdvm/runtime/impl/hostile_peers.ipp>
 #include <p2pdvm/runtime/impl/home_relays.ipp>
+#include <p2pdvm/runtime/impl/interval_experiment.ipp>
 #include <p2pdvm/runtime/impl/job.ipp>
 #include <p2pdvm/runtime/impl/job_checkpoint.ipp>
 #include <p2pdvm/runtime/impl/job_folder.ipp>
@@ -12,6 +13,7 @@
 #include <p2pdvm/runtime/impl/job_spec.ipp>
 #include <p2pdvm/runtime/impl/joiner.ipp>
 #include <p2pdvm/runtime/impl/lanes.ipp>
+#include <p2pdvm/runtime/impl/member_lifetimes.ipp>
 #include <p2pdvm/runtime/impl/member_square.ipp>
 #include <p2pdvm/runtime/impl/member_ways.ipp>
 #include <p2pdvm/runtime/impl/peer.ipp>
