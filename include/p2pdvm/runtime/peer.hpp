@@ -128,7 +128,6 @@ class peer final : private messaging::exchange_handler,
   void on_evicted() override;
   void on_left() override;
 
-  result<> open_identity();
   result<> open_network();
   result<> listen();
   void tell_listening();
