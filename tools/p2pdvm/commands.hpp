@@ -1,6 +1,8 @@
 /// The subcommands of p2pdvm.
 #pragma once
 
+#include <p2pdvm/runtime/job_copy.hpp>
+#include <p2pdvm/runtime/job_file.hpp>
 #include <p2pdvm/runtime/native_files.hpp>
 #include <p2pdvm/runtime/saved_job.hpp>
 
@@ -22,7 +24,8 @@ using command = std::function<int()>;
 [[nodiscard]] command diff_command(CLI::App& app);
 [[nodiscard]] command export_command(CLI::App& app);
 [[nodiscard]] command import_command(CLI::App& app);
-[[nodiscard]] command fork_command(CLI::App& app);
+/// `program_options`: the words after "--"; must outlive what is returned.
+[[nodiscard]] command fork_command(CLI::App& app, const std::vector<std::string>& program_options);
 
 /// Prints the sentence to standard error; gives 1.
 int fail(const std::string& sentence);
@@ -35,6 +38,7 @@ class named_holders {
 
  private:
   std::vector<std::unique_ptr<runtime::native_folder>> folders_;
+  std::vector<std::unique_ptr<runtime::native_file>> files_;
   std::vector<std::unique_ptr<runtime::job_holder>> holders_;
 };
 

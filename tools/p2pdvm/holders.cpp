@@ -13,6 +13,16 @@ namespace p2pdvm::tools {
 result<named_holders> named_holders::open(const std::vector<std::string>& names) {
   named_holders all;
   for (const std::string& name : names) {
+    std::error_code ec;
+    if (std::filesystem::is_regular_file(name, ec)) {
+      auto opened = runtime::native_file::open(name, false);
+      if (!opened.ok()) return opened.error();
+      auto file = runtime::job_file::open((*opened)->file(), name);
+      if (!file.ok()) return file.error();
+      all.files_.push_back(std::move(*opened));
+      all.holders_.push_back(std::move(*file));
+      continue;
+    }
     auto folders = runtime::peer_folders(name);
     if (!folders.ok()) return folders.error();
     for (const std::string& folder : *folders) {

@@ -5,8 +5,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <exception>
+#include <string_view>
 #include <utility>
 
 namespace p2pdvm::tools {
@@ -19,14 +21,29 @@ int fail(const std::string& sentence) {
 namespace {
 
 int run(int argc, char** argv) {
-  CLI::App app("Checkpoints of jobs that do not run: what is there, whether it is whole, and jobs to move or fork",
+  // What follows "--" is for the job's program, as on its own command line.
+  std::vector<std::string> own, after;
+  for (int i = 1, split = 0; i < argc; ++i) {
+    if (split == 0 && std::string_view(argv[i]) == "--") {
+      split = 1;
+    } else {
+      (split == 0 ? own : after).emplace_back(argv[i]);
+    }
+  }
+  CLI::App app("Checkpoints of jobs that do not run: what is there, whether it is whole, and jobs to move or to fork",
                "p2pdvm");
   app.set_version_flag("--version", "p2pdvm " P2PDVM_VERSION_STRING);
   app.require_subcommand(1);
-  const std::array commands = {
-      std::pair("ls", ls_command(app)), std::pair("verify", verify_command(app))};
+  const std::array commands = {std::pair("ls", ls_command(app)),
+                               std::pair("verify", verify_command(app)),
+                               std::pair("diff", diff_command(app)),
+                               std::pair("export", export_command(app)),
+                               std::pair("import", import_command(app)),
+                               std::pair("fork", fork_command(app, after))};
   try {
-    app.parse(argc, argv);
+    std::reverse(own.begin(), own.end());  // CLI11 takes them from the back
+    app.parse(own);
+    if (!after.empty() && !app.got_subcommand("fork")) throw CLI::ExtrasError(after);
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e);  // help or version
     (void)fail(std::string(e.what()) + "; see p2pdvm --help");

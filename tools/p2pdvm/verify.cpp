@@ -11,20 +11,32 @@ struct options {
   std::vector<std::string> places;
 };
 
+/// "checkpoint 3, rank 0: state/step, messages; checkpoint 2, rank 0: …".
+std::string uses_text(const std::vector<runtime::chunk_use>& uses) {
+  if (uses.empty()) return "a checkpoint whose manifest does not name it";
+  constexpr std::size_t uses_max = 6;
+  std::string text;
+  for (std::size_t i = 0; i < std::min(uses.size(), uses_max); ++i) {
+    const auto& use = uses[i];
+    const bool goes_on = i > 0 && use.epoch == uses[i - 1].epoch && use.rank == uses[i - 1].rank && !use.part.empty();
+    if (goes_on) {
+      text += ", " + use.part;
+    } else {
+      text += (i == 0 ? "" : "; ") + text_of(use);
+    }
+  }
+  if (uses.size() > uses_max) text += fmt::format("; and {} more", uses.size() - uses_max);
+  return text;
+}
+
 void print(const runtime::chunk_trouble& t) {
   using kind = runtime::chunk_trouble::kind;
-  constexpr std::size_t uses_max = 3;
-  std::string where;
-  for (std::size_t i = 0; i < std::min(t.uses.size(), uses_max); ++i)
-    where += (i == 0 ? "" : "; ") + text_of(t.uses[i]);
-  if (t.uses.size() > uses_max) where += fmt::format("; and {} more", t.uses.size() - uses_max);
-  if (t.uses.empty()) where = "a checkpoint whose manifest does not name it";
   const std::string chunk = to_hex(t.chunk.bytes().subspan(1, 4));
   if (t.what == kind::lost) {
-    fmt::print("lost: chunk {} of {}: no good copy in what was named\n", chunk, where);
+    fmt::print("lost: chunk {} of {}: no good copy in what was named\n", chunk, uses_text(t.uses));
   } else {
-    fmt::print("{}: chunk {} of {}, in {}: {}\n", t.what == kind::damaged ? "damaged" : "missing", chunk, where,
-               t.holder, t.why);
+    fmt::print("{}: chunk {} of {}; in {}{}\n", t.what == kind::damaged ? "damaged" : "missing", chunk,
+               uses_text(t.uses), t.holder, t.why.empty() ? "" : ": " + t.why);
   }
 }
 
@@ -65,8 +77,9 @@ int check(const options& how) {
 
 command verify_command(CLI::App& app) {
   const auto how = std::make_shared<options>();
-  auto* sub = app.add_subcommand(
-      "verify", "read and authenticate every byte of a job's checkpoints; exit status 1 when something is wrong");
+  auto* sub = app.add_subcommand("verify", "read and authenticate every byte of a job's checkpoints");
+  sub->footer("Says which chunk of which rank and checkpoint is damaged or missing, on which holder, and what can be\n"
+              "restored. Exit status 1 when something is wrong.");
   sub->add_option("PLACE", how->places,
                   "peers' --data folders, folders of such folders, or an exported file: all holders of one job that "
                   "are at hand")

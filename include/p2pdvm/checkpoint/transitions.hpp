@@ -20,6 +20,12 @@ namespace p2pdvm::checkpoint {
                                            std::uint32_t ranks, std::uint32_t replicas,
                                            member founder);
 
+/// The same for a job that goes on from the state of another one: `base` is its committed epoch, of
+/// which `founder` has all chunks. `start` or newcomers come next.
+[[nodiscard]] result<job_record> found_job_at(const job_id& job, const digest256& specification,
+                                              std::uint32_t ranks, std::uint32_t replicas,
+                                              member founder, epoch_manifests base);
+
 /// Adds a member, or takes back one that had left or was evicted. In a running job it is a
 /// spare. Flags other than `spare`, `storage_only` and `hidden` are cleared.
 [[nodiscard]] result<job_record> admit(const job_record& record, const member& joiner);

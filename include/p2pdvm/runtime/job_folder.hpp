@@ -45,6 +45,7 @@ class job_folder {
   [[nodiscard]] result<stored_job> read() const;
   /// When epochs were committed, as far as it was noted here; see `record_keeper`.
   [[nodiscard]] std::map<epoch_number, unix_seconds> dates() const;
+  void keep_dates(const std::map<epoch_number, unix_seconds>& dates);
   /// The job to go on with. `not_found`, `corrupted`, `wrong_job` for another program's, `misuse`
   /// when it has failed.
   [[nodiscard]] result<kept_job> load(const std::string& program,

@@ -19,6 +19,7 @@ struct held_job {
   job_identity who;
   record_update newest;
   std::map<epoch_number, unix_seconds> dates;  ///< of commits, where they were noted
+  std::optional<epoch_number> only;            ///< the one that is held of those in the record
 };
 
 /// Read only. Chunks are as they lie there: sealed, and perhaps damaged.

@@ -131,6 +131,7 @@ class peer final : private messaging::exchange_handler,
   result<> open_network();
   result<> listen();
   void tell_listening();
+  void tell_ticket();
   void begin(job_identity who, record_update newest,
              std::optional<checkpoint::acceptor> acceptor);
   void on_join_request(const node_id& from, join_request& request);

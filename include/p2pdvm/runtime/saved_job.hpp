@@ -49,7 +49,7 @@ struct chunk_trouble {
   chunk_id chunk;
   std::vector<chunk_use> uses;  ///< empty where no manifest tells of it
   std::string holder;
-  std::string why;
+  std::string why;  ///< where it is not just damaged: sealed by another job, say
 };
 
 struct verification {
@@ -104,12 +104,15 @@ class saved_job {
   /// come last. Errors: `lost`, `not_found`.
   [[nodiscard]] result<std::vector<part_change>> compare(epoch_number earlier, epoch_number later);
 
-  /// Errors of both: `lost` when no holder has a good copy; the sentence names the epoch.
-  [[nodiscard]] result<store::manifest> manifest(epoch_number epoch, rank_number rank);
-  [[nodiscard]] result<byte_vector> open_chunk(const chunk_id& id);
   [[nodiscard]] const chunk_id& manifest_id(epoch_number epoch, rank_number rank) const;
-  /// As it lies there, from the first holder whose copy is good.
-  [[nodiscard]] result<byte_vector> sealed_chunk(const chunk_id& id);
+  /// Errors of the next two: `lost` when no holder has a good copy, `corrupted`.
+  [[nodiscard]] result<store::manifest> manifest(epoch_number epoch, rank_number rank);
+  struct good_copy {
+    byte_vector sealed;  ///< as it lies there
+    byte_vector plain;
+  };
+  /// From the first holder whose copy is good.
+  [[nodiscard]] result<good_copy> find(const chunk_id& id);
 
  private:
   using uses_map = std::map<chunk_id, std::vector<chunk_use>>;

@@ -170,6 +170,16 @@ P2PDVM_DECL result<job_record> found_job(const job_id& job, const digest256& spe
   return r;
 }
 
+P2PDVM_DECL result<job_record> found_job_at(const job_id& job, const digest256& specification,
+                                            std::uint32_t ranks, std::uint32_t replicas,
+                                            member founder, epoch_manifests base) {
+  auto first = found_job(job, specification, ranks, replicas, std::move(founder));
+  if (!first) return first;
+  first->committed = std::move(base);
+  if (auto valid = first->validate(); !valid) return valid.error();
+  return first;
+}
+
 P2PDVM_DECL result<job_record> admit(const job_record& record, const member& joiner) {
   return admit(record, std::vector<member>{joiner});
 }

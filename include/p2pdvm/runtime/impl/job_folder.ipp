@@ -100,6 +100,10 @@ P2PDVM_DECL std::map<epoch_number, unix_seconds> job_folder::dates() const {
   return detail::value_of<dates>(log_, record_keeper::dates_name).value_or(dates());
 }
 
+P2PDVM_DECL void job_folder::keep_dates(const std::map<epoch_number, unix_seconds>& dates) {
+  (void)log_.put_value(record_keeper::dates_name, wire::encode(dates));
+}
+
 P2PDVM_DECL result<job_folder::kept_job> job_folder::load(const std::string& program,
                                                           const crypto::identity& self) const {
   auto stored = read();

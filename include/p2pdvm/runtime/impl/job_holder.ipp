@@ -37,7 +37,7 @@ P2PDVM_DECL result<std::unique_ptr<peer_files>> peer_files::open(host::disk& dis
   files->owner_ = folder.owner();
   auto stored = folder.read();
   if (stored.ok()) {
-    files->job_ = detail::checked({std::move(stored->who), std::move(stored->newest), folder.dates()},
+    files->job_ = detail::checked({std::move(stored->who), std::move(stored->newest), folder.dates(), {}},
                                   files->name());
   } else if (stored.error().code() == errc::not_found) {
     files->job_ = error(errc::not_found, "no job has begun in " + files->name());

@@ -151,15 +151,17 @@ P2PDVM_DECL result<> peer::make_job(job_request request) {
     begin(who, newest, acceptor);
     first_record_ = newest;
     job_->begin();
-    if (job_->spec().peers > 1) {
-      event e;
-      e.kind = event_kind::ticket;
-      e.text = make_ticket().value().text();
-      context_->tell(std::move(e));
-    }
+    if (job_->spec().peers > 1) tell_ticket();
     maybe_start();
   });
   return {};
+}
+
+P2PDVM_DECL void peer::tell_ticket() {
+  event e;
+  e.kind = event_kind::ticket;
+  e.text = make_ticket().value().text();
+  context_->tell(std::move(e));
 }
 
 P2PDVM_DECL void peer::begin(job_identity who, record_update newest,
@@ -194,6 +196,9 @@ P2PDVM_DECL result<> peer::resume() {
                  "kept there; put the job's own identity back, or remove the folder and join again");
   begin(std::move(kept->who), std::move(kept->newest), std::move(kept->acceptor));
   job_->begin_resumed();
+  // Others were not let in yet: a job that stopped early, or one that goes on from a checkpoint of another.
+  const bool forming = job_->record().state == checkpoint::job_state::forming;
+  if (forming && job_->spec().peers > 1 && job_->spec().issuer == identity_->key()) tell_ticket();
   if (away) on_evicted();  // it stopped before it could come back, or in
   maybe_start();
   return {};

@@ -50,7 +50,7 @@ P2PDVM_DECL result<saved_job> saved_job::open(std::vector<job_holder*> holders) 
 P2PDVM_DECL std::vector<epoch_number> saved_job::epochs() const {
   std::vector<epoch_number> all;
   for (const auto* e : {&record().committed, &record().previous}) {
-    if (e->epoch.value() != 0) all.push_back(e->epoch);
+    if (e->epoch.value() != 0 && (!job_->only || job_->only == e->epoch)) all.push_back(e->epoch);
   }
   return all;
 }
@@ -88,30 +88,19 @@ P2PDVM_DECL const chunk_id& saved_job::manifest_id(epoch_number epoch, rank_numb
   return manifests(epoch).manifests.at(rank.value());
 }
 
-P2PDVM_DECL result<byte_vector> saved_job::sealed_chunk(const chunk_id& id) {
-  std::optional<error> why;
+P2PDVM_DECL result<saved_job::good_copy> saved_job::find(const chunk_id& id) {
+  std::optional<std::string> why;
   for (job_holder* h : holders_) {
     if (!h->contains(id)) continue;
     auto sealed = h->get(id);
-    if (sealed.ok()) {
-      if (const auto plain = codec_.open(id, *sealed); !plain.ok()) {
-        sealed = error(plain.error().code(), plain.error().message() + " in " + h->name());
-      } else {
-        return sealed;
-      }
-    }
-    if (!why) why = sealed.error();
+    auto plain = sealed.ok() ? codec_.open(id, *sealed) : result<byte_vector>(sealed.error());
+    if (plain.ok()) return good_copy{std::move(*sealed), std::move(*plain)};
+    if (!why) why = plain.error().message() + " in " + h->name();
   }
-  if (why) return error(errc::lost, "no good copy is left in what was named: " + why->message());
-  return error(errc::lost, "chunk " + to_hex(id.bytes().subspan(1, 4)) +
-                               " is in none of the folders and files that were named; name those of "
-                               "the job's other peers, too");
-}
-
-P2PDVM_DECL result<byte_vector> saved_job::open_chunk(const chunk_id& id) {
-  const auto sealed = sealed_chunk(id);
-  if (!sealed.ok()) return sealed.error();
-  return codec_.open(id, *sealed);
+  const std::string chunk = "chunk " + to_hex(id.bytes().subspan(1, 4));
+  if (why) return error(errc::lost, chunk + " has no good copy in what was named (" + *why + ")");
+  return error(errc::lost, chunk + " is in none of the folders and files that were named; name those of the "
+                                   "job's other peers, too");
 }
 
 P2PDVM_DECL result<store::manifest> saved_job::manifest(epoch_number epoch, rank_number rank) {
@@ -119,9 +108,9 @@ P2PDVM_DECL result<store::manifest> saved_job::manifest(epoch_number epoch, rank
     return error(why.code(), "checkpoint " + std::to_string(epoch.value()) + " of rank " +
                                  std::to_string(rank.value()) + " cannot be read: " + why.message());
   };
-  const auto bytes = open_chunk(manifest_id(epoch, rank));
-  if (!bytes.ok()) return of_which(bytes.error());
-  auto m = store::read_manifest(*bytes);
+  const auto copy = find(manifest_id(epoch, rank));
+  if (!copy.ok()) return of_which(copy.error());
+  auto m = store::read_manifest((*copy).plain);
   if (!m.ok()) return of_which(m.error());
   if (m->rank != rank) return of_which(error(errc::corrupted, "its manifest is another rank's"));
   return m;
@@ -221,7 +210,8 @@ P2PDVM_DECL void saved_job::check_holder(job_holder& holder, const uses_map& use
     t.chunk = id;
     if (const auto known = uses.find(id); known != uses.end()) t.uses = known->second;
     t.holder = holder.name();
-    t.why = plain.error().message();
+    // Damage is damage; anything else is worth its sentence.
+    if (plain.error().code() != errc::corrupted && t.what == chunk_trouble::kind::damaged) t.why = plain.error().message();
     found.troubles.push_back(std::move(t));
   }
 }
@@ -239,7 +229,7 @@ P2PDVM_DECL verification saved_job::verify() {
         if (e.epoch == use.epoch) e.whole = false;
       }
     }
-    found.troubles.push_back({chunk_trouble::kind::lost, id, list, {}, "no holder that was named has a good copy"});
+    found.troubles.push_back({chunk_trouble::kind::lost, id, list, {}, {}});
   }
   return found;
 }
@@ -249,11 +239,11 @@ P2PDVM_DECL verification saved_job::verify() {
 P2PDVM_DECL result<byte_vector> saved_job::read_section(const store::section& s) {
   byte_vector laid;
   for (const store::chunk_reference& c : s.chunks) {
-    auto plain = open_chunk(c.id);
-    if (!plain.ok()) return plain.error();
-    if (plain->size() != c.bytes)
+    const auto copy = find(c.id);
+    if (!copy.ok()) return copy.error();
+    if ((*copy).plain.size() != c.bytes)
       return error(errc::corrupted, "a chunk of '" + s.name + "' has not the size that its manifest says");
-    append(laid, *plain);
+    append(laid, (*copy).plain);
   }
   laid.erase(laid.begin(), laid.begin() + static_cast<std::ptrdiff_t>(s.skip));
   laid.resize(static_cast<std::size_t>(s.bytes));

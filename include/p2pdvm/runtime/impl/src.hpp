@@ -5,6 +5,8 @@
 #include <p2pdvm/runtime/impl/home_relays.ipp>
 #include <p2pdvm/runtime/impl/job.ipp>
 #include <p2pdvm/runtime/impl/job_checkpoint.ipp>
+#include <p2pdvm/runtime/impl/job_copy.ipp>
+#include <p2pdvm/runtime/impl/job_file.ipp>
 #include <p2pdvm/runtime/impl/job_folder.ipp>
 #include <p2pdvm/runtime/impl/job_members.ipp>
 #include <p2pdvm/runtime/impl/job_holder.ipp>
