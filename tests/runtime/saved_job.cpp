@@ -41,7 +41,8 @@ struct killed_peers {
 
 /// Flips a bit in the body of one chunk's record, and says which chunk.
 chunk_id spoil_a_chunk(host::disk& disk, const std::vector<chunk_id>& among) {
-  for (const std::string& name : disk.list("store").value()) {
+  const auto names = disk.list("store").value();
+  for (const std::string& name : names) {
     if (!name.ends_with(".seg")) continue;
     auto file = disk.open("store/" + name, false).value();
     const std::uint64_t number = std::stoull(name);
@@ -81,7 +82,8 @@ std::vector<chunk_id> cells_of(saved_job& job, epoch_number epoch, std::uint32_t
 /// All bytes of all files on a disk.
 std::map<std::string, byte_vector> content(host::disk& disk) {
   std::map<std::string, byte_vector> all;
-  for (const std::string& name : disk.list("store").value())
+  const auto names = disk.list("store").value();
+  for (const std::string& name : names)
     all[name] = disk.read_all("store/" + name, std::size_t{1} << 30).value();
   return all;
 }
@@ -256,6 +258,7 @@ TEST_CASE("a job that was exported, imported elsewhere and resumed ends with the
   auto files = runtime::peer_files::open(target.disk());
   REQUIRE(files.ok());
   CHECK((*files)->job()->who.secret.bytes()[0] != job->secret().bytes()[0]);
+  REQUIRE(job->date(written->epoch).has_value());
   CHECK((*files)->job()->dates == std::map{std::pair(written->epoch, *job->date(written->epoch))});
   const auto second = runtime::copy_job(*moved, {}, target.disk(), target.entropy());
   CHECK(second.error().code() == errc::wrong_job);  // an unfinished job is there
