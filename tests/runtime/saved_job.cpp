@@ -20,6 +20,8 @@ constexpr std::uint32_t ranks = 6, steps = 400;
 struct killed_peers {
   explicit killed_peers(std::uint32_t peers) : world(program, cluster_of(peers, ranks, steps, 20000)) {
     REQUIRE(world.run_to(event_kind::committed, 60s, 4 * peers));
+    // What the next checkpoint made durable on the way has the record of this one before it.
+    REQUIRE(world.run_to(event_kind::sealed, 60s));
     for (std::size_t i = 0; i < peers; ++i) world.crash(i);
     (void)world->run_until([&] { return !world->alive(peers - 1); }, 1s);
     for (std::size_t i = 0; i < peers; ++i) world->machine(i).restart();
@@ -89,11 +91,15 @@ std::map<std::string, byte_vector> content(host::disk& disk) {
 }
 
 /// Runs the job in a peer's folder to its end, alone.
-std::string resumed(const peal::program& program, sim::simulation& net, sim::machine& machine) {
+std::string resumed(const peal::program& program, sim::simulation& net, sim::machine& machine,
+                    std::vector<runtime::event>* events = nullptr) {
   queue_context queue;
   driver_token token;
   std::optional<result<runtime::job_results>> outcome;
   runtime::peer::callbacks call;
+  call.event = [&](const runtime::event& e) {
+    if (events != nullptr) events->push_back(e);
+  };
   call.ended = [&](const result<runtime::job_results>& r) { outcome = r; };
   call.may_go = [] {};
   std::unique_ptr<runtime::peer> p;
@@ -204,6 +210,44 @@ TEST_CASE("with the only copy damaged the checkpoint before can be restored", "[
   REQUIRE(forked.ok());
   forked->log.reset();
   CHECK(resumed(killed.program, killed.world->network(), target) == undisturbed(killed.program, ranks, steps, 20000));
+}
+
+TEST_CASE("a peer alone with a damaged checkpoint says so and goes back to the one before", "[saved]") {
+  killed_peers killed(1);
+  sim::machine& machine = killed.world->machine(0);
+  std::vector<epoch_number> epochs;
+  {
+    auto job = saved_job::open(killed.open({0}));
+    REQUIRE(job.ok());
+    epochs = job->epochs();
+    const auto older = cells_of(*job, epochs[1], 2);
+    std::vector<chunk_id> only_new;
+    for (const chunk_id& id : cells_of(*job, epochs[0], 2)) {
+      if (std::find(older.begin(), older.end(), id) == older.end()) only_new.push_back(id);
+    }
+    (void)spoil_a_chunk(machine.disk(), only_new);
+  }
+  std::vector<runtime::event> events;
+  CHECK(resumed(killed.program, killed.world->network(), machine, &events) ==
+        undisturbed(killed.program, ranks, steps, 20000));
+  std::vector<std::string> warnings;
+  std::map<incarnation_number, std::set<epoch_number>> bases;
+  for (const auto& e : events) {
+    if (e.kind == event_kind::warning) warnings.push_back(e.text);
+    if (e.kind == event_kind::rank_started) bases[e.incarnation].insert(e.epoch);
+    if (e.kind == event_kind::committed) CHECK(e.epoch > epochs[0]);
+  }
+  std::string log;
+  for (const auto& e : events) log += runtime::trace_line(0, e) + "\n";
+  INFO(log);
+  REQUIRE(warnings.size() == 1);
+  CHECK(warnings[0].find("checkpoint " + std::to_string(epochs[0].value()) + " of rank 2") == 0);
+  CHECK(warnings[0].find("before, " + std::to_string(epochs[1].value())) != std::string::npos);
+  // At first those that could read theirs, then all, and none from the beginning.
+  REQUIRE_FALSE(bases.empty());
+  CHECK(bases.begin()->second == std::set{epochs[0]});
+  CHECK(bases.rbegin()->second == std::set{epochs[1]});
+  CHECK(bases.size() == 2);
 }
 
 TEST_CASE("what changed between two checkpoints is counted by rank and name", "[saved]") {

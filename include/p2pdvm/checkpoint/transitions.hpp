@@ -70,6 +70,12 @@ namespace p2pdvm::checkpoint {
 /// Goes back to the committed epoch with the same members (the job is resumed).
 [[nodiscard]] result<job_record> rollback(const job_record& record, incarnation_number seen);
 
+/// Goes back to the epoch before the committed one, `unreadable`, of which some chunk has no good copy
+/// any more. Neither its number nor that of the outstanding one is used again. `errc::lost` when
+/// no epoch is kept before it.
+[[nodiscard]] result<job_record> fall_back(const job_record& record, incarnation_number seen,
+                                           epoch_number unreadable);
+
 /// Ends the job with a sentence for the user; it should name the rank.
 [[nodiscard]] result<job_record> fail(const job_record& record, std::string sentence);
 

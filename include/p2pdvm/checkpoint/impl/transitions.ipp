@@ -308,6 +308,20 @@ P2PDVM_DECL result<job_record> rollback(const job_record& record, incarnation_nu
   return detail::completed(record, std::move(next), detail::keeper_change::only_end);
 }
 
+P2PDVM_DECL result<job_record> fall_back(const job_record& record, incarnation_number seen,
+                                         epoch_number unreadable) {
+  if (auto ok = detail::require_running(record); !ok) return ok.error();
+  if (auto ok = detail::require_incarnation(record, seen); !ok) return ok.error();
+  if (record.committed.epoch != unreadable)
+    return error(errc::conflict, fmt::format("epoch {} is not the committed one", unreadable.value()));
+  if (record.previous.epoch == epoch_number(0))
+    return error(errc::lost, fmt::format("no checkpoint is kept before {}", unreadable.value()));
+  job_record next = record;
+  detail::begin_incarnation(next);
+  next.committed = std::exchange(next.previous, epoch_manifests());
+  return detail::completed(record, std::move(next), detail::keeper_change::only_end);
+}
+
 P2PDVM_DECL result<job_record> fail(const job_record& record, std::string sentence) {
   if (record.state != job_state::forming) {
     if (auto ok = detail::require_running(record); !ok) return ok.error();

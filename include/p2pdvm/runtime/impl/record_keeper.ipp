@@ -156,7 +156,7 @@ P2PDVM_DECL void record_keeper::adopted() {
 
 /// Before the record: whatever a crash leaves of the log, it has a date for what it has.
 P2PDVM_DECL void record_keeper::note_date(const checkpoint::job_record& previous) {
-  if (newest().committed.epoch == previous.committed.epoch) return;
+  if (newest().committed.epoch <= previous.committed.epoch) return;
   using dates = std::map<epoch_number, unix_seconds>;
   dates known;
   if (const auto bytes = log_.get_value(dates_name); bytes.ok()) {
