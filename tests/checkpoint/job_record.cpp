@@ -174,6 +174,35 @@ TEST_CASE("a rollback gives up what was outstanding and keeps the members") {
   CHECK_FALSE(rollback(make::forming(3, 3), make::incarnation(1)).ok());
 }
 
+TEST_CASE("from a checkpoint that cannot be read the job falls back to the one before") {
+  job_record r = make::running(3, 3);
+  CHECK(fall_back(r, r.incarnation, make::epoch(0)).error().code() == errc::lost);
+  r = *commit(r, r.incarnation, make::epoch(1), make::manifests(r, "one"));
+  CHECK(fall_back(r, r.incarnation, make::epoch(1)).error().code() == errc::lost);
+  r = *commit(r, r.incarnation, make::epoch(2), make::manifests(r, "two"));
+  const job_record back = *fall_back(r, r.incarnation, make::epoch(2));
+  CHECK(back.committed == r.previous);
+  CHECK(back.previous.epoch == make::epoch(0));
+  CHECK(back.incarnation == r.incarnation.next());
+  CHECK(back.next_epoch() == make::epoch(4));  // 2 was committed, 3 was outstanding
+  CHECK(fall_back(r, make::incarnation(7), make::epoch(2)).error().code() == errc::conflict);
+  CHECK(fall_back(back, back.incarnation, make::epoch(2)).error().code() == errc::conflict);
+  CHECK(fall_back(back, back.incarnation, make::epoch(1)).error().code() == errc::lost);
+}
+
+TEST_CASE("a job that goes on from another's state begins with its checkpoint") {
+  const job_record old = make::running(3, 2);
+  const epoch_manifests base{make::epoch(7), make::manifests(old, "seven")};
+  const auto found = found_job_at(make::job(), old.specification, 3, 3, make::member_number(5), base);
+  REQUIRE(found.ok());
+  const job_record r = *start(*found);
+  CHECK(r.committed == base);
+  CHECK(r.next_epoch() == make::epoch(8));
+  CHECK(r.keepers == std::vector{make::node(5)});
+  CHECK(r.ranks_of(make::node(5)).size() == 3);
+  CHECK_FALSE(found_job_at(make::job(), old.specification, 4, 3, make::member_number(5), base).ok());
+}
+
 TEST_CASE("a polite leave changes hosts without a rollback") {
   const job_record r =
       *commit(make::running(4, 3), make::incarnation(1), make::epoch(1),

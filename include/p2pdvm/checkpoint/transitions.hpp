@@ -20,6 +20,12 @@ namespace p2pdvm::checkpoint {
                                            std::uint32_t ranks, std::uint32_t replicas,
                                            member founder);
 
+/// The same for a job that goes on from the state of another one: `base` is its committed epoch, of
+/// which `founder` has all chunks. `start` or newcomers come next.
+[[nodiscard]] result<job_record> found_job_at(const job_id& job, const digest256& specification,
+                                              std::uint32_t ranks, std::uint32_t replicas,
+                                              member founder, epoch_manifests base);
+
 /// Adds a member, or takes back one that had left or was evicted. In a running job it is a
 /// spare. Flags other than `spare`, `storage_only` and `hidden` are cleared.
 [[nodiscard]] result<job_record> admit(const job_record& record, const member& joiner);
@@ -63,6 +69,12 @@ namespace p2pdvm::checkpoint {
 
 /// Goes back to the committed epoch with the same members (the job is resumed).
 [[nodiscard]] result<job_record> rollback(const job_record& record, incarnation_number seen);
+
+/// Goes back to the epoch before the committed one, `unreadable`, of which some chunk has no good copy
+/// any more. Neither its number nor that of the outstanding one is used again. `errc::lost` when
+/// no epoch is kept before it.
+[[nodiscard]] result<job_record> fall_back(const job_record& record, incarnation_number seen,
+                                           epoch_number unreadable);
 
 /// Ends the job with a sentence for the user; it should name the rank.
 [[nodiscard]] result<job_record> fail(const job_record& record, std::string sentence);

@@ -291,6 +291,7 @@ class job final : private record_owner,
   void wish_to_leave();
   void move_away();
   void look_for_missing();
+  void fall_back(epoch_number unreadable, const std::string& sentence);
   void finish_job();
   void results_complete();
   [[nodiscard]] bool end_unsaved(epoch_number epoch, const error& why);
@@ -331,6 +332,7 @@ class job final : private record_owner,
   std::map<rank_number, std::shared_ptr<const peal::snapshot>> found_;  ///< for `wanted_`
   std::set<rank_number> missing_;  ///< of `wanted_`: nobody who is here has the whole snapshot
   epoch_number missing_told_;
+  epoch_number given_up_;  ///< committed, and cannot be read any more
   static constexpr duration missing_delay_min = std::chrono::seconds(1);
   static constexpr duration missing_delay_max = std::chrono::seconds(30);
   duration missing_delay_ = missing_delay_min;

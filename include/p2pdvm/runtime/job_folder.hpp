@@ -28,9 +28,11 @@ class job_folder {
  public:
   job_folder(host::disk& disk, store::chunk_log& log) : disk_(disk), log_(log) {}
 
-  struct kept_job {
+  struct stored_job {
     job_identity who;
     record_update newest;
+  };
+  struct kept_job : stored_job {
     std::optional<checkpoint::acceptor> acceptor;  ///< of a peer that ever was a keeper
   };
   /// `wrong_job` when it holds a job that has not ended.
@@ -38,6 +40,12 @@ class job_folder {
   [[nodiscard]] std::optional<job_id> job() const;
   /// Whether that job has ever had this peer as a member, as far as it was told here.
   [[nodiscard]] bool lists(const node_id& peer) const;
+  /// The job that is kept here, whichever program's and however it stands. `not_found`,
+  /// `corrupted`.
+  [[nodiscard]] result<stored_job> read() const;
+  /// When epochs were committed, as far as it was noted here; see `record_keeper`.
+  [[nodiscard]] std::map<epoch_number, unix_seconds> dates() const;
+  void keep_dates(const std::map<epoch_number, unix_seconds>& dates);
   /// The job to go on with. `not_found`, `corrupted`, `wrong_job` for another program's, `misuse`
   /// when it has failed.
   [[nodiscard]] result<kept_job> load(const std::string& program,
@@ -45,6 +53,8 @@ class job_folder {
   /// Whether it was this peer that kept the job here. It may be a member of which the record that
   /// was kept does not know yet.
   [[nodiscard]] bool kept_by(const node_id& peer) const;
+  /// Whose folder it is, by the job that was kept last.
+  [[nodiscard]] std::optional<node_id> owner() const;
   /// In place of any earlier job, whose chunks nothing keeps any more. `acceptor`: of a founder.
   result<> keep(const node_id& peer, const job_identity& who, const record_update& newest,
                 byte_view acceptor = {});

@@ -128,10 +128,10 @@ class peer final : private messaging::exchange_handler,
   void on_evicted() override;
   void on_left() override;
 
-  result<> open_identity();
   result<> open_network();
   result<> listen();
   void tell_listening();
+  void tell_ticket();
   void begin(job_identity who, record_update newest,
              std::optional<checkpoint::acceptor> acceptor);
   void on_join_request(const node_id& from, join_request& request);

@@ -73,6 +73,9 @@ class record_keeper {
   /// Names in the log.
   static constexpr std::string_view record_name = "job/record";
   static constexpr std::string_view acceptor_name = "job/acceptor";
+  /// When this peer heard that an epoch was committed, by its own clock, for people: of the newest
+  /// two that it saw. Folders of earlier builds have none.
+  static constexpr std::string_view dates_name = "job/dates";
 
  private:
   void pump();
@@ -81,6 +84,7 @@ class record_keeper {
   void disk_failed(const error& why);
   void reply(const node_id& to, checkpoint::register_reply reply);
   void adopted();
+  void note_date(const checkpoint::job_record& previous);
 
   record_owner& owner_;
   host::machine& machine_;

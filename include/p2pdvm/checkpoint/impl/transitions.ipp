@@ -170,6 +170,16 @@ P2PDVM_DECL result<job_record> found_job(const job_id& job, const digest256& spe
   return r;
 }
 
+P2PDVM_DECL result<job_record> found_job_at(const job_id& job, const digest256& specification,
+                                            std::uint32_t ranks, std::uint32_t replicas,
+                                            member founder, epoch_manifests base) {
+  auto first = found_job(job, specification, ranks, replicas, std::move(founder));
+  if (!first) return first;
+  first->committed = std::move(base);
+  if (auto valid = first->validate(); !valid) return valid.error();
+  return first;
+}
+
 P2PDVM_DECL result<job_record> admit(const job_record& record, const member& joiner) {
   return admit(record, std::vector<member>{joiner});
 }
@@ -295,6 +305,20 @@ P2PDVM_DECL result<job_record> rollback(const job_record& record, incarnation_nu
   if (auto ok = detail::require_incarnation(record, seen); !ok) return ok.error();
   job_record next = record;
   detail::begin_incarnation(next);
+  return detail::completed(record, std::move(next), detail::keeper_change::only_end);
+}
+
+P2PDVM_DECL result<job_record> fall_back(const job_record& record, incarnation_number seen,
+                                         epoch_number unreadable) {
+  if (auto ok = detail::require_running(record); !ok) return ok.error();
+  if (auto ok = detail::require_incarnation(record, seen); !ok) return ok.error();
+  if (record.committed.epoch != unreadable)
+    return error(errc::conflict, fmt::format("epoch {} is not the committed one", unreadable.value()));
+  if (record.previous.epoch == epoch_number(0))
+    return error(errc::lost, fmt::format("no checkpoint is kept before {}", unreadable.value()));
+  job_record next = record;
+  detail::begin_incarnation(next);
+  next.committed = std::exchange(next.previous, epoch_manifests());
   return detail::completed(record, std::move(next), detail::keeper_change::only_end);
 }
 

@@ -379,16 +379,20 @@ P2PDVM_DECL void job::restored(rank_number rank, epoch_number epoch,
 }
 
 P2PDVM_DECL void job::restore_failed(rank_number rank, epoch_number epoch, const error& why) {
-  const std::string sentence = "checkpoint " + std::to_string(epoch.value()) + " of rank " +
-                               std::to_string(rank.value()) + " cannot be read: " +
-                               (alone_and_damaged()
-                                    ? "it is damaged in " + context_.machine.disk().describe("") +
-                                          ", and no other peer has a copy; restore the folder from "
-                                          "a copy, or remove it to give the job up"
-                                    : why.message());
+  const std::string what = "checkpoint " + std::to_string(epoch.value()) + " of rank " +
+                           std::to_string(rank.value()) + " cannot be read: ";
+  const std::string here = "it is damaged in " + context_.machine.disk().describe("") +
+                           ", and no other peer has a copy";
+  const std::string sentence =
+      what + (alone_and_damaged()
+                  ? here + "; restore the folder from a copy, or remove it to give the job up"
+                  : why.message());
   const bool final = record().state == checkpoint::job_state::done;
-  if (why.code() != errc::lost || alone_and_damaged())
-    return final ? end(error(errc::lost, sentence)) : fail(sentence);
+  if (why.code() != errc::lost || alone_and_damaged()) {
+    if (final) return end(error(errc::lost, sentence));
+    if (record().previous.epoch.value() == 0) return fail(sentence);
+    return fall_back(epoch, what + (alone_and_damaged() ? here : why.message()));
+  }
   // Those who have the copies may only be away.
   if (std::exchange(missing_told_, epoch) != epoch)
     warn(sentence + "; the job waits for the peers that have copies of it: start them again with "
@@ -397,6 +401,16 @@ P2PDVM_DECL void job::restore_failed(rank_number rank, epoch_number epoch, const
   if (missing_timer_.armed()) return;
   missing_timer_.after(missing_delay_, [this] { look_for_missing(); });
   missing_delay_ = std::min(missing_delay_ * 2, missing_delay_max);
+}
+
+/// Several ranks may find the same.
+P2PDVM_DECL void job::fall_back(epoch_number unreadable, const std::string& sentence) {
+  if (std::exchange(given_up_, unreadable) == unreadable) return;
+  warn(sentence + "; the job goes back to the checkpoint before, " +
+       std::to_string(record().previous.epoch.value()));
+  keeper_.propose([seen = record().incarnation, unreadable](const checkpoint::job_record& r) {
+    return checkpoint::fall_back(r, seen, unreadable);
+  });
 }
 
 P2PDVM_DECL void job::look_for_missing() {

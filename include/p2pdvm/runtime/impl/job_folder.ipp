@@ -5,6 +5,7 @@
 #include <p2pdvm/store/chunk.hpp>
 
 #include <algorithm>
+#include <utility>
 
 namespace p2pdvm::runtime {
 
@@ -70,14 +71,13 @@ P2PDVM_DECL bool job_folder::lists(const node_id& peer) const {
   return !update.ok() || update->record.find(peer) != nullptr;
 }
 
-P2PDVM_DECL result<job_folder::kept_job> job_folder::load(const std::string& program,
-                                                          const crypto::identity& self) const {
+P2PDVM_DECL result<job_folder::stored_job> job_folder::read() const {
   auto spec_bytes = log_.get_value(detail::spec_name);
   auto secret = log_.get_value(detail::secret_name);
   auto saved = log_.get_value(record_keeper::record_name);
-  auto promises = log_.get_value(record_keeper::acceptor_name);
+  const auto promises = log_.get_value(record_keeper::acceptor_name);
   // Above all, a keeper that forgot what it promised must not promise again.
-  for (const auto* value : {&spec_bytes, &secret, &saved, &promises}) {
+  for (const auto* value : {&std::as_const(spec_bytes), &std::as_const(secret), &std::as_const(saved), &promises}) {
     if (damaged(*value)) return damage();
   }
   // Where the log breaks off before the job, there was one, or was about to be.
@@ -87,30 +87,50 @@ P2PDVM_DECL result<job_folder::kept_job> job_folder::load(const std::string& pro
   }
   auto spec = wire::decode<job_spec>(*spec_bytes);
   if (!spec.ok() || secret->size() != crypto::secret_key::size) return damage();
-  if (spec->program != program)
-    return error(errc::wrong_job, name() + " holds a job of the program '" + spec->program +
-                                      "', not of '" + program +
-                                      "'; choose another folder with --data");
   auto newest = saved.ok() ? wire::decode<record_update>(*saved) : result<record_update>(saved.error());
   if (saved.ok() && !newest.ok()) return damage();
   if (!saved.ok() || !spec->fits(newest->record))
     return error(errc::not_found, name() + " holds a job that never began; start it again without "
                                            "--resume");
-  if (newest->record.state == checkpoint::job_state::failed)
-    return error(errc::misuse, "the job in " + name() + " has failed: " + newest->record.failure);
-  kept_job kept;
+  return stored_job{{std::move(*spec), crypto::secret_key(*secret)}, std::move(*newest)};
+}
+
+P2PDVM_DECL std::map<epoch_number, unix_seconds> job_folder::dates() const {
+  using dates = std::map<epoch_number, unix_seconds>;
+  return detail::value_of<dates>(log_, record_keeper::dates_name).value_or(dates());
+}
+
+P2PDVM_DECL void job_folder::keep_dates(const std::map<epoch_number, unix_seconds>& dates) {
+  (void)log_.put_value(record_keeper::dates_name, wire::encode(dates));
+}
+
+P2PDVM_DECL result<job_folder::kept_job> job_folder::load(const std::string& program,
+                                                          const crypto::identity& self) const {
+  auto stored = read();
+  if (!stored.ok()) return stored.error();
+  const job_spec& spec = stored->who.spec;
+  if (spec.program != program)
+    return error(errc::wrong_job, name() + " holds a job of the program '" + spec.program +
+                                      "', not of '" + program +
+                                      "'; choose another folder with --data");
+  if (stored->newest.record.state == checkpoint::job_state::failed)
+    return error(errc::misuse, "the job in " + name() + " has failed: " + stored->newest.record.failure);
+  kept_job kept{std::move(*stored), std::nullopt};
+  const auto promises = log_.get_value(record_keeper::acceptor_name);
   if (promises.ok() && !promises->empty()) {
-    auto acceptor = checkpoint::acceptor::restore(spec->id, self, *promises);
+    auto acceptor = checkpoint::acceptor::restore(kept.who.spec.id, self, *promises);
     if (!acceptor.ok()) return acceptor.error();
     kept.acceptor = std::move(*acceptor);
   }
-  kept.newest = std::move(*newest);
-  kept.who = {std::move(*spec), crypto::secret_key(*secret)};
   return kept;
 }
 
+P2PDVM_DECL std::optional<node_id> job_folder::owner() const {
+  return detail::value_of<node_id>(log_, detail::peer_name);
+}
+
 P2PDVM_DECL bool job_folder::kept_by(const node_id& peer) const {
-  return detail::value_of<node_id>(log_, detail::peer_name) == peer;
+  return owner() == peer;
 }
 
 P2PDVM_DECL result<> job_folder::keep(const node_id& peer, const job_identity& who,

@@ -38,10 +38,10 @@ class local_parent {
     open_signals();
     children_.resize(how_.local);
     start(0);
-    if (how_.resume) start_others();
+    if (how_.resume) start_others_with_data();
     while (anybody_runs()) {
       poll_once();
-      if (!others_started_ && !report_.ticket().empty()) start_others();
+      if (!others_started_ && (!report_.ticket().empty() || (how_.resume && started_))) start_others();
     }
     return conclude();
   }
@@ -70,9 +70,16 @@ class local_parent {
     return how_.profile.empty() ? address::loopback(0) : local_profile::address_of(k);
   }
 
+  std::string folder_of(std::uint32_t k) const { return folder_ + "/peer-" + std::to_string(k); }
+
+  bool has_data(std::uint32_t k) const {
+    std::error_code ec;
+    return std::filesystem::exists(folder_of(k) + "/store", ec);
+  }
+
   std::vector<std::string> arguments(std::uint32_t k) const {
     std::vector<std::string> a = {program_.name(), "--listen", listen_at(k).text(),
-                                  "--data", folder_ + "/peer-" + std::to_string(k),
+                                  "--data", folder_of(k),
                                   "--local-index", std::to_string(k), "--event-fd", "3",
                                   "--threads", std::to_string(how_.threads),
                                   "--shared-memory", how_.shared_memory,
@@ -80,7 +87,9 @@ class local_parent {
                                   "--hang-after", how_.hang_after};
     const auto add = [&a](std::initializer_list<std::string> words) { a.insert(a.end(), words); };
     if (!how_.profile.empty()) add({"--profile", how_.profile, "--seed", std::to_string(how_.seed)});
-    if (how_.resume) {
+    // A job that was imported or forked has begun in the first peer's folder alone.
+    const bool joins = how_.resume && k > 0 && !has_data(k) && !report_.ticket().empty();
+    if (how_.resume && !joins) {
       add({"--resume"});
     } else if (k == 0) {
       add({"--host", "--ranks", std::to_string(how_.ranks), "--peers", std::to_string(how_.local),
@@ -130,7 +139,20 @@ class local_parent {
 
   void start_others() {
     others_started_ = true;
-    for (std::uint32_t k = 1; k < how_.local; ++k) start(k);
+    for (std::uint32_t k = 1; k < how_.local; ++k) {
+      if (children_[k].pid == 0) start(k);
+    }
+  }
+
+  void start_others_with_data() {
+    others_started_ = true;
+    for (std::uint32_t k = 1; k < how_.local; ++k) {
+      if (has_data(k)) {
+        start(k);
+      } else {
+        others_started_ = false;
+      }
+    }
   }
 
   bool anybody_runs() const {

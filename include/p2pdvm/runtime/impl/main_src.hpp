@@ -5,6 +5,7 @@
 #include <p2pdvm/runtime/impl/local_profile.ipp>
 #include <p2pdvm/runtime/impl/main.ipp>
 #include <p2pdvm/runtime/impl/native_driver.ipp>
+#include <p2pdvm/runtime/impl/native_files.ipp>
 #include <p2pdvm/runtime/impl/native_process.ipp>
 #include <p2pdvm/runtime/impl/options.ipp>
 #include <p2pdvm/runtime/impl/reporter.ipp>

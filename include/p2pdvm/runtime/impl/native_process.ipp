@@ -1,8 +1,10 @@
 #pragma once
 
+#include <p2pdvm/host/native/folder_lock.hpp>
 #include <p2pdvm/host/native/machine.hpp>
 #include <p2pdvm/runtime/local_profile.hpp>
 #include <p2pdvm/runtime/native_driver.hpp>
+#include <p2pdvm/runtime/native_files.hpp>
 #include <p2pdvm/runtime/native_process.hpp>
 #include <p2pdvm/runtime/peer.hpp>
 #include <p2pdvm/runtime/reporter.hpp>
@@ -11,11 +13,8 @@
 #include <asio/steady_timer.hpp>
 #include <fmt/core.h>
 
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/file.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -44,37 +43,6 @@ inline result<byte_vector> read_file(const std::string& path, std::size_t bytes_
   }
   return bytes;
 }
-
-inline std::string machine_name() {
-  std::ifstream id("/etc/machine-id");
-  std::string text;
-  if (id >> text && text.size() <= checkpoint::failure_domain_bytes_max) return text;
-  char name[256] = {};
-  ::gethostname(name, sizeof name - 1);
-  return name;
-}
-
-/// Two processes must not share a data folder.
-class folder_lock {
- public:
-  result<> take(const std::string& folder) {
-    std::error_code ec;
-    std::filesystem::create_directories(folder, ec);
-    if (ec) return error(errc::io, "cannot make the data folder '" + folder + "': " + ec.message());
-    ::chmod(folder.c_str(), 0700);
-    fd_ = ::open((folder + "/lock").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-    if (fd_ < 0) return error(errc::io, "cannot write to the data folder '" + folder + "': " + std::strerror(errno));
-    if (::flock(fd_, LOCK_EX | LOCK_NB) == 0) return {};
-    return error(errc::conflict, "the data folder '" + folder +
-                                     "' is used by another process; choose another with --data");
-  }
-  ~folder_lock() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-
- private:
-  int fd_ = -1;
-};
 
 /// SIGKILL to this very process at the n-th event of a kind, for tests of recovery: the value of
 /// P2PDVM_DIE_AT is EVENT:N, or EVENT:N:PEER for one child of `--local` alone, since all of them
@@ -227,7 +195,7 @@ P2PDVM_DECL int run_peer(const peal::program& program, const command_line& how) 
   setting.shared_memory = how.shared_memory == "on";
 
   const std::string folder = how.data.empty() ? default_data_folder(program.name()) : how.data;
-  detail::folder_lock lock;
+  native::folder_lock lock;
   if (auto taken = lock.take(folder); !taken.ok()) {
     event e;
     e.kind = event_kind::failed;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <p2pdvm/runtime/peer.hpp>
+#include <p2pdvm/runtime/peer_identity.hpp>
 #include <p2pdvm/store/segment_log.hpp>
 
 #include <algorithm>
@@ -38,7 +39,9 @@ P2PDVM_DECL peer::~peer() {
 // --- beginnings ---
 
 P2PDVM_DECL result<> peer::open() {
-  if (auto r = open_identity(); !r.ok()) return r;
+  auto identity = open_identity(machine_.disk(), machine_.entropy());
+  if (!identity.ok()) return identity.error();
+  identity_ = std::move(*identity);
   store::segment_log::options how;
   how.salt = machine_.entropy().next();
   how.quota_bytes = setting_.store_bytes_max;
@@ -62,22 +65,6 @@ P2PDVM_DECL void peer::tell_listening() {
   e.node = identity_->id();
   e.text = exchange_->local().text();
   context_->tell(std::move(e));
-}
-
-P2PDVM_DECL result<> peer::open_identity() {
-  auto saved = machine_.disk().read_all("identity", crypto::secret_key::size);
-  if (saved.ok() && saved->size() == crypto::secret_key::size) {
-    identity_.emplace(crypto::secret_key(*saved));
-    return {};
-  }
-  if (saved.ok() || saved.error().code() != errc::not_found)
-    return error(errc::corrupted, machine_.disk().describe("identity") +
-                                      " is damaged; restore it from a copy, or remove it to begin "
-                                      "as a new peer");
-  crypto::secret_key seed;
-  machine_.entropy().fill(seed.mutable_bytes());
-  identity_.emplace(seed);
-  return machine_.disk().replace("identity", seed.bytes());
 }
 
 P2PDVM_DECL result<> peer::open_network() {
@@ -164,15 +151,17 @@ P2PDVM_DECL result<> peer::make_job(job_request request) {
     begin(who, newest, acceptor);
     first_record_ = newest;
     job_->begin();
-    if (job_->spec().peers > 1) {
-      event e;
-      e.kind = event_kind::ticket;
-      e.text = make_ticket().value().text();
-      context_->tell(std::move(e));
-    }
+    if (job_->spec().peers > 1) tell_ticket();
     maybe_start();
   });
   return {};
+}
+
+P2PDVM_DECL void peer::tell_ticket() {
+  event e;
+  e.kind = event_kind::ticket;
+  e.text = make_ticket().value().text();
+  context_->tell(std::move(e));
 }
 
 P2PDVM_DECL void peer::begin(job_identity who, record_update newest,
@@ -207,6 +196,9 @@ P2PDVM_DECL result<> peer::resume() {
                  "kept there; put the job's own identity back, or remove the folder and join again");
   begin(std::move(kept->who), std::move(kept->newest), std::move(kept->acceptor));
   job_->begin_resumed();
+  // Others were not let in yet: a job that stopped early, or one that goes on from a checkpoint of another.
+  const bool forming = job_->record().state == checkpoint::job_state::forming;
+  if (forming && job_->spec().peers > 1 && job_->spec().issuer == identity_->key()) tell_ticket();
   if (away) on_evicted();  // it stopped before it could come back, or in
   maybe_start();
   return {};

@@ -147,10 +147,24 @@ P2PDVM_DECL void record_keeper::adopted() {
   const auto newest = proposer_.known().record;
   if (newest == last_) return;
   const auto previous = std::exchange(last_, newest);
+  note_date(*previous);
   // Not synced: a keeper's own promise is what must be durable; this only helps to resume.
   const auto put = log_.put_value(record_name, wire::encode(update()));
   if (!put.ok()) disk_failed(put.error());
   owner_.on_record(*previous);
+}
+
+/// Before the record: whatever a crash leaves of the log, it has a date for what it has.
+P2PDVM_DECL void record_keeper::note_date(const checkpoint::job_record& previous) {
+  if (newest().committed.epoch <= previous.committed.epoch) return;
+  using dates = std::map<epoch_number, unix_seconds>;
+  dates known;
+  if (const auto bytes = log_.get_value(dates_name); bytes.ok()) {
+    if (auto decoded = wire::decode<dates>(*bytes); decoded.ok()) known = std::move(*decoded);
+  }
+  std::erase_if(known, [&](const auto& d) { return d.first != newest().previous.epoch; });
+  known[newest().committed.epoch] = machine_.clock().wall();
+  (void)log_.put_value(dates_name, wire::encode(known));
 }
 
 }  // namespace p2pdvm::runtime

@@ -6,8 +6,11 @@
 #include <p2pdvm/runtime/impl/interval_experiment.ipp>
 #include <p2pdvm/runtime/impl/job.ipp>
 #include <p2pdvm/runtime/impl/job_checkpoint.ipp>
+#include <p2pdvm/runtime/impl/job_copy.ipp>
+#include <p2pdvm/runtime/impl/job_file.ipp>
 #include <p2pdvm/runtime/impl/job_folder.ipp>
 #include <p2pdvm/runtime/impl/job_members.ipp>
+#include <p2pdvm/runtime/impl/job_holder.ipp>
 #include <p2pdvm/runtime/impl/job_messages.ipp>
 #include <p2pdvm/runtime/impl/job_roll_call.ipp>
 #include <p2pdvm/runtime/impl/job_spec.ipp>
@@ -17,6 +20,7 @@
 #include <p2pdvm/runtime/impl/member_square.ipp>
 #include <p2pdvm/runtime/impl/member_ways.ipp>
 #include <p2pdvm/runtime/impl/peer.ipp>
+#include <p2pdvm/runtime/impl/peer_identity.ipp>
 #include <p2pdvm/runtime/impl/peer_joining.ipp>
 #include <p2pdvm/runtime/impl/peer_network.ipp>
 #include <p2pdvm/runtime/impl/rank_runner.ipp>
@@ -27,6 +31,7 @@
 #include <p2pdvm/runtime/impl/restorer.ipp>
 #include <p2pdvm/runtime/impl/roll.ipp>
 #include <p2pdvm/runtime/impl/roll_call.ipp>
+#include <p2pdvm/runtime/impl/saved_job.ipp>
 #include <p2pdvm/runtime/impl/scenario.ipp>
 #include <p2pdvm/runtime/impl/scenario_programs.ipp>
 #include <p2pdvm/runtime/impl/scenario_run.ipp>

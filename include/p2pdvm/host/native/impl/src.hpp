@@ -2,6 +2,7 @@
 
 #include <p2pdvm/host/native/impl/clock.ipp>
 #include <p2pdvm/host/native/impl/disk.ipp>
+#include <p2pdvm/host/native/impl/folder_lock.ipp>
 #include <p2pdvm/host/native/impl/lane.ipp>
 #include <p2pdvm/host/native/impl/machine.ipp>
 #include <p2pdvm/host/native/impl/network.ipp>
