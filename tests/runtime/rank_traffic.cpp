@@ -473,7 +473,7 @@ TEST_CASE("what was lent is acknowledged at once, and copied when that takes lon
   const byte_vector large(host::lane_copied_bytes_max + 100, std::byte{1});
   const two_parts body{byte_view(large).first(4), byte_view(large).subspan(4)};
   const auto first = n.b.mine.lend(other, 0, 0, body);
-  REQUIRE(first == 0u);
+  REQUIRE(first.has_value());
   turn_round(n.lane.heads);
   bench receiver;
   fake_lane back;
@@ -486,16 +486,16 @@ TEST_CASE("what was lent is acknowledged at once, and copied when that takes lon
     void on_room() override { ++told; }
     int told = 0;
   } w;
-  REQUIRE(n.b.mine.wait_for_return(other, 0, w));
+  REQUIRE(n.b.mine.wait_for_return(other, *first, w));
   fake_body nothing{payload()};
   n.b.traffic.on_lane_message(there, back.heads[0], nothing);
   CHECK(w.told == 1);
   CHECK(n.b.mine.unacknowledged() == 0);
-  CHECK_FALSE(n.b.mine.wait_for_return(other, 0, w));
+  CHECK_FALSE(n.b.mine.wait_for_return(other, *first, w));
 
   const auto second = n.b.mine.lend(other, 0, 0, body);
-  REQUIRE(second == 1u);
-  REQUIRE(n.b.mine.wait_for_return(other, 1, w));
+  REQUIRE(second.has_value());
+  REQUIRE(n.b.mine.wait_for_return(other, *second, w));
   for (int i = 0; i < 8; ++i) n.b.run();  // some milliseconds
   CHECK(w.told == 2);
   CHECK(n.b.mine.unacknowledged() == 1);
