@@ -151,7 +151,8 @@ class local_world final : public messaging::endpoint_host {
           state(from == nullptr ? std::nullopt : std::optional(decode(*from))),
           end(w, self, ranks, epoch_number(from == nullptr ? 0 : 1), epoch_number(0),
                    state ? &*state : nullptr),
-          rank(*this, self, ranks, 17) {}
+          rank(*this, self, ranks, 17),
+          epoch(from == nullptr ? 0 : 1) {}
 
     static messaging::endpoint_state decode(const peal::snapshot& from) {
       return *wire::decode<messaging::endpoint_state>(from.find("messages")->whole().view());
@@ -240,7 +241,10 @@ class local_world final : public messaging::endpoint_host {
     }
     return whole;
   }
-  [[nodiscard]] epoch_number wished_epoch() const { return epoch_number(cut_at_ > 0 ? 1 : 0); }
+  [[nodiscard]] epoch_number wished_epoch() const {
+    if (cut_at_ == 0) return epoch_number(0);
+    return members_.front()->start_from == nullptr ? epoch_number(1) : epoch_number(2);
+  }
   void acknowledge() {
     while (!due_.empty()) {
       messaging::endpoint* e = due_.back();
