@@ -35,7 +35,6 @@ class region_copier {
 
  private:
   [[nodiscard]] payload part_for(byte_view bytes);
-  void retire(payload part);
 
   std::vector<payload> last_;
   std::size_t bytes_ = 0;  ///< of the last copy

@@ -47,7 +47,7 @@ P2PDVM_DECL std::vector<payload> region_copier::copy(byte_view region, const cha
       continue;
     }
     parts.push_back(part_for(region.subspan(begin, end - begin)));
-    if (i < last_.size()) retire(std::move(last_[i]));
+    if (i < last_.size()) spare_.push_back(std::move(last_[i]));
   }
   while (spare_.size() > detail::spare_copies_max * count) spare_.pop_front();
   last_ = parts;
@@ -81,7 +81,5 @@ P2PDVM_DECL payload region_copier::part_for(byte_view bytes) {
   }
   return payload::copy_of(bytes);
 }
-
-P2PDVM_DECL void region_copier::retire(payload part) { spare_.push_back(std::move(part)); }
 
 }  // namespace p2pdvm::peal
