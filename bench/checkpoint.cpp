@@ -1,4 +1,5 @@
 /// checkpoint: what a cut costs the program, how soon it is safe, and how soon a lost rank runs again.
+#include "parts.hpp"
 #include "runs.hpp"
 #include "suites.hpp"
 
@@ -17,6 +18,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace p2pdvm::bench {
@@ -50,6 +52,8 @@ struct cut_series {
   embedded_run* run = nullptr;
   std::atomic<std::uint64_t> cuts{0}, settled{0}, commits{0};
   std::vector<double> pauses, copies, commit_latencies;
+  std::vector<double> sent;  ///< bytes of chunks, of each committed checkpoint
+  double sending = 0;
 };
 cut_series* cuts_now = nullptr;
 
@@ -101,25 +105,32 @@ task<> cut_body(peal::rank& rank) {
   }
 }
 
-void run_cuts(cut_series& series, std::uint32_t ranks) {
+void run_cuts(cut_series& series, std::uint32_t ranks, runtime::receipts_from receipts) {
   const peal::program program("cuts", cut_body);
   embedded_run::options how;
   how.ranks = ranks;
+  how.receipts = receipts;
   how.checkpoint_interval = duration::zero();
   embedded_run run(program, how, [&series](const runtime::event& e) {
     if (e.kind == event_kind::cut) ++series.cuts;
     if (e.kind == event_kind::abandoned) ++series.settled;
+    if (e.kind == event_kind::drained) series.sending += static_cast<double>(e.count);
     if (e.kind != event_kind::committed) return;
     ++series.settled;
     ++series.commits;
     series.commit_latencies.push_back(e.seconds);
+    series.sent.push_back(std::exchange(series.sending, 0));
   });
   series.run = &run;
   cuts_now = &series;
   (void)run.run();
   cuts_now = nullptr;
-  for (auto* figures : {&series.pauses, &series.copies, &series.commit_latencies}) {
+  for (auto* figures : {&series.pauses, &series.copies, &series.commit_latencies, &series.sent}) {
     if (figures->size() > 1) figures->erase(figures->begin());  // memory was touched first there
+  }
+  // The last one is taken when the ranks have returned.
+  for (auto* figures : {&series.commit_latencies, &series.sent}) {
+    if (figures->size() > static_cast<std::size_t>(series.wanted)) figures->resize(static_cast<std::size_t>(series.wanted));
   }
 }
 
@@ -129,24 +140,29 @@ void measure_cuts(const settings& how, report& out) {
     std::size_t bytes;
     double dirty;
     bool marked = false;
+    runtime::receipts_from receipts = runtime::receipts_from::disk;
   };
+  constexpr auto memory = runtime::receipts_from::memory;
   const std::vector<sizes> cases =
-      how.quick ? std::vector<sizes>{{1, 64 << 10, 1}, {1, 192 << 10, 0.02, true}}
+      how.quick ? std::vector<sizes>{{1, 64 << 10, 1}, {1, 192 << 10, 0.02, true, memory}}
                 : std::vector<sizes>{{1, 1 << 20, 1},           {1, 16 << 20, 1},    {1, 16 << 20, 0.02},
                                      {1, 16 << 20, 0.02, true}, {1, 64 << 20, 0.02}, {1, 64 << 20, 0.02, true},
-                                     {64, 1 << 20, 0.02},       {64, 1 << 20, 0.02, true}};
+                                     {64, 1 << 20, 0.02},       {64, 1 << 20, 0.02, true},
+                                     {64, 1 << 20, 0.02, false, memory}, {64, 1 << 20, 0.02, true, memory},
+                                     {64, 1 << 20, 1, false, memory}};
   for (const sizes& s : cases) {
     cut_series series;
     series.bytes = s.bytes;
     series.dirty = s.dirty;
     series.marked = s.marked;
     series.wanted = how.quick ? 2 : 15;
-    run_cuts(series, s.ranks);
+    run_cuts(series, s.ranks, s.receipts);
     parameter_map p;
     p["path"] = "process";
     p["bytes"] = s.bytes;  // of each rank
     p["dirty"] = s.dirty;
     p["marked"] = s.marked;
+    p["receipts"] = s.receipts == memory ? "memory" : "disk";
     p["ranks"] = s.ranks;
     p["processes"] = 1;
     if (s.ranks == 1) {  // with more, a rank's pause holds the others' work too
@@ -157,6 +173,27 @@ void measure_cuts(const settings& how, report& out) {
     }
     out.add(made("commit_latency", "p2pdvm", seconds_unit, median(series.commit_latencies), p));
   }
+}
+
+/// Bytes sent and time until the commit, of checkpoints of which 90 % is as it was, against whole ones.
+void measure_incremental(const settings& how, report& out) {
+  const std::size_t bytes = how.quick ? std::size_t{640} << 10 : std::size_t{64} << 20;
+  cut_series whole, tenth;
+  for (cut_series* series : {&whole, &tenth}) {
+    series->bytes = bytes;
+    series->dirty = series == &whole ? 1 : 0.1;
+    series->wanted = how.quick ? 2 : 9;
+    run_cuts(*series, 1, runtime::receipts_from::disk);
+  }
+  parameter_map p;
+  p["path"] = "process";
+  p["bytes"] = bytes;
+  p["dirty"] = 0.1;
+  p["ranks"] = 1;
+  p["processes"] = 1;
+  out.add(made("incremental_bytes_fraction", "p2pdvm", fraction_unit, median(tenth.sent) / median(whole.sent), p));
+  out.add(made("incremental_time_fraction", "p2pdvm", fraction_unit,
+               median(tenth.commit_latencies) / median(whole.commit_latencies), p));
 }
 
 // --- overhead ---
@@ -288,9 +325,11 @@ peal::program replacement_program() {
 }
 
 void run_checkpoint(const settings& how, report& out) {
-  measure_cuts(how, out);
-  measure_overhead(how, out);
-  measure_replacement(how, out);
+  measure_parts(how, out,
+                {{"cuts", measure_cuts},
+                 {"incremental", measure_incremental},
+                 {"overhead", measure_overhead},
+                 {"replacement", measure_replacement}});
 }
 
 }  // namespace p2pdvm::bench

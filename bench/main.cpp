@@ -58,7 +58,7 @@ int main(int argc, char** argv) {
                  "(milliseconds)");
   app.add_flag("--matrix-in-seconds", how.matrix_in_seconds, "its numbers are seconds");
   app.add_option("--part", how.part,
-                 "overlay, messaging: only this part, such as mild-churn or shm; a wrong one names all");
+                 "checkpoint, overlay, messaging: only this part, such as mild-churn or shm; a wrong one names all");
   app.add_option("--against", how.against,
                  "messaging: MPI libraries to measure in the same run: openmpi, mpich, or both with a "
                  "comma; scripts/bench builds what they need")

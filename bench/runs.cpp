@@ -35,7 +35,7 @@ embedded_run::embedded_run(const peal::program& program, options how, runtime::e
     : options_(std::move(how)),
       watch_(std::move(watch)),
       machine_(io_, {folder_.path()}),
-      driver_(io_, ranks_, token_, {.polled = &machine_.polled()}) {
+      driver_(io_, ranks_, token_, {.polled = &machine_.polled(), .helped = machine_.workers()}) {
   runtime::peer_setting setting;
   setting.checkpoint_interval = options_.checkpoint_interval;
   setting.platform = runtime::platform_probe();
@@ -66,6 +66,7 @@ runtime::job_results embedded_run::run() {
     if (begun.ok()) {
       runtime::peer::job_request request;
       request.ranks = options_.ranks;
+      request.receipts = options_.receipts;
       request.options = options_.program_options;
       begun = peer_->make_job(std::move(request));
     }

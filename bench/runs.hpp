@@ -37,6 +37,7 @@ class embedded_run {
   struct options {
     std::uint32_t ranks = 1;
     std::map<std::string, std::string> program_options;
+    runtime::receipts_from receipts = runtime::receipts_from::disk;
     std::optional<duration> checkpoint_interval;  ///< as in `peer_setting`; zero: only when wished
   };
   /// `watch` is called with the driver token held.

@@ -61,7 +61,7 @@ void check(const result<>& r) {
   if (!r.ok()) throw std::runtime_error(r.error().message());
 }
 
-double ingest_seconds(const std::vector<std::pair<chunk_id, byte_vector>>& sealed) {
+double ingest_seconds(const std::vector<std::pair<chunk_id, payload>>& sealed) {
   const temporary_folder folder;
   asio::io_context io;
   native::machine machine(io, {folder.path()});
@@ -72,7 +72,7 @@ double ingest_seconds(const std::vector<std::pair<chunk_id, byte_vector>>& seale
   return time_of([&] {
     std::vector<chunk_id> batch;
     for (std::size_t i = 0; i < sealed.size(); ++i) {
-      check(log.put(sealed[i].first, sealed[i].second));
+      check(log.put_shared(sealed[i].first, sealed[i].second));
       batch.push_back(sealed[i].first);
       if (batch.size() < batch_chunks && i + 1 < sealed.size()) continue;
       check(log.add_pin(pin, batch));
@@ -83,7 +83,7 @@ double ingest_seconds(const std::vector<std::pair<chunk_id, byte_vector>>& seale
 }
 
 /// The same bytes through the same seam into one file.
-double raw_seconds(const std::vector<std::pair<chunk_id, byte_vector>>& sealed) {
+double raw_seconds(const std::vector<std::pair<chunk_id, payload>>& sealed) {
   const temporary_folder folder;
   asio::io_context io;
   native::machine machine(io, {folder.path()});
@@ -93,7 +93,7 @@ double raw_seconds(const std::vector<std::pair<chunk_id, byte_vector>>& sealed) 
   return time_of([&] {
     std::uint64_t at = 0;
     for (std::size_t i = 0; i < sealed.size(); ++i) {
-      check(file.write(at, sealed[i].second));
+      check(file.write(at, sealed[i].second.view()));
       at += sealed[i].second.size();
       if ((i + 1) % batch_chunks == 0 || i + 1 == sealed.size()) make_durable(file, io);
     }
@@ -111,7 +111,7 @@ void run_store(const settings& how, report& out) {
   const store::chunk_codec codec(secret);
 
   std::vector<double> named, hashed, sealing;
-  std::vector<std::pair<chunk_id, byte_vector>> sealed;
+  std::vector<std::pair<chunk_id, payload>> sealed;
   for (int r = 0; r < repetitions; ++r) {
     std::vector<chunk_id> ids;
     std::vector<digest256> digests;

@@ -15,7 +15,7 @@ struct settings {
   bool matrix_in_seconds = false;
   /// Counts so small that the figures mean nothing: shows that everything works.
   bool quick = false;
-  /// overlay, messaging: one of its parts alone; empty: all.
+  /// checkpoint, overlay, messaging: one of its parts alone; empty: all.
   std::string part;
   /// messaging: the MPI libraries to measure in the same run, openmpi and mpich.
   std::vector<std::string> against;

@@ -63,6 +63,7 @@ int main(int argc, char** argv) {
   // io.poll() with the token held and ranks.queue().drain(n) without it, in turns.
   runtime::native_driver::options driving;
   driving.polled = &machine.polled();  // so that messages need not wait for the reactor
+  driving.helped = machine.workers();   // a driver that only waits helps to seal a checkpoint
   runtime::native_driver driver(io, ranks, token, driving);
   own_business business(io);
 

@@ -52,7 +52,7 @@ class bench final : public runtime::snapshot_store_owner {
     for (std::size_t i = 0; i < 3; ++i) proof.receipts.push_back(receipt_of(i));
     return proof;
   }
-  bool sufficient(const runtime::seal_proof& proof) const {
+  bool sufficient(const runtime::seal_proof& proof) {
     return store.sufficient(snapshot, rank, wire::encode(proof));
   }
   void send_store(const node_id&, const store::store_message&) override {}
@@ -80,7 +80,7 @@ class bench final : public runtime::snapshot_store_owner {
 };
 
 TEST_CASE("a snapshot is stored when members of enough domains vouch for every stripe") {
-  const bench b;
+  bench b;
   CHECK(b.sufficient(b.good()));
   auto spread = b.good();  // the same, in pieces
   spread.receipts.clear();
@@ -92,7 +92,7 @@ TEST_CASE("a snapshot is stored when members of enough domains vouch for every s
 }
 
 TEST_CASE("a proof that does not decode, or says nothing, is not sufficient") {
-  const bench b;
+  bench b;
   const byte_vector whole = wire::encode(b.good());
   for (std::size_t n = 0; n < whole.size(); ++n)
     CHECK_FALSE(b.store.sufficient(b.snapshot, rank, byte_view(whole).first(n)));
@@ -103,7 +103,7 @@ TEST_CASE("a proof that does not decode, or says nothing, is not sufficient") {
 }
 
 TEST_CASE("a proof must vouch for at least one copy of at least the manifest") {
-  const bench b;
+  bench b;
   auto none = b.good();
   none.replicas = 0;
   CHECK_FALSE(b.sufficient(none));
@@ -116,7 +116,7 @@ TEST_CASE("a proof must vouch for at least one copy of at least the manifest") {
 }
 
 TEST_CASE("one copy too few of any stripe is not sufficient") {
-  const bench b;
+  bench b;
   for (std::size_t i = 0; i < 3; ++i) {
     auto fewer = b.good();
     fewer.receipts.erase(fewer.receipts.begin() + static_cast<std::ptrdiff_t>(i));
@@ -153,7 +153,7 @@ TEST_CASE("receipts of those that are no members any more do not count") {
 }
 
 TEST_CASE("a receipt that its holder has not signed like that does not count") {
-  const bench b;
+  bench b;
   const std::vector<std::function<void(store::receipt&)>> forgeries = {
       [](auto& r) { r.stripes = 0xffff; },
       [](auto& r) { r.sequence = 77; },
@@ -174,7 +174,7 @@ TEST_CASE("a receipt that its holder has not signed like that does not count") {
 }
 
 TEST_CASE("a good receipt for another snapshot, epoch or rank does not count") {
-  const bench b;
+  bench b;
   const std::vector<std::function<void(store::receipt&)>> others = {
       [](auto& r) { r.rank = rank_number(4); },
       [](auto& r) { r.snapshot.epoch = epoch_number(8); },
@@ -190,7 +190,7 @@ TEST_CASE("a good receipt for another snapshot, epoch or rank does not count") {
 }
 
 TEST_CASE("fewer copies than wanted are sufficient if the proof says so") {
-  const bench b;
+  bench b;
   auto reduced = b.good();
   reduced.replicas = 2;
   reduced.receipts.pop_back();

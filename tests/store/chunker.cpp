@@ -2,9 +2,12 @@
 
 #include <p2pdvm/base/random.hpp>
 #include <p2pdvm/store/chunker.hpp>
+#include <p2pdvm/wire/codec.hpp>
 
+#include <algorithm>
 #include <map>
 #include <set>
+#include <thread>
 
 using namespace p2pdvm;
 using namespace p2pdvm::store;
@@ -169,4 +172,45 @@ TEST_CASE("chunks and boundaries of another job differ") {
   for (const chunk_source& s : x.chunks) ids.insert(s.chunk.id);
   for (const chunk_source& s : y.chunks) CHECK(ids.count(s.chunk.id) == 0);
   CHECK(x.chunks.front().plain.size() != y.chunks.front().plain.size());
+}
+
+TEST_CASE("slices measured in any order, on other threads, give what steps give") {
+  for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+    random_generator random(seed);
+    chunker by_steps(secret, rank_number(1)), by_slices(secret, rank_number(1));
+    byte_vector grid = random_bytes(1 + random.below(2 << 20), seed), blob = random_bytes(random.below(1 << 20), seed + 100);
+    std::fill(grid.begin(), grid.begin() + static_cast<std::ptrdiff_t>(grid.size() / 2), std::byte{0});  // equal chunks
+    for (std::uint64_t epoch = 1; epoch <= 3; ++epoch) {
+      grid[random.below(grid.size())] ^= std::byte{1};
+      const std::vector<section_data> sections = {part("grid", grid, true), part("blob", blob, false),
+                                                  part("tiny", random_bytes(100, seed + epoch), false)};
+      const chunked_snapshot expected = chunk(by_steps, epoch, sections);
+      REQUIRE(by_slices.start(epoch_number(epoch), sections).ok());
+      const auto slices = by_slices.slices(1 + random.below(512 << 10), random.below(2 << 20));
+      std::vector<chunker::measured_slice> measured(slices.size());
+      std::vector<std::thread> threads;
+      for (std::size_t t = 0; t < 3; ++t) {
+        threads.emplace_back([&, t] {
+          for (std::size_t i = slices.size(); i-- > 0;) {
+            if (i % 3 == t) measured[i] = by_slices.measure(slices[i]);
+          }
+        });
+      }
+      for (std::thread& t : threads) t.join();
+      by_slices.add(std::move(measured));
+      const chunked_snapshot got = by_slices.take();
+      CHECK(wire::encode(got.manifest) == wire::encode(expected.manifest));
+      CHECK(got.dirty == expected.dirty);
+      REQUIRE(got.chunks.size() == expected.chunks.size());
+      const chunk_codec codec(secret);
+      for (std::size_t i = 0; i < got.chunks.size(); ++i) {
+        const chunk_source& c = got.chunks[i];
+        CHECK(c.chunk.id == expected.chunks[i].chunk.id);
+        CHECK(c.chunk.stripe == expected.chunks[i].chunk.stripe);
+        CHECK(c.chunk.bytes == expected.chunks[i].chunk.bytes);
+        CHECK(std::ranges::equal(c.plain.view(), expected.chunks[i].plain.view()));
+        if (!c.sealed.empty()) CHECK(std::ranges::equal(codec.open(c.chunk.id, c.sealed.view()).value(), c.plain.view()));
+      }
+    }
+  }
 }

@@ -54,7 +54,7 @@ struct snapshot {
 };
 
 replicator make_replicator(world& w, const snapshot& s, replica_map& known, unsigned replicas) {
-  return replicator(s.plan(w, replicas), known, s.sealer(),
+  return replicator(s.plan(w, replicas), known, w.genuine, s.sealer(),
                     [&w](const node_id& to, store_message m) { w.send(to, std::move(m)); });
 }
 
@@ -211,7 +211,7 @@ TEST_CASE("a second peer of a domain takes over when the first is lost") {
   replica_map known;
   replication plan = s.plan(w, 1);
   for (member& m : plan.members) m.domain = "one room";
-  replicator r(plan, known, s.sealer(),
+  replicator r(plan, known, w.genuine, s.sealer(),
                [&](const node_id& to, store_message m) { w.send(to, std::move(m)); });
   r.start(w.now);
   w.peers[0]->alive = false;
@@ -247,7 +247,7 @@ TEST_CASE("what cannot be sealed ends a replication with its error") {
   chunker c(secret, rank_number(0));
   const snapshot s(c, 1, random_bytes(300000, 4));
   replica_map known;
-  replicator r(s.plan(w, 2), known,
+  replicator r(s.plan(w, 2), known, w.genuine,
                [](const chunk_id&) -> result<payload> { return error(errc::io, "gone"); },
                [&](const node_id& to, store_message m) { w.send(to, std::move(m)); });
   r.start(w.now);
@@ -264,7 +264,7 @@ TEST_CASE("replication never has more than its limit under way to a holder") {
   replica_map known;
   std::size_t sealings = 0;
   replicator r(
-      s.plan(w, 3), known,
+      s.plan(w, 3), known, w.genuine,
       [&](const chunk_id& id) {
         ++sealings;
         return s.sealer()(id);
@@ -375,7 +375,7 @@ TEST_CASE("chunks that moved elsewhere are found among all members") {
   replica_map known;
   replication plan = s.plan(w, 1);
   plan.members = {plan.members[6]};
-  replicator r(plan, known, s.sealer(),
+  replicator r(plan, known, w.genuine, s.sealer(),
                [&](const node_id& to, store_message m) { w.send(to, std::move(m)); });
   r.start(w.now);
   w.run(r);
@@ -405,7 +405,7 @@ TEST_CASE("a holder that forges chunks is not believed") {
   replica_map known;
   replicate(w, s, known, 2);
   const chunk_codec other(world::seed_key(78));
-  for (auto& [id, sealed] : w.peers[0]->log.chunks) sealed = other.seal(id, as_bytes("forged"));
+  for (auto& [id, sealed] : w.peers[0]->log.chunks) sealed = to_vector(other.seal(id, as_bytes("forged")).view());
   const fetched got = fetch(w, s.fetch(w));
   check_same(got, s);
   CHECK(got.damaged > 0);
@@ -463,4 +463,27 @@ TEST_CASE("fetching survives lost messages, slow holders and deaths while one co
                            });
     check_same(got, s);
   }
+}
+
+TEST_CASE("a receipt is verified once, and one with a byte changed anew") {
+  const crypto::identity holder(world::seed_key(1)), other(world::seed_key(2));
+  genuine_receipts known;
+  receipt r;
+  r.rank = rank_number(3);
+  r.stripes = 7;
+  r.sign(holder);
+  CHECK(known.check(r, holder.key()));
+  CHECK(known.check(r, holder.key()));
+  CHECK_FALSE(known.check(r, other.key()));
+  receipt more = r;
+  more.stripes = 15;
+  CHECK_FALSE(known.check(more, holder.key()));
+  receipt forged = r;
+  forged.proof.mutable_bytes()[5] ^= std::byte(1);
+  CHECK_FALSE(known.check(forged, holder.key()));
+  known.add(more, holder.key());  // as the one who signs says of his own
+  CHECK(known.check(more, holder.key()));
+  known.clear();
+  CHECK_FALSE(known.check(more, holder.key()));
+  CHECK(known.check(r, holder.key()));
 }

@@ -4,6 +4,7 @@
 #include "support/test.hpp"
 
 #include <p2pdvm/store/memory_log.hpp>
+#include <p2pdvm/store/write_behind_log.hpp>
 
 using namespace p2pdvm;
 using log_model::bytes_of_chunk;
@@ -23,11 +24,14 @@ class manual_clock final : public host::clock {
   }
   void cancel(host::timer_id timer) override { actions_.erase(timer); }
   void run() {
-    while (!actions_.empty()) {
-      const auto action = std::move(actions_.begin()->second);
-      actions_.erase(actions_.begin());
-      action();
-    }
+    while (run_one()) continue;
+  }
+  bool run_one() {
+    if (actions_.empty()) return false;
+    const auto action = std::move(actions_.begin()->second);
+    actions_.erase(actions_.begin());
+    action();
+    return true;
   }
 
  private:
@@ -129,6 +133,14 @@ void check_semantics(store::chunk_log& log, const std::function<void()>& run) {
   CHECK(order == std::vector{1, 2, 3});
 }
 
+/// After a crash at this moment all these chunks can be read, whatever else survives.
+void check_whole(const crash::disk& disk, const segment_log::options& o, const std::vector<chunk_id>& ids, random_generator& random) {
+  const auto after = disk.crashed(random, random.chance(0.5) ? crash::survival::everything : crash::survival::nothing);
+  const auto found = open(*after, o);
+  found->drop_unpinned();
+  for (const chunk_id& id : ids) CHECK(found->get(id).ok());
+}
+
 void check_quota(store::chunk_log& log) {
   std::uint64_t n = 0;
   result<> last;
@@ -151,6 +163,182 @@ TEST_CASE("the log in memory keeps chunks, pins and values as promised") {
   manual_clock clock;
   store::memory_log log(clock);
   check_semantics(log, [&] { clock.run(); });
+}
+
+TEST_CASE("a log that writes behind keeps chunks, pins and values as promised") {
+  for (const bool from_memory : {false, true}) {
+    crash::disk disk;
+    manual_clock clock;
+    store::write_behind_log log(clock, open(disk));
+    log.receipts_from_memory(from_memory);
+    check_semantics(log, [&] {
+      clock.run();
+      disk.run();
+    });
+  }
+}
+
+TEST_CASE("a log that writes behind holds the same whenever it writes") {
+  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+    random_generator random(seed);
+    crash::disk disk;
+    log_model::state expected;
+    {
+      manual_clock clock;
+      store::write_behind_log log(clock, open(disk));
+      for (int i = 0; i < 120; ++i) {
+        log.receipts_from_memory(random.chance(0.8));
+        const auto c = log_model::random_call(random, expected);
+        REQUIRE(log_model::make(log, c).ok());
+        log_model::make(expected, c);
+        if (random.chance(0.2)) clock.run();
+        if (random.chance(0.3)) disk.run(1);
+        if (random.chance(0.3)) disk.run();
+        REQUIRE(log_model::difference(log, expected) == "");
+      }
+    }
+    disk.run();
+    CHECK(log_model::difference(*open(disk), expected).empty());  // it has written all as it went
+  }
+}
+
+TEST_CASE("a log that writes behind confirms from memory what it holds there, and waits for the disk for the rest") {
+  crash::disk disk;
+  manual_clock clock;
+  store::write_behind_log log(clock, open(disk));
+  std::string order;
+  const auto confirm = [&](char c) {
+    log.confirm([&order, c](const result<>& r) { order += r.ok() ? c : '!'; });
+  };
+  REQUIRE(log.put(id_of(1), bytes_of_chunk(1)).ok());
+  REQUIRE(log.add_pin(pin_of(1), {id_of(1)}).ok());
+  confirm('a');
+  CHECK(order.empty());
+  CHECK(log.unwritten_bytes() == 0);
+  disk.run();
+  CHECK(order == "a");
+  log.receipts_from_memory(true);
+  REQUIRE(log.put(id_of(2), bytes_of_chunk(2)).ok());
+  REQUIRE(log.add_pin(pin_of(1), {id_of(2)}).ok());
+  CHECK(log.unwritten_bytes() == bytes_of_chunk(2).size() + store::unwritten_overhead_bytes);
+  const std::size_t syncs = disk.sync_calls;
+  confirm('b');
+  CHECK(order == "a");  // not from inside the call
+  clock.run();          // and it writes
+  CHECK(order == "ab");
+  CHECK(disk.sync_calls == syncs + 1);
+  CHECK(log.unwritten_bytes() > 0);  // until that has succeeded
+  disk.run();
+  clock.run();
+  CHECK(log.unwritten_bytes() == 0);
+  REQUIRE(log.add_pin(pin_of(2), {id_of(1)}).ok());  // of a chunk on disk, in memory
+  confirm('c');
+  clock.run();
+  CHECK(order == "abc");
+  disk.run();
+  REQUIRE(log.add_pin(pin_of(3), {id_of(1)}).ok());
+  REQUIRE(log.drop_pin(pin_of(1)).ok());
+  REQUIRE(log.drop_pin(pin_of(2)).ok());
+  clock.run();
+  disk.run();
+  CHECK(log.contains(id_of(1)));  // by the pin that was only in memory
+  CHECK_FALSE(log.contains(id_of(2)));
+}
+
+TEST_CASE("whichever write or sync behind fails, all is still in memory, and is durable in the end") {
+  std::size_t failed = 0;
+  for (std::uint64_t operation = 1; operation <= 24; ++operation) {
+    crash::disk disk;
+    manual_clock clock;
+    auto below = open(disk);
+    segment_log& on_disk = *below;
+    store::write_behind_log log(clock, std::move(below));
+    log.receipts_from_memory(true);
+    std::vector<chunk_id> ids;
+    for (std::uint64_t n = 1; n <= 8; ++n) {
+      ids.push_back(id_of(n));
+      REQUIRE(log.put(ids.back(), bytes_of_chunk(n)).ok());
+    }
+    REQUIRE(log.add_pin(pin_of(1), ids).ok());
+    disk.fail_at = disk.operations + operation;
+    for (int turn = 0; turn < 50 && log.unwritten_bytes() > 0; ++turn) {
+      (void)on_disk.compact(1 << 20);  // upkeep, as a peer does it, finds that there is room again
+      clock.run_one();
+      disk.run();
+      for (std::uint64_t n = 1; n <= 8; ++n) {
+        auto got = log.get(id_of(n));
+        if (!got.ok()) got = log.get(id_of(n));  // it was that read which failed
+        REQUIRE(got.ok());
+        CHECK(*got == bytes_of_chunk(n));
+      }
+      CHECK(log.pinned(pin_of(1)) == ids);
+    }
+    CHECK(log.unwritten_bytes() == 0);
+    failed += disk.operations >= disk.fail_at ? 1 : 0;
+    random_generator random(operation);
+    check_whole(disk, small(), ids, random);
+  }
+  CHECK(failed > 8);
+}
+
+TEST_CASE("an epoch is confirmed from memory only when the ones before can be gone back to, whenever the process dies") {
+  for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+    random_generator random(seed);
+    crash::disk disk;
+    manual_clock clock;
+    auto big = small();
+    big.quota_bytes = 1 << 20;
+    store::write_behind_log log(clock, open(disk, big));
+    log.receipts_from_memory(true);
+    std::map<std::uint64_t, std::vector<chunk_id>> epochs;
+    for (std::uint64_t e = 1; e <= 12; ++e) {
+      for (std::uint64_t n = 0; n < 8; ++n) {
+        const std::uint64_t chunk = random.below(log_model::chunks);  // often one that was there some epochs ago
+        REQUIRE(log.put(id_of(chunk), bytes_of_chunk(chunk)).ok());
+        REQUIRE(log.add_pin(pin_of(e), {id_of(chunk)}).ok());
+        epochs[e].push_back(id_of(chunk));
+      }
+      bool confirmed = false;
+      log.confirm([&](const result<>& r) { confirmed = r.ok(); });
+      for (int i = 0; i < 100 && !confirmed; ++i) {
+        if (random.chance(0.5)) clock.run_one();
+        if (random.chance(0.3)) disk.run(1);
+        if (e >= 3) check_whole(disk, big, epochs.at(e - 2), random);  // e - 1 has committed
+      }
+      while (!confirmed) {
+        clock.run_one();
+        disk.run(1);
+      }
+      for (const chunk_id& id : epochs.at(e)) REQUIRE(log.contains(id));
+      if (e >= 2) check_whole(disk, big, epochs.at(e - 1), random);
+      if (e >= 3) REQUIRE(log.drop_pin(pin_of(e - 2)).ok());
+    }
+  }
+}
+
+TEST_CASE("what was in memory when a process died is gone, and nothing else") {
+  crash::disk disk;
+  manual_clock clock;
+  {
+    auto log = std::make_unique<store::write_behind_log>(clock, open(disk));
+    log->receipts_from_memory(true);
+    REQUIRE(log->put(id_of(1), bytes_of_chunk(1)).ok());
+    REQUIRE(log->add_pin(pin_of(1), {id_of(1)}).ok());
+    clock.run();
+    disk.run();
+    REQUIRE(log->put(id_of(2), bytes_of_chunk(2)).ok());
+    REQUIRE(log->add_pin(pin_of(2), {id_of(1), id_of(2)}).ok());
+    REQUIRE(log->put_value("promise", filled(10, 'p')).ok());
+    log->sync_values([](const result<>& r) { CHECK(r.ok()); });
+    disk.run();
+    random_generator random(1);
+    const auto after = disk.crashed(random, crash::survival::everything);
+    auto again = open(*after);
+    CHECK(again->contains(id_of(1)));
+    CHECK(again->pins() == std::vector{pin_of(1)});
+    CHECK_FALSE(again->contains(id_of(2)));
+    CHECK(again->get_value("promise").ok());
+  }
 }
 
 TEST_CASE("a quota is a clear refusal in both logs") {

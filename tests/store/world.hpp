@@ -4,6 +4,7 @@
 #include "support/test.hpp"
 
 #include <p2pdvm/base/random.hpp>
+#include <p2pdvm/store/genuine_receipts.hpp>
 #include <p2pdvm/store/holder.hpp>
 #include <p2pdvm/store/placement.hpp>
 #include <p2pdvm/wire/codec.hpp>
@@ -112,6 +113,7 @@ class world {
   std::size_t messages_lost_of_100 = 0;
   bool reorders = false;  ///< sessions keep order; protocols must end well even without
   crypto::identity client;
+  store::genuine_receipts genuine;  ///< what the client has verified
 
   world(std::size_t count, std::uint64_t seed) : random(seed), client(seed_key(999)) {
     for (std::size_t i = 0; i < count; ++i) {

@@ -115,6 +115,18 @@ class Chaos(unittest.TestCase):
       with self.subTest(program=name):
         self.kill_two(workload, random.Random(options.seed), first=0)
 
+  def test_receipts_from_memory_survive_as_many_peers(self):
+    workload = WORKLOADS["heat"]
+    with workload.local(more=["--receipts", "memory"]) as job:
+      job.wait_for_commits(2, PATIENCE)
+      before = 0
+      for victim in (1, 3):
+        job.kill_peer(victim)
+        recovered = job.wait_for("recovered", PATIENCE, lambda e: e["incarnation"] > before)
+        before = recovered["incarnation"]
+        job.wait_for_commits(1, PATIENCE, beyond=recovered["epoch"])
+      self.finish(workload, job, kills=2)
+
   # --- kills at events of the protocol ---
 
   def dies_at(self, event, number, peer, helper=None):
@@ -188,23 +200,28 @@ class Chaos(unittest.TestCase):
 
 
 class Resume(unittest.TestCase):
-  def resumed(self, workload, start):
-    """kill -9 of everything after two commits, then --resume in the same folder."""
+  def resumed(self, workload, start, forgets=0):
+    """kill -9 of everything after two commits, then --resume in the same folder; at most `forgets` commits back."""
     data = tempfile.TemporaryDirectory(prefix="p2pdvm-")
     self.addCleanup(data.cleanup)
     with start(data=data.name) as job:
-      newest = job.wait_for_commits(2, PATIENCE)
+      newest = job.wait_for_commits(2 + forgets, PATIENCE)
+      epochs = sorted({e["epoch"] for e in job.of_kind("committed")})
       job.kill_all()
     with start(data=data.name, more=["--resume"]) as job:
       self.assertEqual(job.wait_for_exit(PATIENCE), 0, job.report())
       self.assertEqual(job.digest, workload.digest, job.report())
       from_epochs = {e.get("epoch", 0) for e in job.of_kind("rank_started")}
-      self.assertGreaterEqual(min(from_epochs), newest, job.report())
+      self.assertGreaterEqual(min(from_epochs), epochs[-1 - forgets] if forgets else newest, job.report())
 
   def test_one_process(self):
     for name, workload in ALONE.items():
       with self.subTest(program=name):
         self.resumed(workload, lambda w=workload, **how: w.embedded(every=0.03, **how))
+
+  def test_one_process_with_receipts_from_memory(self):
+    self.resumed(ALONE["heat"], lambda w=ALONE["heat"], more=(), **how: w.embedded(
+        every=0.03, more=["--receipts", "memory", *more], **how), forgets=1)
 
   def test_all_local_peers(self):
     for name, workload in WORKLOADS.items():
@@ -215,8 +232,8 @@ class Resume(unittest.TestCase):
 def arguments(parser):
   parser.add_argument("--runs", type=int, default=3, help="random runs of each program")
   parser.add_argument("--seed", type=int, default=1, help="of the first run")
-  parser.add_argument("--steps", type=int, default=400000, help="of heat")
-  parser.add_argument("--iterations", type=int, default=15000, help="of pagerank")
+  parser.add_argument("--steps", type=int, default=200000, help="of heat")
+  parser.add_argument("--iterations", type=int, default=8000, help="of pagerank")
 
 
 if __name__ == "__main__":

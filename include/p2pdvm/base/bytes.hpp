@@ -87,7 +87,7 @@ namespace detail {
 /// What the owners of a payload's bytes share. The bytes follow it, or it is part of a `kept_vector`.
 struct shared_bytes {
   std::atomic<std::uint32_t> owners{1};
-  enum class kind : std::uint32_t { small, large, vector } what = kind::small;
+  enum class kind : std::uint32_t { small, chunk, large, vector } what = kind::small;
 };
 struct kept_vector : shared_bytes {
   explicit kept_vector(byte_vector b) : bytes(std::move(b)) { what = kind::vector; }
@@ -97,6 +97,11 @@ struct kept_vector : shared_bytes {
 /// Bytes in a block of a small payload.
 inline constexpr std::size_t small_bytes_max = 112;
 using small_blocks = spare_blocks<sizeof(shared_bytes) + small_bytes_max>;
+
+/// Blocks for what has about the size of a chunk of a snapshot, plain or sealed: some are kept, for all threads, since the
+/// system would clear their pages each time anew, which takes as long as to seal them.
+inline constexpr std::size_t chunk_block_bytes_min = 32 * 1024, chunk_block_bytes = 66 * 1024;
+inline constexpr std::size_t chunk_blocks_kept_max = 128;
 
 /// A new block with room for more bytes than a small one has.
 [[nodiscard]] shared_bytes* new_shared_bytes(std::size_t size);

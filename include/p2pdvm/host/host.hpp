@@ -173,6 +173,24 @@ class disk {
   [[nodiscard]] virtual std::string describe(std::string_view path) const = 0;
 };
 
+/// Other cores, for what takes long and needs nothing of the peer.
+class workers {
+ public:
+  virtual ~workers() = default;
+  /// How many works can run at once, at least 1.
+  [[nodiscard]] virtual unsigned count() const = 0;
+  enum class length : std::uint8_t {
+    brief,  ///< a millisecond or two: may hold up a driver
+    any,
+  };
+  /// Runs `work` on a thread of its own, at some time; it may touch nothing that handlers write, and must not throw. Then calls `done`,
+  /// as any handler. Destroying the machine waits for a work that runs, and drops the rest.
+  virtual void run(length takes, std::function<void()> work, std::function<void()> done) = 0;
+  /// Runs a brief one of the works that wait here and now, if there is one, and what follows it. For who drives the machine and
+  /// has nothing else to do.
+  virtual bool help() = 0;
+};
+
 /// One machine. References stay valid as long as the machine.
 class machine {
  public:
@@ -183,6 +201,8 @@ class machine {
   virtual host::disk& disk() = 0;
   /// Ways to other processes of the same computer; null where there are none.
   virtual host::neighbourhood* neighbours() { return nullptr; }
+  /// Null where there are none: then whoever has work does it by itself, in small pieces.
+  virtual host::workers* workers() { return nullptr; }
 };
 
 }  // namespace p2pdvm::host

@@ -46,6 +46,11 @@ class snapshot {
     }
     return nullptr;
   }
+  [[nodiscard]] std::size_t bytes() const noexcept {
+    std::size_t all = 0;
+    for (const piece& p : pieces_) all += p.size();
+    return all;
+  }
   [[nodiscard]] const std::vector<piece>& pieces() const noexcept { return pieces_; }
 
  private:

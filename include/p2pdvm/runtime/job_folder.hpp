@@ -74,6 +74,7 @@ class job_folder {
   [[nodiscard]] std::string name() const { return disk_.describe(""); }
   [[nodiscard]] bool damaged(const result<byte_vector>& value) const;
   [[nodiscard]] error damage() const;
+  [[nodiscard]] error foreign() const;
 
   host::disk& disk_;
   store::chunk_log& log_;

@@ -25,6 +25,12 @@ struct job_input {
   }
 };
 
+/// What a holder's receipt for a chunk says.
+enum class receipts_from : std::uint8_t {
+  disk,    ///< that it is durable
+  memory,  ///< that it is in memory, and will be on disk soon
+};
+
 struct job_spec {
   job_id id;  ///< derived from all the rest, so that a ticket for it names no other
   std::array<std::uint64_t, 2> nonce{};
@@ -34,13 +40,14 @@ struct job_spec {
   std::uint32_t ranks = 1;
   std::uint32_t peers = 1;     ///< wanted before the job starts
   std::uint32_t replicas = 3;  ///< of every chunk
+  receipts_from receipts = receipts_from::disk;
   public_key issuer;           ///< signs tickets
   std::map<std::string, std::string> options;
   std::map<std::string, job_input> inputs;
   template <class F>
   void fields(F&& f) {
-    f(id), f(nonce[0]), f(nonce[1]), f(program), f(executable), f(platform), f(ranks), f(peers), f(replicas), f(issuer),
-        f(options), f(inputs);
+    f(id), f(nonce[0]), f(nonce[1]), f(program), f(executable), f(platform), f(ranks), f(peers), f(replicas), f(receipts),
+        f(issuer), f(options), f(inputs);
   }
   [[nodiscard]] job_id derived_id() const;
   [[nodiscard]] result<> validate() const;

@@ -10,6 +10,7 @@
 #include <p2pdvm/async/poll_group.hpp>
 #include <p2pdvm/async/queue_executor.hpp>
 #include <p2pdvm/base/time.hpp>
+#include <p2pdvm/host/host.hpp>
 
 #include <asio/io_context.hpp>
 
@@ -30,6 +31,8 @@ class native_driver {
     unsigned threads = 1;  ///< that run ranks, the caller of `run` among them
     /// Looked at in every turn; the machine's, say. It must outlive the driver.
     poll_group* polled = nullptr;
+    /// What the driver does when it would only look whether something comes; the machine's, say. It must outlive the driver.
+    host::workers* helped = nullptr;
     /// How long a driver polls before it blocks. Longer costs a core, shorter costs latency. Where it turns out that it
     /// was woken again right after that, it polls for up to `longer` times that.
     duration spin = std::chrono::microseconds(50);

@@ -14,6 +14,7 @@
 #include <p2pdvm/runtime/reception.hpp>
 #include <p2pdvm/runtime/ticket.hpp>
 #include <p2pdvm/store/segment_log.hpp>
+#include <p2pdvm/store/write_behind_log.hpp>
 
 #include <functional>
 #include <map>
@@ -67,6 +68,7 @@ class peer final : private messaging::exchange_handler,
     std::uint32_t ranks = 1;
     std::uint32_t peers = 1;
     std::uint32_t replicas = 3;
+    receipts_from receipts = receipts_from::disk;
     std::map<std::string, std::string> options;
     std::map<std::string, byte_vector> inputs;
   };
@@ -166,7 +168,8 @@ class peer final : private messaging::exchange_handler,
   queue_context& ranks_;
   driver_token& token_;
   std::optional<crypto::identity> identity_;
-  std::unique_ptr<store::segment_log> log_;
+  store::segment_log* disk_log_ = nullptr;  ///< that `log_` writes to
+  std::optional<store::write_behind_log> log_;
   std::optional<job_folder> folder_;
   std::unique_ptr<messaging::exchange> exchange_;
   std::unique_ptr<overlay::node> node_;

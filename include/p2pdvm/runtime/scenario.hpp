@@ -9,6 +9,7 @@
 ///     peers 5
 ///     spares 0
 ///     hidden 2
+///     receipts memory
 ///     ranks 6
 ///     profile lan
 ///     checkpoint-every 0.04
@@ -24,6 +25,7 @@
 #include <p2pdvm/base/result.hpp>
 #include <p2pdvm/base/time.hpp>
 #include <p2pdvm/runtime/event.hpp>
+#include <p2pdvm/runtime/job_spec.hpp>
 #include <p2pdvm/sim/latency.hpp>
 
 #include <array>
@@ -102,6 +104,7 @@ struct scenario {
   std::uint32_t peers = 3;
   std::uint32_t spares = 0;
   std::uint32_t hidden = 0;  ///< peers behind NATs, each behind one of its own: the last, but never peer 0
+  receipts_from receipts = receipts_from::disk;
   std::uint32_t ranks = 3;
   sim::latency_profile profile = sim::latency_profile::lan;
   duration checkpoint_interval = std::chrono::milliseconds(40);  ///< zero: none

@@ -10,9 +10,11 @@
 #include <p2pdvm/runtime/peer_context.hpp>
 #include <p2pdvm/store/chunk.hpp>
 #include <p2pdvm/store/chunker.hpp>
+#include <p2pdvm/store/genuine_receipts.hpp>
 #include <p2pdvm/store/holder.hpp>
 #include <p2pdvm/store/replicator.hpp>
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <optional>
@@ -54,13 +56,13 @@ class snapshot_store_owner {
 class snapshot_store {
  public:
   snapshot_store(snapshot_store_owner& owner, peer_context& context, const job_id& job,
-                 const crypto::secret_key& secret);
+                 const crypto::secret_key& secret, receipts_from receipts = receipts_from::disk);
 
   void set_members(std::vector<store::member> members, unsigned replicas);
   /// The newest record: what may be stored here for others.
   void follow(const checkpoint::job_record& record);
   void on_member_lost(const node_id& node);
-  /// The member's process restarted; what it has on disk it still has.
+  /// The member's process restarted; what it has on disk it still has, what its receipts from memory were for not.
   void on_member_reset(const node_id& node);
 
   /// A rank was captured; its late log is still open.
@@ -83,8 +85,7 @@ class snapshot_store {
   bool on_message(const node_id& from, const store::store_message& message);
   /// Whether live members vouch for every stripe of that rank's snapshot as often as the proof
   /// says, the manifest's stripe included.
-  [[nodiscard]] bool sufficient(const store::pin& snapshot, rank_number rank,
-                                byte_view proof) const;
+  [[nodiscard]] bool sufficient(const store::pin& snapshot, rank_number rank, byte_view proof);
   /// Least number of copies in the drains of the last epoch.
   [[nodiscard]] unsigned replicas() const noexcept { return replicas_achieved_; }
   /// Reads them all; what is damaged counts as absent from then on.
@@ -92,14 +93,24 @@ class snapshot_store {
   [[nodiscard]] result<byte_vector> read_input(const job_input& input);
 
  private:
+  /// Slices that workers measure; it outlives a drain that is dropped meanwhile.
+  struct measuring {
+    std::shared_ptr<store::chunker> chunker;
+    std::vector<store::chunker::slice> slices;
+    std::vector<store::chunker::measured_slice> measured;
+    std::size_t left = 0;  ///< works
+    std::atomic<bool> failed{false};
+  };
   struct drain {
     epoch_number epoch;
     incarnation_number incarnation;
     std::optional<peal::snapshot> open;            ///< until the late log is closed
     std::shared_ptr<const peal::snapshot> whole;
-    bool chunking = false;
+    bool chunking = false;  ///< step by step
+    std::shared_ptr<measuring> under_way;
     chunk_id manifest;
-    std::map<chunk_id, payload> plain;
+    std::map<chunk_id, payload> plain, sealed;
+    std::size_t sealed_ahead = 0;  ///< bytes, at most
     std::vector<store::placed_chunk> chunks;
     std::unique_ptr<store::replicator> replicator;
     std::optional<drain_outcome> outcome;
@@ -107,7 +118,12 @@ class snapshot_store {
     std::vector<node_id> relied_on;
   };
 
+  [[nodiscard]] const std::shared_ptr<store::chunker>& chunker_of(rank_number rank);
+  void begin_chunks(rank_number rank, drain& d);
+  void measure(rank_number rank, drain& d);
+  void measured(rank_number rank, const std::shared_ptr<measuring>& m);
   void step(rank_number rank, epoch_number epoch);
+  void chunked(rank_number rank, drain& d, store::chunker& chunker);
   void replicate(rank_number rank, drain& d);
   void look_after(rank_number rank, drain& d);
   void look_after_all();
@@ -119,11 +135,13 @@ class snapshot_store {
   peer_context& context_;
   job_id job_;
   crypto::secret_key secret_;
+  receipts_from receipts_;
   store::chunk_codec codec_;
   store::holder holder_;
+  store::genuine_receipts genuine_;
   std::vector<store::member> members_;
   unsigned replicas_ = 1, replicas_achieved_ = 0;
-  std::map<rank_number, store::chunker> chunkers_;
+  std::map<rank_number, std::shared_ptr<store::chunker>> chunkers_;
   std::map<rank_number, store::replica_map> known_;
   std::map<rank_number, drain> drains_;
   std::map<rank_number, std::map<epoch_number, std::shared_ptr<const peal::snapshot>>> kept_;

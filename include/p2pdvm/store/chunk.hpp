@@ -28,7 +28,7 @@ class chunk_codec {
 
   [[nodiscard]] chunk_id id(byte_view plain) const;
   /// Precondition: `id` is `this->id(plain)` (it gives the nonce); at most `manifest_bytes_max`.
-  [[nodiscard]] byte_vector seal(const chunk_id& id, byte_view plain) const;
+  [[nodiscard]] payload seal(const chunk_id& id, byte_view plain) const;
   /// The plaintext, which hashes to `id`. Errors: `unsupported_version` (another algorithm),
   /// `corrupted` (damaged, or not this chunk), `authentication` (sealed under another secret).
   [[nodiscard]] result<byte_vector> open(const chunk_id& id, byte_view sealed) const;

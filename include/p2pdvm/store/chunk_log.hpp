@@ -9,6 +9,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace p2pdvm::store {
@@ -35,6 +36,8 @@ class chunk_log {
   [[nodiscard]] virtual bool contains(const chunk_id& id) const = 0;
   /// Storing a chunk that is there already costs nothing. Errors: `no_space`, `io`.
   virtual result<> put(const chunk_id& id, byte_view sealed) = 0;
+  /// The same; a log in memory keeps these bytes instead of a copy.
+  virtual result<> put_shared(const chunk_id& id, const payload& sealed) { return put(id, sealed.view()); }
   /// Errors: `not_found`; `corrupted` when the stored bytes fail their checksum (the chunk is
   /// then forgotten, so that a new copy can be put); `io` when it could not be read this time.
   virtual result<byte_vector> get(const chunk_id& id) = 0;
@@ -59,6 +62,11 @@ class chunk_log {
 
   /// Calls `done` when everything before this call is durable; never from inside the call.
   virtual void sync(std::function<void(result<>)> done) = 0;
+  /// The same for values alone.
+  virtual void sync_values(std::function<void(result<>)> done) { sync(std::move(done)); }
+  /// Calls `done` when all chunks and pins before this call are as safe as this log's receipts say: durable, unless the log
+  /// says something else. Never from inside the call.
+  virtual void confirm(std::function<void(result<>)> done) { sync(std::move(done)); }
 
   /// Sealed bytes of live chunks.
   [[nodiscard]] virtual std::uint64_t live_bytes() const = 0;

@@ -45,6 +45,7 @@ struct section_data {
 struct chunk_source {
   placed_chunk chunk;
   payload plain;  ///< shares the section's buffer and keeps it alive
+  payload sealed;  ///< empty unless a slice sealed it, too
 };
 
 struct chunked_snapshot {
@@ -57,18 +58,43 @@ struct chunked_snapshot {
 
 /// A part that is in the memory of the same part of the last epoch is unchanged, and is not looked at. Else a chunk is
 /// unchanged when its XXH3-128 fingerprint, seeded from the job's secret, occurred in
-/// the last epoch that was taken; then its id is known and BLAKE2b does not run. Work comes in
-/// slices so that a driver thread can do other things in between.
+/// the last epoch that was taken; then its id is known and BLAKE2b does not run.
+///
+/// Work comes in small steps, so that a driver thread can do other things in between, or in slices for other threads:
+/// `slices`, `measure` each of them anywhere, `add` them in order.
 class chunker {
  public:
   chunker(const crypto::secret_key& job_secret, rank_number rank);
+
+  /// Chunks of one section, one after the other.
+  struct slice {
+    std::size_t blob = 0;
+    std::size_t begin = 0, end = 0;  ///< bytes
+    std::size_t work = 0;            ///< bytes of them that have to be looked at
+    bool seals = false;              ///< new chunks are sealed, too
+  };
+  struct measured_chunk {
+    payload plain;
+    fingerprint print;
+    chunk_reference named;
+    payload sealed;
+    bool computed = false;  ///< else it is in the memory of the last epoch's
+    bool fresh = false;     ///< its id had to be computed
+  };
+  using measured_slice = std::vector<measured_chunk>;
 
   /// Drops an epoch that was begun and not taken. Fails with `invalid_argument` on names that
   /// are empty, too long or not unique, and on state too large for a manifest.
   result<> start(epoch_number epoch, std::vector<section_data> sections);
   /// Works on up to `chunk_budget` chunks; true when the epoch is ready to be taken.
   bool step(std::size_t chunk_budget);
-  /// Precondition: `step` returned true.
+  /// All that has to be done, in slices with about `slice_bytes` to look at. New chunks of the first `sealed_bytes` will be sealed.
+  [[nodiscard]] std::vector<slice> slices(std::size_t slice_bytes, std::size_t sealed_bytes) const;
+  /// From any thread, also several at once, until `take` or the next `start`.
+  [[nodiscard]] measured_slice measure(const slice& s) const;
+  /// All slices, in their order; afterwards the epoch is ready to be taken.
+  void add(std::vector<measured_slice> measured);
+  /// Precondition: `step` returned true, or everything was added.
   [[nodiscard]] chunked_snapshot take();
 
  private:
@@ -98,10 +124,11 @@ class chunker {
   void plan(std::vector<section_data> sections);
   [[nodiscard]] std::size_t chunk_end(const blob& b, std::size_t begin) const;
   [[nodiscard]] payload chunk_of(const blob& b, std::size_t begin, std::size_t end) const;
-  [[nodiscard]] const fingerprint* same_as_before(const blob& b, const payload& plain);
+  [[nodiscard]] const fingerprint* same_as_before(const blob& b, std::size_t begin, const payload& plain) const;
   [[nodiscard]] std::size_t content_chunk(byte_view rest) const;
-  /// False when nothing had to be computed.
-  bool add_chunk(const blob& b, payload plain);
+  /// `seen`: of this epoch.
+  [[nodiscard]] measured_chunk measure_chunk(const blob& b, std::size_t begin, std::size_t end, const memory& seen) const;
+  void add_chunk(const blob& b, measured_chunk chunk);
 
   chunk_codec codec_;
   rank_number rank_;

@@ -24,7 +24,8 @@ class memory_log final : public chunk_log {
   ~memory_log() override;
 
   [[nodiscard]] bool contains(const chunk_id& id) const override;
-  result<> put(const chunk_id& id, byte_view sealed) override;
+  result<> put(const chunk_id& id, byte_view sealed) override { return put_shared(id, payload::copy_of(sealed)); }
+  result<> put_shared(const chunk_id& id, const payload& sealed) override;
   result<byte_vector> get(const chunk_id& id) override;
   result<> add_pin(const pin& p, const std::vector<chunk_id>& ids) override;
   result<> drop_pin(const pin& p) override;
@@ -37,7 +38,7 @@ class memory_log final : public chunk_log {
 
  private:
   struct entry {
-    byte_vector sealed;
+    payload sealed;
     std::uint32_t pins = 0;
   };
   result<> claim(std::uint64_t bytes, std::uint64_t freed) const;

@@ -4,6 +4,7 @@
 #include <p2pdvm/base/ids.hpp>
 #include <p2pdvm/base/result.hpp>
 #include <p2pdvm/base/time.hpp>
+#include <p2pdvm/store/genuine_receipts.hpp>
 #include <p2pdvm/store/manifest.hpp>
 #include <p2pdvm/store/messages.hpp>
 #include <p2pdvm/store/placement.hpp>
@@ -87,8 +88,9 @@ class replicator {
   /// chunk. An error ends the replication.
   using sealed_function = std::function<result<payload>(const chunk_id&)>;
 
-  /// `known` must outlive the replicator.
-  replicator(replication what, replica_map& known, sealed_function sealed, emit_function emit);
+  /// `known` and `genuine` must outlive the replicator.
+  replicator(replication what, replica_map& known, genuine_receipts& genuine, sealed_function sealed,
+             emit_function emit);
 
   void start(time_point now);
   /// Answers of another rank or epoch have no effect.
@@ -143,6 +145,7 @@ class replicator {
 
   replication what_;
   replica_map& known_;
+  genuine_receipts& genuine_;
   sealed_function sealed_;
   emit_function emit_;
   std::array<std::vector<chunk_index>, limits::stripes_per_rank> by_stripe_;

@@ -2,21 +2,61 @@
 
 #include <p2pdvm/base/bytes.hpp>
 
+#include <mutex>
+#include <vector>
+
 namespace p2pdvm {
 
 namespace detail {
 
+class chunk_blocks {
+ public:
+  /// Never destroyed: payloads may outlive everything.
+  [[nodiscard]] static chunk_blocks& all() {
+    static chunk_blocks* const blocks = new chunk_blocks;
+    return *blocks;
+  }
+  [[nodiscard]] void* take() {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!kept_.empty()) {
+        void* const block = kept_.back();
+        kept_.pop_back();
+        return block;
+      }
+    }
+    return ::operator new(chunk_block_bytes);
+  }
+  void give(void* block) noexcept {
+#if !defined(__SANITIZE_ADDRESS__)  // a block that is used again would hide a use after free
+    {
+      const std::lock_guard lock(mutex_);
+      if (kept_.size() < chunk_blocks_kept_max) return kept_.push_back(block);
+    }
+#endif
+    ::operator delete(block);
+  }
+
+ private:
+  chunk_blocks() { kept_.reserve(chunk_blocks_kept_max); }
+
+  std::mutex mutex_;
+  std::vector<void*> kept_;
+};
+
 P2PDVM_DECL shared_bytes* new_shared_bytes(std::size_t size) {
-  auto* const block = ::new (::operator new(sizeof(shared_bytes) + size)) shared_bytes;
-  block->what = shared_bytes::kind::large;
+  const std::size_t whole = sizeof(shared_bytes) + size;
+  const bool chunk = size >= chunk_block_bytes_min && whole <= chunk_block_bytes;
+  auto* const block = ::new (chunk ? chunk_blocks::all().take() : ::operator new(whole)) shared_bytes;
+  block->what = chunk ? shared_bytes::kind::chunk : shared_bytes::kind::large;
   return block;
 }
 
 P2PDVM_DECL void drop_shared_bytes(shared_bytes* block) noexcept {
-  if (block->what == shared_bytes::kind::vector) {
-    delete static_cast<kept_vector*>(block);
-  } else {
-    ::operator delete(static_cast<void*>(block));
+  switch (block->what) {
+    case shared_bytes::kind::vector: delete static_cast<kept_vector*>(block); break;
+    case shared_bytes::kind::chunk: chunk_blocks::all().give(block); break;
+    default: ::operator delete(static_cast<void*>(block)); break;
   }
 }
 

@@ -7,6 +7,7 @@
 #include <openssl/evp.h>
 #endif
 
+#include <algorithm>
 #include <array>
 #include <climits>
 #include <cstring>
@@ -179,9 +180,72 @@ P2PDVM_DECL bool open(const secret_key& key, const nonce12& nonce, byte_view ass
              detail::in(key.bytes())) == 0;
 }
 
+namespace detail {
+
+#if defined(P2PDVM_WITH_OPENSSL)
+/// Of 64 KiB OpenSSL seals four times as much in a second as libsodium; of a few bytes, less.
+inline constexpr std::size_t chacha_bulk_bytes_min = 1024;
+
+/// Null when the library's configuration has no such cipher.
+inline const ::EVP_CIPHER* chacha_cipher() {
+  static ::EVP_CIPHER* const cipher = ::EVP_CIPHER_fetch(nullptr, "ChaCha20-Poly1305", nullptr);
+  return cipher;
+}
+
+/// XChaCha20-Poly1305 is ChaCha20-Poly1305 with a key that comes of the first two thirds of the nonce.
+class xchacha {
+ public:
+  xchacha(bool seals, const secret_key& key, const nonce24& nonce, byte_view associated) {
+    secret_key derived;
+    ::crypto_core_hchacha20(out(derived.mutable_bytes()), in(nonce), in(key.bytes()), nullptr);
+    nonce12 rest{};
+    std::copy(nonce.begin() + 16, nonce.end(), rest.begin() + 4);
+    if (context_ == nullptr) throw std::bad_alloc();
+    const bool ready = ::EVP_CipherInit_ex2(context_, chacha_cipher(), in(derived.bytes()), in(rest), seals ? 1 : 0, nullptr) == 1;
+    P2PDVM_ASSERT(ready);
+    update(associated, nullptr);
+  }
+  ~xchacha() { ::EVP_CIPHER_CTX_free(context_); }  // wipes what it holds
+  xchacha(const xchacha&) = delete;
+  xchacha& operator=(const xchacha&) = delete;
+
+  void update(byte_view from, std::byte* to) {
+    if (from.empty()) return;
+    P2PDVM_ASSERT(from.size() <= INT_MAX);
+    int written = 0;
+    const bool done = ::EVP_CipherUpdate(context_, reinterpret_cast<unsigned char*>(to), &written, in(from), static_cast<int>(from.size())) == 1;
+    P2PDVM_ASSERT(done);
+  }
+  [[nodiscard]] bool finish() {
+    unsigned char none[EVP_MAX_BLOCK_LENGTH];
+    int written = 0;
+    return ::EVP_CipherFinal_ex(context_, none, &written) == 1;
+  }
+  [[nodiscard]] bool tag(int what, std::byte* bytes) {
+    return ::EVP_CIPHER_CTX_ctrl(context_, what, static_cast<int>(tag_bytes), bytes) == 1;
+  }
+
+ private:
+  ::EVP_CIPHER_CTX* context_ = ::EVP_CIPHER_CTX_new();
+};
+
+inline bool chacha_bulk(std::size_t bytes) { return bytes >= chacha_bulk_bytes_min && chacha_cipher() != nullptr; }
+#endif
+
+}  // namespace detail
+
 P2PDVM_DECL void seal(const secret_key& key, const nonce24& nonce, byte_view associated,
                       byte_view plain, byte_span out) {
   P2PDVM_ASSERT(out.size() >= plain.size() + tag_bytes);
+#if defined(P2PDVM_WITH_OPENSSL)
+  if (detail::chacha_bulk(plain.size())) {
+    detail::xchacha cipher(true, key, nonce, associated);
+    cipher.update(plain, out.data());
+    const bool sealed = cipher.finish() && cipher.tag(EVP_CTRL_AEAD_GET_TAG, out.data() + plain.size());
+    P2PDVM_ASSERT(sealed);
+    return;
+  }
+#endif
   ::crypto_aead_xchacha20poly1305_ietf_encrypt(detail::out(out), nullptr, detail::in(plain),
                                                plain.size(), detail::in(associated),
                                                associated.size(), nullptr, detail::in(nonce),
@@ -192,6 +256,17 @@ P2PDVM_DECL bool open(const secret_key& key, const nonce24& nonce, byte_view ass
                       byte_view sealed, byte_span out) {
   if (sealed.size() < tag_bytes) return false;
   P2PDVM_ASSERT(out.size() >= sealed.size() - tag_bytes);
+#if defined(P2PDVM_WITH_OPENSSL)
+  if (const std::size_t size = sealed.size() - tag_bytes; detail::chacha_bulk(size)) {
+    std::array<std::byte, tag_bytes> tag;
+    std::copy_n(sealed.data() + size, tag_bytes, tag.begin());
+    detail::xchacha cipher(false, key, nonce, associated);
+    cipher.update(sealed.first(size), out.data());
+    if (cipher.tag(EVP_CTRL_AEAD_SET_TAG, tag.data()) && cipher.finish()) return true;
+    std::fill_n(out.data(), size, std::byte{0});  // as libsodium does
+    return false;
+  }
+#endif
   return ::crypto_aead_xchacha20poly1305_ietf_decrypt(
              detail::out(out), nullptr, nullptr, detail::in(sealed), sealed.size(),
              detail::in(associated), associated.size(), detail::in(nonce),

@@ -5,6 +5,7 @@
 #include <p2pdvm/host/native/disk.hpp>
 #include <p2pdvm/host/native/lane.hpp>
 #include <p2pdvm/host/native/network.hpp>
+#include <p2pdvm/host/native/workers.hpp>
 
 #include <string>
 
@@ -29,6 +30,7 @@ class machine final : public host::machine {
   host::network& network() override { return network_; }
   host::disk& disk() override { return disk_; }
   host::neighbourhood* neighbours() override { return &neighbours_; }
+  host::workers* workers() override { return &workers_; }
   /// What a driver may look at in every turn; see `runtime::native_driver`.
   [[nodiscard]] poll_group& polled() noexcept { return polled_; }
 
@@ -44,6 +46,7 @@ class machine final : public host::machine {
   native::network network_;
   native::disk disk_;
   native::neighbourhood neighbours_;
+  native::workers workers_;
 };
 
 }  // namespace p2pdvm::native

@@ -51,7 +51,7 @@ P2PDVM_DECL job::job(job_owner& owner, peer_context& context, job_identity who,
                who_.spec.ranks),
       lanes_(*this, context.machine.clock(),
              context.setting.shared_memory ? context.machine.neighbours() : nullptr, context.self.id()),
-      store_(*this, context, who_.spec.id, who_.secret),
+      store_(*this, context, who_.spec.id, who_.secret, who_.spec.receipts),
       restorer_(*this, context, who_.spec.id, who_.secret),
       roll_call_(*this, context.machine.clock(), context.self.id(), context.setting.hang_after),
       failure_timer_(context.machine.clock()),
@@ -384,7 +384,7 @@ P2PDVM_DECL void job::begin_incarnation() {
   for (const rank_number rank : record().ranks_of(self())) want_rank(rank);
   // A process that comes back must know which incarnation's ranks died with it: else it would
   // begin them again among others that are in the middle.
-  context_.log.sync([this, alive = alive_, i = record().incarnation](const result<>&) {
+  context_.log.sync_values([this, alive = alive_, i = record().incarnation](const result<>&) {
     if (!*alive || record().incarnation != i) return;
     may_start_ = true;
     start_ranks();

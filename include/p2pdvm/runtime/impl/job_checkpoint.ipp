@@ -203,9 +203,16 @@ P2PDVM_DECL void job::propose_commit(const checkpoint::cut_action::committable& 
     // Else its rank seals again with other holders.
     if (!store_.sufficient(snapshot, rank_number(r), c.receipts[r])) return;
   }
-  keeper_.propose([i = record().incarnation, c](const checkpoint::job_record& r) {
-    return c.final ? checkpoint::finish(r, i, c.epoch, c.manifests)
-                   : checkpoint::commit(r, i, c.epoch, c.manifests);
+  const auto propose = [this, i = record().incarnation, c] {
+    keeper_.propose([i, c](const checkpoint::job_record& r) {
+      return c.final ? checkpoint::finish(r, i, c.epoch, c.manifests)
+                     : checkpoint::commit(r, i, c.epoch, c.manifests);
+    });
+  };
+  if (!c.final || spec().receipts == receipts_from::disk) return propose();
+  // Nothing comes after it: what is only in memory would be the job's result.
+  context_.log.sync([propose, alive = alive_](const result<>&) {
+    if (*alive) propose();
   });
 }
 
@@ -383,15 +390,16 @@ P2PDVM_DECL void job::restore_failed(rank_number rank, epoch_number epoch, const
                            std::to_string(rank.value()) + " cannot be read: ";
   const std::string here = "it is damaged in " + context_.machine.disk().describe("") +
                            ", and no other peer has a copy";
+  const bool forgotten = spec().receipts == receipts_from::memory && record().members.size() == 1 && !alone_and_damaged();
   const std::string sentence =
-      what + (alone_and_damaged()
-                  ? here + "; restore the folder from a copy, or remove it to give the job up"
-                  : why.message());
+      what + (alone_and_damaged() ? here + "; restore the folder from a copy, or remove it to give the job up"
+              : forgotten         ? "it was in memory only, as --receipts memory allows, when this process was killed"
+                                  : why.message());
   const bool final = record().state == checkpoint::job_state::done;
-  if (why.code() != errc::lost || alone_and_damaged()) {
+  if (why.code() != errc::lost || alone_and_damaged() || forgotten) {
     if (final) return end(error(errc::lost, sentence));
     if (record().previous.epoch.value() == 0) return fail(sentence);
-    return fall_back(epoch, what + (alone_and_damaged() ? here : why.message()));
+    return fall_back(epoch, alone_and_damaged() ? what + here : sentence);
   }
   // Those who have the copies may only be away.
   if (std::exchange(missing_told_, epoch) != epoch)

@@ -41,12 +41,19 @@ P2PDVM_DECL error job_folder::damage() const {
                "can join again");
 }
 
+P2PDVM_DECL error job_folder::foreign() const {
+  return error(errc::unsupported_version,
+               name() + " holds a job of another version of p2pdvm; go on with that one, choose another folder with "
+                        "--data, or remove the folder to give the job up");
+}
+
 P2PDVM_DECL result<> job_folder::vacant() const {
   for (const auto name : {detail::spec_name, record_keeper::record_name}) {
     if (damaged(log_.get_value(name))) return damage();
   }
   const auto spec = detail::value_of<job_spec>(log_, detail::spec_name);
   const auto update = detail::value_of<record_update>(log_, record_keeper::record_name);
+  if (!spec && log_.get_value(detail::spec_name).ok()) return foreign();
   if (!spec || !update || !spec->fits(update->record) ||
       update->record.state == checkpoint::job_state::done ||
       update->record.state == checkpoint::job_state::failed)
@@ -86,7 +93,8 @@ P2PDVM_DECL result<job_folder::stored_job> job_folder::read() const {
     return error(errc::not_found, name() + " holds no job to resume; start one without --resume");
   }
   auto spec = wire::decode<job_spec>(*spec_bytes);
-  if (!spec.ok() || secret->size() != crypto::secret_key::size) return damage();
+  if (!spec.ok()) return foreign();  // its bytes are as they were written
+  if (secret->size() != crypto::secret_key::size) return damage();
   auto newest = saved.ok() ? wire::decode<record_update>(*saved) : result<record_update>(saved.error());
   if (saved.ok() && !newest.ok()) return damage();
   if (!saved.ok() || !spec->fits(newest->record))
@@ -163,7 +171,7 @@ P2PDVM_DECL result<std::map<std::string, job_input>> job_folder::seal_inputs(
           at, std::min(limits::chunk_bytes_large, bytes.size() - at));
       const chunk_id chunk = codec.id(part);
       input.chunks.push_back(chunk);
-      if (auto r = log_.put(chunk, codec.seal(chunk, part)); !r.ok()) return r.error();
+      if (auto r = log_.put_shared(chunk, codec.seal(chunk, part)); !r.ok()) return r.error();
     }
   }
   return kept;

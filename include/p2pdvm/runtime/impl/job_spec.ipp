@@ -37,7 +37,7 @@ P2PDVM_DECL result<> job_spec::validate() const {
   if (id != derived_id())
     return error(errc::authentication, "this is not the specification of the job that its id names");
   if (ranks == 0 || ranks > limits::ranks_max || peers == 0 || peers > limits::members_max ||
-      replicas == 0 || replicas > 64 || program.empty() || program.size() > 255)
+      replicas == 0 || replicas > 64 || receipts > receipts_from::memory || program.empty() || program.size() > 255)
     return error(errc::malformed, "the job's specification is malformed");
   for (const auto& [name, input] : inputs) {
     if (input.bytes > limits::input_bytes_max)

@@ -93,7 +93,7 @@ class local_parent {
       add({"--resume"});
     } else if (k == 0) {
       add({"--host", "--ranks", std::to_string(how_.ranks), "--peers", std::to_string(how_.local),
-           "--replicas", std::to_string(how_.replicas)});
+           "--replicas", std::to_string(how_.replicas), "--receipts", how_.receipts});
     } else {
       add({"--join", report_.ticket()});
     }

@@ -199,6 +199,7 @@ P2PDVM_DECL bool native_driver::drive_spinning() {
   for (unsigned i = 1;; ++i) {
     if (polled_.poll() || !ranks_.queue().empty() || token_.wanted() || stopped_.load(std::memory_order_relaxed))
       return true;
+    if (options_.helped != nullptr && options_.helped->help()) return true;
     if (!crowded_ && i % turns_between_looks != 0) continue;
     auto now = steady::now();
     if (!begin) begin = now;

@@ -133,6 +133,7 @@ inline result<> begin_job(peer& p, const command_line& how) {
   request.ranks = how.ranks;
   request.peers = how.host ? std::max(how.peers, 1u) : 1;
   request.replicas = how.replicas;
+  request.receipts = how.receipts == "memory" ? receipts_from::memory : receipts_from::disk;
   request.options = how.program_options;
   auto inputs = read_inputs(how.inputs);
   if (!inputs.ok()) return inputs.error();
@@ -214,6 +215,7 @@ P2PDVM_DECL int run_peer(const peal::program& program, const command_line& how) 
   native_driver::options threads;
   threads.threads = how.threads;
   threads.polled = &real_machine.polled();
+  threads.helped = real_machine.workers();
   native_driver driver(io, ranks, token, threads);
 
   std::optional<result<job_results>> outcome;

@@ -204,6 +204,13 @@ inline void add_data_options(CLI::App& app, command_line& out) {
       ->type_name("N")
       ->capture_default_str()
       ->group(group);
+  app.add_option("--receipts", out.receipts,
+                 "when a copy counts: disk, once it is durable; memory, at once, which survives the loss of peers "
+                 "but not of all of them in the same second")
+      ->check(CLI::IsMember({"disk", "memory"}))
+      ->type_name("FROM")
+      ->capture_default_str()
+      ->group(group);
 }
 
 inline void add_output_options(CLI::App& app, command_line& out) {

@@ -48,7 +48,8 @@ P2PDVM_DECL result<> peer::open() {
   auto log = store::segment_log::open(machine_.disk(), "store", how);
   if (!log.ok()) return log.error();
   (*log)->drop_unpinned();
-  log_ = std::move(*log);
+  disk_log_ = log->get();
+  log_.emplace(machine_.clock(), std::move(*log));
   folder_.emplace(machine_.disk(), *log_);
   if (setting_.listen) {
     if (auto r = open_network(); !r.ok()) return r;
@@ -125,6 +126,7 @@ P2PDVM_DECL result<> peer::make_job(job_request request) {
   who.spec.ranks = request.ranks;
   who.spec.peers = request.peers;
   who.spec.replicas = request.replicas;
+  who.spec.receipts = request.receipts;
   who.spec.issuer = identity_->key();
   who.spec.options = std::move(request.options);
   auto inputs = folder_->seal_inputs(request.inputs, who.secret);
@@ -167,6 +169,7 @@ P2PDVM_DECL void peer::tell_ticket() {
 P2PDVM_DECL void peer::begin(job_identity who, record_update newest,
                              std::optional<checkpoint::acceptor> acceptor) {
   job_owner& owner = *this;
+  log_->receipts_from_memory(who.spec.receipts == receipts_from::memory);
   job_ = std::make_unique<job>(owner, *context_, std::move(who), std::move(newest),
                                std::move(acceptor));
   reception_.emplace();

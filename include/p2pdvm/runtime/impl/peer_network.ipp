@@ -200,7 +200,7 @@ P2PDVM_DECL void peer::compact_later() {
   constexpr auto pause = std::chrono::seconds(2);
   constexpr std::size_t bytes_per_turn = 4 * 1024 * 1024;
   compact_timer_.after(pause, [this] {
-    if (log_->compact(bytes_per_turn) > 0) log_->sync([](const result<>&) {});
+    if (disk_log_->compact(bytes_per_turn) > 0) disk_log_->sync([](const result<>&) {});
     compact_later();
   });
 }

@@ -56,7 +56,7 @@ P2PDVM_DECL void record_keeper::carry_out(const node_id& from,
   if (refuses || durable_ == changes_) return reply(from, std::move(*outcome.reply));
   const auto put = log_.put_value(acceptor_name, acceptor_->persistent());
   if (!put.ok()) return disk_failed(put.error());
-  log_.sync([this, alive = alive_, from, now = changes_,
+  log_.sync_values([this, alive = alive_, from, now = changes_,
              answer = std::move(*outcome.reply)](result<> synced) {
     if (!*alive) return;
     if (!synced.ok()) return disk_failed(synced.error());

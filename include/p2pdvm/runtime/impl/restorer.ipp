@@ -105,7 +105,7 @@ P2PDVM_DECL void restorer::fetch_inputs(std::vector<store::member> from,
   }
   inputs_->fetcher = fetch(rank_number(), std::move(chunks), std::move(from),
                            [this](const chunk_id& id, payload plain) {
-                             const auto put = context_.log.put(id, codec_.seal(id, plain.view()));
+                             const auto put = context_.log.put_shared(id, codec_.seal(id, plain.view()));
                              if (!put.ok()) inputs_->trouble = put.error();
                            });
   look_after_all();

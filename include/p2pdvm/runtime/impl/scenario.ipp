@@ -123,6 +123,7 @@ P2PDVM_DECL scenario draw_scenario(std::uint64_t seed, std::span<const std::stri
   for (std::uint64_t i = 0; i < crashes; ++i) s.faults.push_back(detail::draw_crash(random, i == 0));
   detail::draw_others(random, kinds, s);
   if (draw(4) == 0) s.hidden = static_cast<std::uint32_t>(1 + draw(s.peers - 2));
+  if (draw(4) == 0) s.receipts = receipts_from::memory;
   return s;
 }
 
@@ -175,7 +176,8 @@ class simplifier {
     for (double scenario::* weather :
          {&scenario::loss, &scenario::reordering, &scenario::duplication})
       if (attempt([&](scenario& s) { s.*weather = 0; })) return true;
-    return attempt([](scenario& s) { s.profile = sim::latency_profile::lan; });
+    return attempt([](scenario& s) { s.receipts = receipts_from::disk; }) ||
+           attempt([](scenario& s) { s.profile = sim::latency_profile::lan; });
   }
   bool smaller_options() {
     for (const auto& [name, value] : from_.options) {

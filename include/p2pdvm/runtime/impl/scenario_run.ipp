@@ -44,6 +44,7 @@ P2PDVM_DECL simulated_cluster::options scenario_run::cluster_of(const scenario& 
   }
   how.job.ranks = what.ranks;
   how.job.replicas = detail::scenario_replicas;
+  how.job.receipts = what.receipts;
   how.job.options = what.options;
   for (const auto& o : program.options())
     if (o.kind == peal::program::kind::option) how.job.options.emplace(o.name, o.fallback);

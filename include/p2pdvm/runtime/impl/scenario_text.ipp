@@ -209,6 +209,10 @@ inline void read_setting(scenario_line& line, std::string_view word, scenario& s
     s.spares = line.number("the number of spares", 0u, scenario_peers_max);
   } else if (word == "hidden") {
     s.hidden = line.number("the number of hidden peers", 0u, scenario_peers_max);
+  } else if (word == "receipts") {
+    const std::string_view from = line.word();
+    if (from != "disk" && from != "memory") line.fail("receipts are from disk or memory, not '" + line.shortened(from) + "'");
+    s.receipts = from == "memory" ? receipts_from::memory : receipts_from::disk;
   } else if (word == "ranks") {
     s.ranks = line.number("the number of ranks", 1u, std::uint32_t{limits::ranks_max});
   } else if (word == "profile") {
@@ -257,6 +261,7 @@ P2PDVM_DECL std::string scenario::text() const {
   out += fmt::format("seed {}\npeers {}\nspares {}\nhidden {}\nranks {}\nprofile {}\ncheckpoint-every {}\n", seed,
                      peers, spares, hidden, ranks, sim::name_of(profile),
                      detail::seconds_text(checkpoint_interval));
+  if (receipts == receipts_from::memory) out += "receipts memory\n";
   out += fmt::format("loss {}\nreordering {}\nduplication {}\n", loss, reordering, duplication);
   for (const scenario_fault& f : faults) out += text_of(f) + "\n";
   return out;

@@ -66,6 +66,7 @@ P2PDVM_DECL int run_simulated(const peal::program& program, const command_line& 
   o.peers = peers;
   o.job.ranks = how.ranks;
   o.job.replicas = how.replicas;
+  o.job.receipts = how.receipts == "memory" ? receipts_from::memory : receipts_from::disk;
   o.job.options = how.program_options;
   o.checkpoint_interval = how.checkpoint_interval();
   o.hang_after = how.hang_patience();

@@ -5,8 +5,10 @@
 #include <p2pdvm/wire/codec.hpp>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <set>
+#include <string_view>
 
 namespace p2pdvm::runtime {
 
@@ -14,6 +16,21 @@ namespace detail {
 
 /// Chunks hashed per turn of the driver, so that it does other things in between.
 inline constexpr std::size_t chunks_per_turn = 4;
+/// For other threads: bytes of one work, and works for each of them, for none to wait long for the last.
+inline constexpr std::size_t measured_bytes_min = 128 * 1024, measured_bytes_max = 1024 * 1024;
+inline constexpr std::size_t works_per_thread = 4;
+/// Of all ranks here, sealed before anybody has asked for it.
+inline constexpr std::size_t sealed_ahead_max = 64 * 1024 * 1024;
+
+/// Whose put it answers.
+inline rank_number rank_of(const store::store_message& answer) {
+  return std::visit(
+      [](const auto& m) {
+        if constexpr (requires { m.rank; }) return rank_number(m.rank);
+        return rank_number();
+      },
+      answer);
+}
 
 inline peal::snapshot with_late_log(const peal::snapshot& taken,
                                     const std::vector<messaging::rank_message>& late) {
@@ -34,14 +51,18 @@ inline peal::snapshot with_late_log(const peal::snapshot& taken,
 }  // namespace detail
 
 P2PDVM_DECL snapshot_store::snapshot_store(snapshot_store_owner& owner, peer_context& context,
-                                           const job_id& job, const crypto::secret_key& secret)
+                                           const job_id& job, const crypto::secret_key& secret,
+                                           receipts_from receipts)
     : owner_(owner),
       context_(context),
       job_(job),
       secret_(secret),
+      receipts_(receipts),
       codec_(secret),
       holder_(context.log, context.self,
               [this](const node_id& to, store::store_message message) {
+                if (const auto* given = std::get_if<store::receipt>(&message); given != nullptr && to == context_.self.id())
+                  genuine_.add(*given, context_.self.key());
                 outbox_.emplace_back(to, std::move(message));
                 arm();  // receipts come from the disk's callbacks
               },
@@ -80,20 +101,94 @@ P2PDVM_DECL void snapshot_store::close(rank_number rank, epoch_number epoch,
   drain& d = found->second;
   d.whole = std::make_shared<const peal::snapshot>(detail::with_late_log(*d.open, late));
   d.open.reset();
+  if (context_.machine.workers() == nullptr) return begin_chunks(rank, d);
+  // The rank goes on first.
+  context_.machine.clock().call_at(now(), [this, alive = alive_, rank, epoch] {
+    if (!*alive) return;
+    const auto at = drains_.find(rank);
+    if (at != drains_.end() && at->second.epoch == epoch && at->second.whole && !at->second.under_way && at->second.chunks.empty())
+      begin_chunks(rank, at->second);
+  });
+}
+
+P2PDVM_DECL void snapshot_store::begin_chunks(rank_number rank, drain& d) {
+  const epoch_number epoch = d.epoch;
   std::vector<store::section_data> sections;
   for (const auto& piece : d.whole->pieces()) sections.push_back({piece.name, piece.parts, piece.bulk});
-  store::chunker& chunker = chunkers_.try_emplace(rank, secret_, rank).first->second;
-  if (const auto begun = chunker.start(epoch, std::move(sections)); !begun.ok())
+  if (const auto begun = chunker_of(rank)->start(epoch, std::move(sections)); !begun.ok())
     return owner_.drain_failed(rank, epoch, begun.error());
+  if (context_.machine.workers() != nullptr) return measure(rank, d);
   d.chunking = true;
   step(rank, epoch);
+}
+
+/// A new one, which knows nothing, where workers still have the old one for an epoch that was dropped.
+P2PDVM_DECL const std::shared_ptr<store::chunker>& snapshot_store::chunker_of(rank_number rank) {
+  std::shared_ptr<store::chunker>& chunker = chunkers_[rank];
+  if (chunker == nullptr || chunker.use_count() > 1) chunker = std::make_shared<store::chunker>(secret_, rank);
+  return chunker;
+}
+
+P2PDVM_DECL void snapshot_store::measure(rank_number rank, drain& d) {
+  host::workers& workers = *context_.machine.workers();
+  const auto m = std::make_shared<measuring>();
+  m->chunker = chunkers_.at(rank);
+  const std::size_t share = d.whole->bytes() / (workers.count() * detail::works_per_thread);
+  const std::size_t work_bytes = std::clamp(share, detail::measured_bytes_min, detail::measured_bytes_max);
+  std::size_t ahead = 0;
+  for (const auto& [other, of] : drains_) ahead += of.sealed_ahead;
+  m->slices = m->chunker->slices(work_bytes, detail::sealed_ahead_max - std::min(ahead, detail::sealed_ahead_max));
+  for (const auto& s : m->slices) d.sealed_ahead += s.seals ? s.work : 0;
+  m->measured.resize(m->slices.size());
+  d.under_way = m;
+  const auto run = [&](std::size_t first, std::size_t behind, std::size_t bytes) {
+    ++m->left;
+    const bool brief = bytes <= 2 * detail::measured_bytes_max;
+    workers.run(
+        brief ? host::workers::length::brief : host::workers::length::any,
+        [m, first, behind] {
+          try {
+            for (std::size_t i = first; i < behind; ++i) m->measured[i] = m->chunker->measure(m->slices[i]);
+          } catch (const std::bad_alloc&) {
+            m->failed = true;
+          }
+        },
+        [this, alive = alive_, rank, m] {
+          if (*alive && --m->left == 0) measured(rank, m);
+        });
+  };
+  std::size_t first = 0, bytes = 0;
+  for (std::size_t i = 0; i < m->slices.size(); ++i) {
+    bytes += m->slices[i].work;
+    if (bytes < work_bytes && i + 1 < m->slices.size()) continue;
+    run(first, i + 1, bytes);
+    first = i + 1;
+    bytes = 0;
+  }
+  if (!m->slices.empty()) return;
+  d.under_way.reset();  // a state of nothing
+  m->chunker->add({});
+  chunked(rank, d, *m->chunker);
+}
+
+P2PDVM_DECL void snapshot_store::measured(rank_number rank, const std::shared_ptr<measuring>& m) {
+  const auto found = drains_.find(rank);
+  if (found == drains_.end() || found->second.under_way != m) return;
+  drain& d = found->second;
+  d.under_way.reset();
+  if (m->failed) {  // for want of memory: then step by step
+    d.chunking = true;
+    return step(rank, d.epoch);
+  }
+  m->chunker->add(std::move(m->measured));
+  chunked(rank, d, *m->chunker);
 }
 
 P2PDVM_DECL void snapshot_store::step(rank_number rank, epoch_number epoch) {
   const auto found = drains_.find(rank);
   if (found == drains_.end() || found->second.epoch != epoch || !found->second.chunking) return;
   drain& d = found->second;
-  store::chunker& chunker = chunkers_.at(rank);
+  store::chunker& chunker = *chunkers_.at(rank);
   if (!chunker.step(detail::chunks_per_turn)) {
     context_.machine.clock().call_at(now(), [this, alive = alive_, rank, epoch] {
       if (*alive) step(rank, epoch);
@@ -101,9 +196,14 @@ P2PDVM_DECL void snapshot_store::step(rank_number rank, epoch_number epoch) {
     return;
   }
   d.chunking = false;
+  chunked(rank, d, chunker);
+}
+
+P2PDVM_DECL void snapshot_store::chunked(rank_number rank, drain& d, store::chunker& chunker) {
   store::chunked_snapshot cut = chunker.take();
   for (store::chunk_source& c : cut.chunks) {
     d.chunks.push_back(c.chunk);
+    if (!c.sealed.empty()) d.sealed.emplace(c.chunk.id, std::move(c.sealed));
     d.plain.emplace(c.chunk.id, std::move(c.plain));
   }
   payload manifest(wire::encode(cut.manifest));
@@ -123,12 +223,13 @@ P2PDVM_DECL void snapshot_store::replicate(rank_number rank, drain& d) {
   what.replicas = replicas_;
   d.outcome.reset();
   d.replicator = std::make_unique<store::replicator>(
-      std::move(what), known_[rank],
+      std::move(what), known_[rank], genuine_,
       [this, rank](const chunk_id& id) -> result<payload> {
-        const auto& plain = drains_.at(rank).plain;
-        const auto at = plain.find(id);
-        if (at == plain.end()) return error(errc::not_found);
-        return payload(codec_.seal(id, at->second.view()));
+        const drain& of = drains_.at(rank);
+        if (const auto ready = of.sealed.find(id); ready != of.sealed.end()) return ready->second;
+        const auto at = of.plain.find(id);
+        if (at == of.plain.end()) return error(errc::not_found);
+        return codec_.seal(id, at->second.view());
       },
       [this, rank](const node_id& to, store::store_message message) {
         if (const auto* put = std::get_if<store::put_chunks>(&message)) {
@@ -167,6 +268,8 @@ P2PDVM_DECL void snapshot_store::look_after(rank_number rank, drain& d) {
   // The members may have changed since it began.
   if (!sufficient({job_, d.incarnation, d.epoch}, rank, outcome.receipts)) return replicate(rank, d);
   d.outcome = outcome;
+  d.sealed.clear();
+  d.sealed_ahead = 0;
   kept_[rank][d.epoch] = d.whole;
   owner_.drained(rank, d.epoch, outcome);
 }
@@ -209,12 +312,12 @@ P2PDVM_DECL bool snapshot_store::on_message(const node_id& from,
   if (fetched) return false;
   if (asks) {
     holder_.on_message(now(), from, message);
-  } else {
-    for (auto& [rank, d] : drains_) {
-      if (d.replicator) d.replicator->on_message(now(), from, message);
-    }
+  } else if (const auto found = drains_.find(detail::rank_of(message)); found != drains_.end() && found->second.replicator) {
+    found->second.replicator->on_message(now(), from, message);
+    look_after(found->first, found->second);
   }
-  look_after_all();
+  flush();
+  arm();
   return true;
 }
 
@@ -233,6 +336,11 @@ P2PDVM_DECL void snapshot_store::on_member_lost(const node_id& node) {
 
 P2PDVM_DECL void snapshot_store::on_member_reset(const node_id& node) {
   for (auto& [rank, map] : known_) map.forget(node);
+  if (receipts_ == receipts_from::disk) return;
+  for (auto& [rank, d] : drains_) {
+    if (d.replicator || std::count(d.relied_on.begin(), d.relied_on.end(), node) > 0) replicate(rank, d);
+  }
+  look_after_all();
 }
 
 P2PDVM_DECL void snapshot_store::drop(epoch_number epoch) {
@@ -256,6 +364,7 @@ P2PDVM_DECL void snapshot_store::committed(const checkpoint::job_record& record)
   }
   for (auto& [rank, map] : known_) map.expire(record.previous.epoch);
   replicas_achieved_ = 0;
+  genuine_.clear();
   // A failure to collect garbage costs space, nothing else.
   (void)holder_.keep_only(job_, now_committed, record.previous.epoch, record.floor);
   arm();
@@ -276,24 +385,25 @@ P2PDVM_DECL std::shared_ptr<const peal::snapshot> snapshot_store::drained(
 }
 
 P2PDVM_DECL bool snapshot_store::sufficient(const store::pin& snapshot, rank_number rank,
-                                            byte_view bytes) const {
+                                            byte_view bytes) {
   const auto proof = wire::decode<seal_proof>(bytes);
   if (!proof.ok() || ((*proof).stripes >> store::manifest_stripe & 1) == 0) return false;
   std::set<std::string> all_domains;
   for (const auto& m : members_) all_domains.insert(m.domain);
   const std::size_t needed = std::min<std::size_t>((*proof).replicas, all_domains.size());
   if (needed == 0) return false;
-  for (unsigned s = 0; s < limits::stripes_per_rank; ++s) {
-    if (((*proof).stripes >> s & 1) == 0) continue;
-    std::set<std::string> domains;
-    for (const auto& r : (*proof).receipts) {
-      if (r.snapshot != snapshot || r.rank != rank) continue;
-      const auto who = std::find_if(members_.begin(), members_.end(),
-                                    [&](const store::member& m) { return m.id == r.holder; });
-      if (who != members_.end() && (r.stripes >> s & 1) != 0 && r.signed_by(who->key))
-        domains.insert(who->domain);
+  std::array<std::set<std::string_view>, limits::stripes_per_rank> domains;
+  for (const auto& r : (*proof).receipts) {
+    if (r.snapshot != snapshot || r.rank != rank) continue;
+    const auto who = std::find_if(members_.begin(), members_.end(),
+                                  [&](const store::member& m) { return m.id == r.holder; });
+    if (who == members_.end() || !genuine_.check(r, who->key)) continue;
+    for (unsigned s = 0; s < domains.size(); ++s) {
+      if ((r.stripes >> s & 1) != 0) domains.at(s).insert(who->domain);
     }
-    if (domains.size() < needed) return false;
+  }
+  for (unsigned s = 0; s < domains.size(); ++s) {
+    if (((*proof).stripes >> s & 1) != 0 && domains.at(s).size() < needed) return false;
   }
   return true;
 }

@@ -39,14 +39,15 @@ P2PDVM_DECL chunk_id chunk_codec::id(byte_view plain) const {
   return id;
 }
 
-P2PDVM_DECL byte_vector chunk_codec::seal(const chunk_id& id, byte_view plain) const {
+P2PDVM_DECL payload chunk_codec::seal(const chunk_id& id, byte_view plain) const {
   P2PDVM_ASSERT(id.bytes()[0] == chunk_algorithm);
   P2PDVM_ASSERT(plain.size() <= manifest_bytes_max);
-  byte_vector sealed(plain.size() + chunk_overhead_bytes);
-  const byte_span ciphertext = byte_span(sealed).subspan(chunk_checksum_bytes);
+  byte_span write;
+  payload sealed = payload::unwritten(plain.size() + chunk_overhead_bytes, write);
+  const byte_span ciphertext = write.subspan(chunk_checksum_bytes);
   crypto::seal(sealing_, detail::chunk_nonce(id), id.bytes(), plain, ciphertext);
   const fingerprint checksum = detail::chunk_checksum(ciphertext);
-  std::memcpy(sealed.data(), &checksum, sizeof checksum);
+  std::memcpy(write.data(), &checksum, sizeof checksum);
   return sealed;
 }
 

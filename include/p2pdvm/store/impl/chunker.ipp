@@ -117,7 +117,9 @@ P2PDVM_DECL bool chunker::step(std::size_t chunk_budget) {
     if (chunk_budget == 0) return false;
     const blob& b = blobs_[blob_];
     const std::size_t end = chunk_end(b, offset_);
-    if (add_chunk(b, chunk_of(b, offset_, end))) --chunk_budget;
+    measured_chunk chunk = measure_chunk(b, offset_, end, next_);
+    if (chunk.computed) --chunk_budget;
+    add_chunk(b, std::move(chunk));
     offset_ = end;
     if (end == b.bytes) {
       ++blob_;
@@ -172,35 +174,107 @@ P2PDVM_DECL std::size_t chunker::content_chunk(byte_view rest) const {
 }
 
 /// Of the chunk that stood in the same place in the last epoch, when it is in the same memory.
-P2PDVM_DECL const fingerprint* chunker::same_as_before(const blob& b, const payload& plain) {
+P2PDVM_DECL const fingerprint* chunker::same_as_before(const blob& b, std::size_t begin, const payload& plain) const {
   const auto before = arrays_.find(out_.manifest.sections[b.owners.front()].name);
-  const std::size_t index = offset_ / b.piece;
+  const std::size_t index = begin / b.piece;
   if (before == arrays_.end() || index >= before->second.chunks.size()) return nullptr;
   const array::chunk& old = before->second.chunks[index];
   return old.plain.data() == plain.data() && old.plain.size() == plain.size() ? &old.print : nullptr;
 }
 
-P2PDVM_DECL bool chunker::add_chunk(const blob& b, payload plain) {
+P2PDVM_DECL chunker::measured_chunk chunker::measure_chunk(const blob& b, std::size_t begin, std::size_t end,
+                                                           const memory& seen) const {
+  measured_chunk chunk;
+  chunk.plain = chunk_of(b, begin, end);
+  const bool bulk = out_.manifest.sections[b.owners.front()].bulk;
+  const fingerprint* const before = bulk ? same_as_before(b, begin, chunk.plain) : nullptr;
+  chunk.computed = before == nullptr;
+  chunk.print = before != nullptr ? *before : fingerprint_of(chunk.plain.view(), seed_);
+  const auto bytes = static_cast<std::uint32_t>(chunk.plain.size());
+  for (const memory* m : {&seen, &known_}) {
+    const auto found = m->find(chunk.print);
+    if (found == m->end() || found->second.bytes != bytes) continue;
+    chunk.named = found->second;
+    return chunk;
+  }
+  chunk.named = {codec_.id(chunk.plain.view()), bytes};
+  chunk.fresh = true;
+  return chunk;
+}
+
+P2PDVM_DECL std::vector<chunker::slice> chunker::slices(std::size_t slice_bytes, std::size_t sealed_bytes) const {
+  std::vector<slice> all;
+  slice next;
+  const auto end_slice = [&] {
+    if (next.begin == next.end) return;
+    next.seals = next.work <= sealed_bytes;
+    if (next.seals) sealed_bytes -= next.work;
+    all.push_back(next);
+    next.begin = next.end;
+    next.work = 0;
+  };
+  for (next.blob = 0; next.blob < blobs_.size(); ++next.blob) {
+    const blob& b = blobs_[next.blob];
+    next.begin = next.end = 0;
+    while (next.end < b.bytes) {
+      // Where the content says where chunks end, only one after the other can be found.
+      const std::size_t begin = next.end, end = b.piece == 0 ? b.bytes : chunk_end(b, begin);
+      const bool same = b.piece != 0 && out_.manifest.sections[b.owners.front()].bulk &&
+                        same_as_before(b, begin, chunk_of(b, begin, end)) != nullptr;
+      next.end = end;
+      if (!same) next.work += end - begin;
+      if (next.work >= slice_bytes) end_slice();
+    }
+    end_slice();
+  }
+  return all;
+}
+
+P2PDVM_DECL chunker::measured_slice chunker::measure(const slice& s) const {
+  const blob& b = blobs_.at(s.blob);
+  measured_slice measured;
+  memory seen;
+  for (std::size_t begin = s.begin; begin < s.end;) {
+    const std::size_t end = chunk_end(b, begin);
+    measured_chunk chunk = measure_chunk(b, begin, end, seen);
+    if (chunk.fresh) seen.emplace(chunk.print, chunk.named);
+    if (chunk.fresh && s.seals) chunk.sealed = codec_.seal(chunk.named.id, chunk.plain.view());
+    measured.push_back(std::move(chunk));
+    begin = end;
+  }
+  return measured;
+}
+
+P2PDVM_DECL void chunker::add(std::vector<measured_slice> measured) {
+  for (measured_slice& s : measured) {
+    for (measured_chunk& chunk : s) {
+      P2PDVM_ASSERT(blob_ < blobs_.size());
+      const blob& b = blobs_[blob_];
+      offset_ += chunk.plain.size();
+      const bool last = offset_ == b.bytes;
+      add_chunk(b, std::move(chunk));
+      if (!last) continue;
+      ++blob_;
+      offset_ = 0;
+    }
+  }
+  P2PDVM_ASSERT(blob_ == blobs_.size());
+}
+
+P2PDVM_DECL void chunker::add_chunk(const blob& b, measured_chunk chunk) {
   const section& whole = out_.manifest.sections[b.owners.front()];
-  const fingerprint* const before_print = whole.bulk ? same_as_before(b, plain) : nullptr;
-  const fingerprint print = before_print != nullptr ? *before_print : fingerprint_of(plain.view(), seed_);
-  if (whole.bulk) next_arrays_[whole.name].chunks.push_back({plain, print});
-  const auto bytes = static_cast<std::uint32_t>(plain.size());
-  auto found = next_.find(print);
+  if (whole.bulk) next_arrays_[whole.name].chunks.push_back({chunk.plain, chunk.print});
+  auto found = next_.find(chunk.print);
   if (found == next_.end()) {
-    const auto before = known_.find(print);
-    const bool clean = before != known_.end() && before->second.bytes == bytes;
-    const chunk_reference made =
-        clean ? before->second : chunk_reference{codec_.id(plain.view()), bytes};
-    if (!clean) ++out_.dirty;
-    found = next_.emplace(print, made).first;
+    if (chunk.fresh) ++out_.dirty;
+    found = next_.emplace(chunk.print, chunk.named).first;
     const std::size_t first = b.owners.front();
     const std::size_t index = out_.manifest.sections[first].chunks.size();
-    out_.chunks.push_back({{made.id, bytes, stripe_of(rank_, first, index)}, std::move(plain)});
+    out_.chunks.push_back({{chunk.named.id, chunk.named.bytes, stripe_of(rank_, first, index)},
+                           std::move(chunk.plain), std::move(chunk.sealed)});
   }
   for (const std::size_t owner : b.owners)
     out_.manifest.sections[owner].chunks.push_back(found->second);
-  return before_print == nullptr;
 }
 
 }  // namespace p2pdvm::store

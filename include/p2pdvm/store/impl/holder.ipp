@@ -99,7 +99,7 @@ P2PDVM_DECL result<> holder::store(const put_chunks& put, std::vector<chunk_id>&
       missing.push_back(c.id);
       continue;
     }
-    stored = log_.put(c.id, c.sealed.view());
+    stored = log_.put_shared(c.id, c.sealed);
     if (!stored) break;
     there.push_back(c.id);
     if (damaged_.erase(c.id) > 0) tell(disk_notice::kind::healed);
@@ -116,7 +116,7 @@ P2PDVM_DECL void holder::await_durability(const node_id& from, const put_chunks&
   w.unsigned_form.covered = digest_of(std::move(ids));
   const std::uint64_t ticket = next_ticket_++;
   waiting_.emplace(ticket, std::move(w));
-  log_.sync([ticket, weak = std::weak_ptr(alive_)](const result<>& synced) {
+  log_.confirm([ticket, weak = std::weak_ptr(alive_)](const result<>& synced) {
     if (const auto self = weak.lock()) (*self)->on_durable(ticket, synced);
   });
 }

@@ -19,21 +19,21 @@ P2PDVM_DECL result<> memory_log::claim(std::uint64_t bytes, std::uint64_t freed)
 
 P2PDVM_DECL bool memory_log::contains(const chunk_id& id) const { return chunks_.contains(id); }
 
-P2PDVM_DECL result<> memory_log::put(const chunk_id& id, byte_view sealed) {
+P2PDVM_DECL result<> memory_log::put_shared(const chunk_id& id, const payload& sealed) {
   if (contains(id)) return {};
   if (sealed.size() > log_chunk_bytes_max) {
     return error(errc::too_large, "a chunk of " + std::to_string(sealed.size()) +
                                       " bytes is over the limit of a store");
   }
   if (const auto claimed = claim(sealed.size(), 0); !claimed) return claimed.error();
-  chunks_[id].sealed = to_vector(sealed);
+  chunks_[id].sealed = sealed;
   live_bytes_ += sealed.size();
   return {};
 }
 
 P2PDVM_DECL result<byte_vector> memory_log::get(const chunk_id& id) {
   const auto it = chunks_.find(id);
-  if (it != chunks_.end()) return it->second.sealed;
+  if (it != chunks_.end()) return to_vector(it->second.sealed.view());
   return error(errc::not_found, "chunk " + id.brief() + " is not stored here");
 }
 

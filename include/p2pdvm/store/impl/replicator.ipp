@@ -85,10 +85,11 @@ P2PDVM_DECL bool covers(const replication& what, const std::vector<receipt>& rec
   return wanted > 0 && replicas_of(what, receipts) >= wanted;
 }
 
-P2PDVM_DECL replicator::replicator(replication what, replica_map& known, sealed_function sealed,
-                                   emit_function emit)
+P2PDVM_DECL replicator::replicator(replication what, replica_map& known, genuine_receipts& genuine,
+                                   sealed_function sealed, emit_function emit)
     : what_(std::move(what)),
       known_(known),
+      genuine_(genuine),
       sealed_(std::move(sealed)),
       emit_(std::move(emit)),
       targets_(what_.members.size()) {
@@ -248,7 +249,7 @@ P2PDVM_DECL void replicator::on_receipt(time_point now, std::size_t m, const rec
   target& t = targets_[m];
   const auto put = t.puts.find(r.sequence);
   if (r.stripes != put->second.stripes || r.covered != put->second.covered ||
-      r.holder != what_.members[m].id || !r.signed_by(what_.members[m].key)) {
+      r.holder != what_.members[m].id || !genuine_.check(r, what_.members[m].key)) {
     give_up(m, standing::given_up, "gave a false receipt");
     return;
   }

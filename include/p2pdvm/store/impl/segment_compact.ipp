@@ -152,8 +152,9 @@ P2PDVM_DECL bool segment_log::needs_newer() const {
 
 P2PDVM_DECL std::size_t segment_log::compact(std::size_t bytes_budget) {
   close_retired();
-  if (broken_ || segments_.empty()) return 0;
-  if (!reserve_full_) restore_reserve();
+  if (broken_) return 0;
+  if (!reserve_full_ && (reserve_refused_ || !segments_.empty())) restore_reserve();
+  if (segments_.empty()) return 0;
   reclaim();
   std::size_t moved = 0;
   std::size_t looked_at = 0;

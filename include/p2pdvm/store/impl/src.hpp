@@ -4,6 +4,7 @@
 #include <p2pdvm/store/impl/chunker.ipp>
 #include <p2pdvm/store/impl/fetcher.ipp>
 #include <p2pdvm/store/impl/fingerprint.ipp>
+#include <p2pdvm/store/impl/genuine_receipts.ipp>
 #include <p2pdvm/store/impl/holder.ipp>
 #include <p2pdvm/store/impl/manifest.ipp>
 #include <p2pdvm/store/impl/messages.ipp>
@@ -16,3 +17,4 @@
 #include <p2pdvm/store/impl/segment_load.ipp>
 #include <p2pdvm/store/impl/segment_log.ipp>
 #include <p2pdvm/store/impl/segment_sync.ipp>
+#include <p2pdvm/store/impl/write_behind_log.ipp>

@@ -14,7 +14,8 @@ P2PDVM_DECL machine::machine(asio::io_context& io, const options& how)
     : clock_(io, polled_),
       network_(io, polled_),
       disk_(io, how.data_folder),
-      neighbours_(io, polled_) {}
+      neighbours_(io, polled_),
+      workers_(io) {}
 
 P2PDVM_DECL machine::~machine() = default;
 

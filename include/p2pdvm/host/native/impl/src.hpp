@@ -6,4 +6,5 @@
 #include <p2pdvm/host/native/impl/lane.ipp>
 #include <p2pdvm/host/native/impl/machine.ipp>
 #include <p2pdvm/host/native/impl/network.ipp>
+#include <p2pdvm/host/native/impl/workers.ipp>
 #include <p2pdvm/host/native/impl/stream.ipp>
