@@ -49,6 +49,7 @@ struct cut_series {
   double dirty = 1;       ///< fraction of chunks that change between cuts
   bool marked = false;    ///< the program says which
   int wanted = 1;         ///< checkpoints, after one that warms up
+  duration between{};     ///< checkpoints: as they come far apart in use, what is written behind one is durable before the next
   embedded_run* run = nullptr;
   std::atomic<std::uint64_t> cuts{0}, settled{0}, commits{0};
   std::vector<double> pauses, copies, commit_latencies;
@@ -85,6 +86,7 @@ task<> cut_body(peal::rank& rank) {
   std::uint64_t asked = 0;
   for (int taken = 0; taken <= series.wanted;) {
     if (asked <= series.settled) {  // nothing is outstanding
+      if (series.between != duration::zero()) co_await rank.sleep(series.between);
       const std::size_t dirty = make_dirty(region, series.dirty);
       if (marks) marks->changed(0, dirty);
       asked = series.settled + 1;
@@ -156,6 +158,7 @@ void measure_cuts(const settings& how, report& out) {
     series.dirty = s.dirty;
     series.marked = s.marked;
     series.wanted = how.quick ? 2 : 15;
+    if (s.receipts == memory && !how.quick) series.between = std::chrono::milliseconds(200);
     run_cuts(series, s.ranks, s.receipts);
     parameter_map p;
     p["path"] = "process";
