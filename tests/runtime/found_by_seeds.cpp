@@ -66,5 +66,12 @@ TEST_CASE("a folder that rots before anything says that it was durable is damage
       "at 0.125 rot peer 2 bits 16\nat 0 crash-reset peer 2 for 0.64\n");
 }
 
+TEST_CASE("a peer whose disk failed once, when it took its reserve, takes chunks again") {
+  // Else the only copies of later checkpoints are those of the maker, which dies.
+  must_be_right(
+      "program both\noption steps 100\nseed 200531\npeers 3\nranks 2\nloss 0.01\nreordering 0.05\n"
+      "after drained 7 +1 crash-reset maker\nat 0.186 fail-write peer 2\nat 0.077 fail-write peer 1\n");
+}
+
 }  // namespace
 }  // namespace p2pdvm::test

@@ -37,8 +37,10 @@ P2PDVM_DECL void segment_log::release_reserve() {
 
 P2PDVM_DECL bool segment_log::restore_reserve() {
   // Where the file system can, this takes the space and writes nothing.
-  reserve_full_ = reserve_->size() >= options_.reserve_bytes || reserve_->truncate(options_.reserve_bytes).ok();
-  reserve_refused_ = !reserve_full_;
+  const auto taken = reserve_->size() >= options_.reserve_bytes ? result<>() : reserve_->truncate(options_.reserve_bytes);
+  reserve_full_ = taken.ok();
+  // What failed for another reason may succeed the next time.
+  reserve_refused_ = !taken.ok() && taken.error().code() == errc::no_space;
   return reserve_full_;
 }
 
