@@ -57,10 +57,10 @@ void read_figures(const std::vector<std::string>& files, comparison& out) {
 
 void run_messaging(const settings& how, report& out) {
   const std::vector<std::string> real = {"process", "shm", "tcp"};
-  const std::vector<std::string> parts = {"process", "shm", "tcp", "real", "sim", "idle"};
+  const std::vector<std::string> parts = {"process", "shm", "tcp", "real", "cipher", "sim", "idle"};
   if (!how.part.empty() && std::find(parts.begin(), parts.end(), how.part) == parts.end())
     throw std::runtime_error("there is no part '" + how.part +
-                             "'; there are process, shm, tcp, real (these three), sim and idle");
+                             "'; there are process, shm, tcp, real (these three), cipher, sim and idle");
   const auto wanted = [&](const std::string& part) { return how.part.empty() || how.part == part; };
   comparison all(goals());
   if (!how.from.empty()) {
@@ -72,6 +72,7 @@ void run_messaging(const settings& how, report& out) {
   for (const std::string& path : real)
     if (wanted(path) || how.part == "real") paths.push_back(path);
   if (!paths.empty()) measure_real_ranks(how, paths, all);
+  if (wanted("cipher")) measure_ciphers(how, all);
   if (wanted("sim")) measure_far_ranks(how, all);
   if (wanted("idle")) measure_idle_connections(how, all);
   all.print(how, out);

@@ -14,6 +14,8 @@ namespace p2pdvm::bench {
 void measure_real_ranks(const settings& how, const std::vector<std::string>& paths, comparison& out);
 /// Collectives of 64 ranks far apart, in the simulator, beside what models say of other algorithms.
 void measure_far_ranks(const settings& how, comparison& out);
+/// What idle cores save of the time of the cipher.
+void measure_ciphers(const settings& how, comparison& out);
 /// What connections cost that nobody uses.
 void measure_idle_connections(const settings& how, comparison& out);
 

@@ -84,3 +84,36 @@ TEST_CASE("a driver helps with brief works, and with no others") {
   CHECK(done == 2000);
   CHECK(here + elsewhere == 2000);
 }
+
+TEST_CASE("what is shared is done part by part, once each, before the call returns") {
+  asio::io_context io;
+  native::machine machine(io, {});
+  host::workers& workers = *machine.workers();
+  CHECK(workers.idle() <= workers.count());
+  for (int round = 0; round < 300; ++round) {
+    const auto parts = static_cast<std::size_t>(round % 20);
+    std::vector<int> times(parts, 0);
+    workers.share(parts, [&](std::size_t n) { ++times[n]; });
+    CHECK(times == std::vector<int>(parts, 1));
+  }
+}
+
+TEST_CASE("a part that shares, works beside what is shared, and a machine that goes afterwards") {
+  asio::io_context io;
+  std::optional<native::machine> machine;
+  machine.emplace(io, native::options());
+  host::workers& workers = *machine->workers();
+  std::atomic<int> parts{0}, works{0};
+  int done = 0;
+  for (int i = 0; i < 50; ++i) {
+    workers.run(host::workers::length::brief, [&] { ++works; }, [&] { ++done; });
+    workers.share(4, [&](std::size_t) { workers.share(3, [&](std::size_t) { ++parts; }); });
+    CHECK(parts == 12 * (i + 1));
+  }
+  io.run();
+  CHECK(works == 50);
+  CHECK(done == 50);
+  workers.share(4, [&](std::size_t) { ++parts; });
+  machine.reset();
+  CHECK(parts == 604);
+}

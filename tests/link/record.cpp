@@ -4,6 +4,7 @@
 #include <p2pdvm/link/record.hpp>
 
 #include <string>
+#include <thread>
 #include <vector>
 
 using namespace p2pdvm;
@@ -252,5 +253,114 @@ TEST_CASE("an impossible length is refused before its bytes arrive") {
     auto got = ends.receiver.next(input);
     REQUIRE_FALSE(got.ok());
     CHECK(got.error().code() == errc::malformed);
+  }
+}
+
+namespace {
+
+/// Parts on threads of their own, or here in an order that nobody expects.
+struct helpers final : host::workers {
+  [[nodiscard]] unsigned count() const override { return 3; }
+  void run(length, std::function<void()> work, std::function<void()> done) override { work(), done(); }
+  bool help() override { return false; }
+  [[nodiscard]] unsigned idle() override { return there; }
+  void share(std::size_t parts, const std::function<void(std::size_t)>& part) override {
+    ++shared;
+    if (here) {
+      while (parts > 0) part(--parts);
+      return;
+    }
+    std::vector<std::thread> threads;
+    for (std::size_t n = 0; n < parts; ++n) threads.emplace_back([&part, n] { part(n); });
+    for (std::thread& t : threads) t.join();
+  }
+  unsigned there = 3;
+  bool here = false;
+  int shared = 0;
+};
+
+/// A message's worth of records: a few bytes of front, then `rest` from its own memory; now and then a small one between.
+std::vector<byte_vector> add_records(record_sender& sender, random_generator& random, bool with_crew, int count) {
+  std::vector<byte_vector> plain;
+  for (int i = 0; i < count; ++i) {
+    const bool small = random.below(5) == 0;
+    plain.push_back(random_bytes(random, small ? 1 + random.below(300) : shared_record_bytes_min + 7 + random.below(30000)));
+    const byte_view all = plain.back();
+    sender.add(all.first(std::min<std::size_t>(7, all.size())));
+    if (!small) sender.add_last(payload::copy_of(all.subspan(7)));
+    if (small) sender.add(all.subspan(std::min<std::size_t>(7, all.size())));
+    sender.finish(with_crew);
+  }
+  return plain;
+}
+
+}  // namespace
+
+TEST_CASE("records that a crew seals and opens are those that one thread makes and reads") {
+  for (const auto kind : ciphers()) {
+    for (const bool here : {true, false}) {
+      random_generator random(here ? 21 : 22);
+      helpers workers;
+      workers.here = here;
+      record_crew crew{workers, {}};
+      for (int round = 0; round < 12; ++round) {
+        const rekey_policy policy{1 + random.below(6), 100 + random.below(200000)};
+        both_ends alone(kind, policy), together(kind, policy);
+        random_generator again = random;
+        const auto plain = add_records(alone.sender, random, false, 25);
+        CHECK(add_records(together.sender, again, true, 25) == plain);
+        const byte_vector stream = alone.sender.take();
+        CHECK(together.sender.take(&crew) == stream);
+
+        std::vector<byte_vector> got;
+        const std::size_t piece = 1 + random.below(400000);
+        for (byte_view left = stream; !left.empty();) {
+          byte_view input = left.first(std::min(piece, left.size()));
+          left = left.subspan(input.size());
+          workers.there = random.below(4) == 0 ? 0 : 3;
+          for (;;) {
+            auto record = together.receiver.next(input, nullptr, &crew);
+            REQUIRE(record);
+            if (!record->has_value()) break;
+            got.push_back(to_vector(**record));
+          }
+          CHECK(input.empty());
+        }
+        CHECK(got == plain);
+      }
+      CHECK(workers.shared > 20);
+    }
+  }
+}
+
+TEST_CASE("a record that was altered ends the stream where it is, though it was opened together with others") {
+  for (const auto kind : ciphers()) {
+    random_generator random(5);
+    helpers workers;
+    workers.here = true;
+    record_crew crew{workers, {}};
+    for (std::size_t bad = 0; bad < 4; ++bad) {
+      both_ends ends(kind);
+      std::vector<byte_vector> plain;
+      std::size_t at = 0;
+      for (std::size_t i = 0; i < 4; ++i) {
+        plain.push_back(random_bytes(random, shared_record_bytes_min + 7));
+        ends.sender.add(byte_view(plain.back()).first(7));
+        ends.sender.add_last(payload::copy_of(byte_view(plain.back()).subspan(7)));
+        ends.sender.finish(true);
+        if (i == bad) at = ends.sender.finished() - 100;
+      }
+      byte_vector stream = ends.sender.take(&crew);
+      stream[at] ^= std::byte{1};
+      byte_view input = stream;
+      for (std::size_t i = 0; i < bad; ++i) {
+        auto record = ends.receiver.next(input, nullptr, &crew);
+        REQUIRE(record);
+        REQUIRE(record->has_value());
+        CHECK(to_vector(**record) == plain[i]);
+      }
+      CHECK(ends.receiver.next(input, nullptr, &crew).error().code() == errc::authentication);
+      CHECK(ends.receiver.next(input, nullptr, &crew).error().code() == errc::authentication);
+    }
   }
 }

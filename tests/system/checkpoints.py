@@ -165,7 +165,7 @@ class CheckpointTest(unittest.TestCase):
       good = f.read()
     for name, bytes_, said in (("cut", good[:len(good) // 2], "ends too early"), ("empty", b"", "is no file"),
                                ("changed", good[:-1] + bytes([good[-1] ^ 1]), "is not as it was written"),
-                               ("newer", good[:16] + b"\2" + good[17:], "format 2")):
+                               ("newer", good[:16] + b"\x63" + good[17:], "format 99")):
       with open(self.path(name), "wb") as f:
         f.write(bytes_)
       self.assertIn(said, self.p2pdvm("import", self.path(name), self.path("never"), code=1))

@@ -191,6 +191,9 @@ class payload {
   [[nodiscard]] std::size_t size() const noexcept { return view_.size(); }
   [[nodiscard]] bool empty() const noexcept { return view_.empty(); }
 
+  /// Its first bytes will be read soon, or it will be dropped.
+  void fetch() const noexcept { prefetch(owner_ != nullptr ? static_cast<const void*>(owner_) : view_.data()); }
+
   /// A part of the same buffer; keeps the whole of it alive.
   [[nodiscard]] payload slice(std::size_t offset, std::size_t count) const {
     P2PDVM_ASSERT(offset <= view_.size());

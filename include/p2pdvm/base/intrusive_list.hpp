@@ -40,6 +40,11 @@ class intrusive_list {
   [[nodiscard]] bool empty() const noexcept { return head_.next_ == &head_; }
   /// Precondition: not empty.
   [[nodiscard]] T& front() noexcept { return static_cast<T&>(*head_.next_); }
+  /// The one behind an `item` of this list, or null.
+  [[nodiscard]] const T* after(const T& item) const noexcept {
+    const list_link<Tag>& link = item;
+    return link.next_ == &head_ ? nullptr : static_cast<const T*>(link.next_);
+  }
   void push_back(T& item) noexcept {
     list_link<Tag>& link = item;
     P2PDVM_ASSERT(!link.linked());

@@ -23,49 +23,53 @@ class ring_queue {
   [[nodiscard]] T& back() noexcept { return (*this)[size_ - 1]; }
 
   void push_back(T value) {
-    if (size_ == places_.size()) grow();
+    if (full()) grow();
     places_[index(size_)] = std::move(value);
     ++size_;
   }
   /// A new one at the back, to be filled.
   T& append() {
-    if (size_ == places_.size()) grow();
+    if (full()) grow();
     return places_[index(size_++)];
   }
   T pop_front() {
     P2PDVM_ASSERT(size_ > 0);
     T value = std::exchange(places_[first_], T());
-    first_ = (first_ + 1) & (places_.size() - 1);
+    first_ = (first_ + 1) & mask_;
     --size_;
     return value;
   }
   void drop_front() {
     P2PDVM_ASSERT(size_ > 0);
     places_[first_] = T();
-    first_ = (first_ + 1) & (places_.size() - 1);
+    first_ = (first_ + 1) & mask_;
     --size_;
   }
   void clear() noexcept {
     places_.clear();
-    first_ = size_ = 0;
+    first_ = size_ = mask_ = 0;
   }
 
  private:
   static constexpr std::size_t places_min = 4;  // and always a power of two
 
+  /// Without the number of places, which a vector divides to tell.
+  [[nodiscard]] bool full() const noexcept { return size_ > mask_ || mask_ == 0; }
   [[nodiscard]] std::size_t index(std::size_t n) const noexcept {
-    return (first_ + n) & (places_.size() - 1);
+    return (first_ + n) & mask_;
   }
   void grow() {
     std::vector<T> larger(places_.empty() ? places_min : places_.size() * 2);
     for (std::size_t i = 0; i < size_; ++i) larger[i] = std::move((*this)[i]);
     places_ = std::move(larger);
     first_ = 0;
+    mask_ = places_.size() - 1;
   }
 
   std::vector<T> places_;
   std::size_t first_ = 0;
   std::size_t size_ = 0;
+  std::size_t mask_ = 0;  ///< the number of places less one; 0: none
 };
 
 }  // namespace p2pdvm

@@ -1,6 +1,8 @@
 /// Memory blocks of one size that a thread keeps for its next use.
 #pragma once
 
+#include <p2pdvm/base/prefetch.hpp>
+
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -22,6 +24,7 @@ class spare_blocks {
     void* const block = spare.first;
     std::memcpy(&spare.first, block, sizeof spare.first);
     --spare.count;
+    prefetch(spare.first);  // what has lain there for long is not in the cache, and the next call reads it
     return block;
   }
   static void give(void* block) noexcept {

@@ -189,6 +189,11 @@ class workers {
   /// Runs a brief one of the works that wait here and now, if there is one, and what follows it. For who drives the machine and
   /// has nothing else to do.
   virtual bool help() = 0;
+  /// Cores that nobody computes on at present besides these works, as far as can be told; cheap to ask.
+  [[nodiscard]] virtual unsigned idle() = 0;
+  /// Calls `part(0)` to `part(parts - 1)`, each once, here and on threads that have nothing to do; returns when all have returned.
+  /// The same rules as for a work of `run`, and each part is brief.
+  virtual void share(std::size_t parts, const std::function<void(std::size_t)>& part) = 0;
 };
 
 /// One machine. References stay valid as long as the machine.

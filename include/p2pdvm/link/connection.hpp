@@ -49,10 +49,11 @@ class connection final : public host::stream_handler,
                          private record_places,
                          public std::enable_shared_from_this<connection> {
  public:
-  /// `relay`: the peer that passes the stream on, if one does. `handler`, `clock` and `count` must
+  /// `relay`: the peer that passes the stream on, if one does. `handler`, `clock`, `count` and `crew` must
   /// outlive the connection.
   connection(host::clock& clock, std::unique_ptr<host::stream> stream, link::handshake opening,
-             connection_handler& handler, traffic& count, std::optional<node_id> relay = {});
+             connection_handler& handler, traffic& count, std::optional<node_id> relay = {},
+             record_crew* crew = nullptr);
 
   /// Begins the handshake; until `confirm()` the connection ends at the handshake's deadline. Who has
   /// dialled waits as long again whenever the remote has taken a step: round trips may be long.
@@ -117,6 +118,7 @@ class connection final : public host::stream_handler,
   traffic& count_;
   host::timer timer_;
   std::optional<node_id> relay_;
+  record_crew* crew_;  ///< null: there is none
   std::optional<handshake_result> remote_;
   std::optional<error> refusal_;  ///< set while the last answer is being read
   time_point heard_;

@@ -23,6 +23,22 @@ enum class role : std::uint8_t { initiator, responder };
 /// A BLAKE2b-512 digest, or a chaining key.
 using hash_value = std::array<std::byte, 64>;
 
+/// One number of a cipher's counter: what is encrypted or decrypted with it, on whichever thread, is as if the cipher had done it
+/// in its turn. To be used once.
+class numbered_cipher {
+ public:
+  numbered_cipher(cipher kind, const crypto::secret_key& key, const crypto::nonce12& nonce)
+      : kind_(kind), key_(key), nonce_(nonce) {}
+  /// As `cipher_state::encrypt` and `decrypt`.
+  void encrypt(byte_view associated, byte_view front, byte_view rest, byte_span out) const;
+  [[nodiscard]] bool decrypt(byte_view associated, byte_view sealed, byte_span out) const;
+
+ private:
+  cipher kind_;
+  crypto::secret_key key_;
+  crypto::nonce12 nonce_;
+};
+
 /// A key and a counter that is the nonce. Without a key it copies.
 class cipher_state {
  public:
@@ -52,6 +68,9 @@ class cipher_state {
   void decrypt_more(byte_view sealed, byte_span out) { aes_->open_more(sealed, out); }
   /// False, with the counter unchanged, when the tag is wrong.
   [[nodiscard]] bool decrypt_end(byte_view tag);
+  /// The next number, for something that is encrypted or decrypted apart. Precondition: `can_take()`.
+  [[nodiscard]] numbered_cipher take();
+  [[nodiscard]] bool can_take() const noexcept { return key_ && n_ != ~std::uint64_t{0}; }
   /// Replaces the key by one that does not reveal the old; the counter goes on.
   void rekey();
 

@@ -363,6 +363,7 @@ class endpoint {
   void look_for_held(const pattern& p);
   void waits_for(const held_message& held);
   [[nodiscard]] kept* find(const pattern& p);
+  void fetch_after(const kept& next);
   template <class Message>
   [[nodiscard]] bool awaited(const Message& message);
   void keep_late(const rank_message& message);

@@ -43,7 +43,7 @@ inline constexpr std::uint64_t stranger_datagrams_per_second_max = 2000;
 inline constexpr std::size_t write_ahead_bytes = 256 * 1024;
 inline constexpr std::size_t meetings_max = 16;
 /// What is queued, with its cost, is sent at once when it is so much: the remote takes it while more comes.
-inline constexpr std::size_t queued_bytes_max = 32 * 1024;
+inline constexpr std::size_t queued_bytes_max = 64 * 1024;
 /// Small messages handed over together.
 inline constexpr std::size_t message_run_max = 64;
 /// Ports tried when the host may choose one that is free for both kinds of socket.
@@ -289,6 +289,7 @@ class exchange final : private host::listen_handler,
   void lose(peer& p, const error& why, bool broken = false);
 
   host::machine& machine_;
+  std::optional<link::record_crew> crew_;
   const crypto::identity& self_;
   exchange_options options_;
   exchange_handler& handler_;

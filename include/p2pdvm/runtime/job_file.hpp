@@ -14,7 +14,7 @@
 
 namespace p2pdvm::runtime {
 
-inline constexpr std::uint32_t job_file_version = 1;
+inline constexpr std::uint32_t job_file_version = 2;
 inline constexpr std::size_t job_file_head_bytes_max = std::size_t{64} << 20;
 
 struct exported_job {

@@ -19,7 +19,8 @@ struct socket_context;
 
 class network final : public host::network {
  public:
-  network(asio::io_context& io, poll_group& polled);
+  /// `helpers` may be null, and is not used before the first connection.
+  network(asio::io_context& io, poll_group& polled, host::workers* helpers);
   ~network() override;
 
   result<std::unique_ptr<host::datagram_socket>> open_datagrams(

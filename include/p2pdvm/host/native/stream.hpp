@@ -17,8 +17,8 @@
 
 namespace p2pdvm::native::detail {
 
-/// Bytes taken from the system in one read.
-inline constexpr std::size_t read_bytes_max = 128 * 1024;
+/// Bytes taken from the system in one read; more of them where there are idle cores that help to open what comes.
+inline constexpr std::size_t read_bytes_max = 128 * 1024, helped_read_bytes_max = 512 * 1024;
 /// Reads in one handler before other sockets get their turn.
 inline constexpr int reads_per_turn_max = 16;
 /// A connection is polled until nothing came in so many turns, and so many of them at once.
@@ -33,10 +33,11 @@ inline constexpr std::size_t spare_buffer_bytes_max = 256 * 1024;
 
 /// What all sockets of one machine share.
 struct socket_context {
-  socket_context(asio::io_context& context, poll_group& group)
-      : io(context), polled(group), read_buffer(read_bytes_max) {}
+  socket_context(asio::io_context& context, poll_group& group, host::workers* helpers)
+      : io(context), polled(group), workers(helpers), read_buffer(read_bytes_max) {}
   asio::io_context& io;
   poll_group& polled;
+  host::workers* workers;  ///< null: there are none
   std::size_t connections_polled = 0;
   std::vector<std::byte> read_buffer;
   std::vector<asio::const_buffer> gathered;
@@ -111,6 +112,7 @@ class connection final : public pollable, public std::enable_shared_from_this<co
   bool ended_ = false;
   bool hot_ = false;     ///< in the poll group: something came or went a moment ago
   bool active_ = false;  ///< and in this turn
+  bool filled_ = false;  ///< the last read got all that it had room for
   unsigned idle_turns_ = 0;
 };
 

@@ -9,7 +9,7 @@ namespace p2pdvm::link {
 
 P2PDVM_DECL connection::connection(host::clock& clock, std::unique_ptr<host::stream> stream,
                                    link::handshake opening, connection_handler& handler,
-                                   traffic& count, std::optional<node_id> relay)
+                                   traffic& count, std::optional<node_id> relay, record_crew* crew)
     : clock_(clock),
       stream_(std::move(stream)),
       opening_(std::move(opening)),
@@ -17,6 +17,7 @@ P2PDVM_DECL connection::connection(host::clock& clock, std::unique_ptr<host::str
       count_(count),
       timer_(clock),
       relay_(relay),
+      crew_(crew),
       heard_(clock.now()) {}
 
 P2PDVM_DECL void connection::start() {
@@ -71,14 +72,16 @@ P2PDVM_DECL record_sender& connection::sender() {
 }
 
 P2PDVM_DECL void connection::finish_record(std::size_t to_come) {
-  remote_->sender.finish();
+  const bool shared = crew_ != nullptr && to_come >= 2 * shared_record_bytes_min;
+  const std::size_t hands = shared ? 1 + crew_->workers.idle() : 1;
+  remote_->sender.finish(hands > 1);
   // Towards the end in small writes again: the remote opens the last one while nothing is sealed.
-  if (remote_->sender.finished() >= std::clamp(to_come / 4, write_bytes_min, write_bytes_max)) flush();
+  if (remote_->sender.finished() >= std::clamp(to_come / 4, write_bytes_min, hands * write_bytes_max)) flush();
 }
 
 P2PDVM_DECL void connection::flush() {
   remote_->sender.finish();
-  if (remote_->sender.finished() > 0) write(remote_->sender.take());
+  if (remote_->sender.finished() > 0) write(remote_->sender.take(crew_));
 }
 
 P2PDVM_DECL std::size_t connection::unsent() const {
@@ -101,7 +104,7 @@ P2PDVM_DECL void connection::on_data(byte_view bytes) {
   if (refusal_) return;
   if (!remote_) open_up(bytes);
   while (stream_ && remote_) {
-    auto record = remote_->receiver.next(bytes, this);
+    auto record = remote_->receiver.next(bytes, this, crew_);
     if (!record) return end(record.error());
     if (!record->has_value()) {
       if (remote_->receiver.partial()) handler_.on_partial_record(*this);

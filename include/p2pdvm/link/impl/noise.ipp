@@ -131,6 +131,25 @@ P2PDVM_DECL bool cipher_state::decrypt_end(byte_view tag) {
   return good;
 }
 
+P2PDVM_DECL numbered_cipher cipher_state::take() {
+  P2PDVM_ASSERT(can_take());
+  return {kind_, *key_, nonce(n_++)};
+}
+
+P2PDVM_DECL void numbered_cipher::encrypt(byte_view associated, byte_view front, byte_view rest, byte_span out) const {
+  P2PDVM_ASSERT(out.size() >= front.size() + rest.size() + crypto::tag_bytes);
+  if (kind_ == cipher::aes256_gcm) {
+    crypto::aes_key(key_).seal(nonce_, associated, front, rest, out);
+  } else {
+    crypto::seal(key_, nonce_, associated, detail::gather(front, rest, out), out);
+  }
+}
+
+P2PDVM_DECL bool numbered_cipher::decrypt(byte_view associated, byte_view sealed, byte_span out) const {
+  return kind_ == cipher::aes256_gcm ? crypto::aes_key(key_).open(nonce_, associated, sealed, out)
+                                     : crypto::open(key_, nonce_, associated, sealed, out);
+}
+
 P2PDVM_DECL void cipher_state::rekey() {
   P2PDVM_ASSERT(key_.has_value());
   const std::array<std::byte, crypto::secret_key::size> zeros{};

@@ -3,6 +3,7 @@
 #include <p2pdvm/link/record.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <utility>
 
@@ -27,6 +28,12 @@ P2PDVM_DECL void record_cipher::count(std::size_t bytes) {
 P2PDVM_DECL void record_cipher::seal(byte_view header, byte_view front, byte_view rest, byte_span out) {
   cipher_.encrypt(header, front, rest, out);
   count(front.size() + rest.size());
+}
+
+P2PDVM_DECL noise::numbered_cipher record_cipher::take(std::size_t plain_bytes) {
+  noise::numbered_cipher taken = cipher_.take();
+  count(plain_bytes);
+  return taken;
 }
 
 P2PDVM_DECL bool record_cipher::open_end(byte_view tag, std::size_t plain_bytes) {
@@ -61,7 +68,7 @@ P2PDVM_DECL void record_sender::add_last(payload bytes) {
   rest_ = std::move(bytes);
 }
 
-P2PDVM_DECL void record_sender::finish() {
+P2PDVM_DECL void record_sender::finish(bool with_crew) {
   if (empty()) return;
   const std::size_t front = used_ - finished_ - record_header_bytes;
   static_cast<void>(grow(rest_.size() + crypto::tag_bytes));
@@ -69,13 +76,29 @@ P2PDVM_DECL void record_sender::finish() {
   const byte_span body = record.subspan(record_header_bytes);
   const auto sealed = static_cast<std::uint32_t>(body.size());
   std::memcpy(record.data(), &sealed, record_header_bytes);
-  cipher_.seal(bytes_of(sealed), body.first(front), rest_.view(), body);
+  if (with_crew && rest_.size() >= shared_record_bytes_min && cipher_.can_take()) {
+    unsealed_.push_back({finished_, front, std::move(rest_), cipher_.take(front + rest_.size())});
+  } else {
+    cipher_.seal(bytes_of(sealed), body.first(front), rest_.view(), body);
+  }
   rest_ = payload();
   finished_ = used_;
 }
 
-P2PDVM_DECL byte_vector record_sender::take() {
+P2PDVM_DECL void record_sender::seal(const unsealed& u) {
+  const byte_span header = byte_span(out_).subspan(u.at, record_header_bytes);
+  const byte_span body = byte_span(out_).subspan(u.at + record_header_bytes, u.front_bytes + u.rest.size() + crypto::tag_bytes);
+  u.cipher.encrypt(header, body.first(u.front_bytes), u.rest.view(), body);
+}
+
+P2PDVM_DECL byte_vector record_sender::take(record_crew* crew) {
   P2PDVM_ASSERT(empty());
+  if (crew != nullptr && unsealed_.size() > 1) {
+    crew->workers.share(unsealed_.size(), [this](std::size_t n) { seal(unsealed_[n]); });
+  } else {
+    for (const unsealed& u : unsealed_) seal(u);
+  }
+  unsealed_.clear();
   out_.resize(used_);
   used_ = finished_ = 0;
   return std::exchange(out_, {});
@@ -138,10 +161,59 @@ P2PDVM_DECL result<std::optional<byte_view>> record_receiver::open_pieces(byte_v
   return opened(cipher_.open_end(partial_, done_), to_);
 }
 
-P2PDVM_DECL result<std::optional<byte_view>> record_receiver::next(byte_view& input,
-                                                                   record_places* places) {
+/// False when there are no two of them, and nothing was taken from `input`.
+P2PDVM_DECL bool record_receiver::open_together(byte_view& input, record_crew& crew) {
+  struct sealed_record {
+    byte_view header, body;
+    byte_span plain;
+    noise::numbered_cipher cipher;
+  };
+  std::array<std::size_t, records_together_max> sizes{};
+  std::size_t count = 0, plain_bytes = 0;
+  for (byte_view left = input; count < sizes.size() && left.size() > record_header_bytes; ++count) {
+    const auto sealed = sealed_size(left);
+    if (!sealed || *sealed < shared_record_bytes_min || left.size() < record_header_bytes + *sealed) break;
+    sizes[count] = *sealed;
+    plain_bytes += *sealed - crypto::tag_bytes;
+    left = left.subspan(record_header_bytes + *sealed);
+  }
+  if (count < 2 || !cipher_.can_take() || crew.workers.idle() == 0) return false;
+  together_ = std::exchange(crew.spare, {});
+  if (together_.size() < plain_bytes) together_.resize(plain_bytes);
+  std::vector<sealed_record> records;
+  records.reserve(count);
+  byte_span plain = together_;
+  for (std::size_t n = 0; n < count && cipher_.can_take(); ++n) {
+    const std::size_t bytes = sizes[n] - crypto::tag_bytes;
+    records.push_back({input.first(record_header_bytes), input.subspan(record_header_bytes, sizes[n]), plain.first(bytes),
+                       cipher_.take(bytes)});
+    input = input.subspan(record_header_bytes + sizes[n]);
+    plain = plain.subspan(bytes);
+  }
+  ahead_.resize(records.size());
+  given_ = 0;
+  crew.workers.share(records.size(), [&](std::size_t n) {
+    const sealed_record& r = records[n];
+    ahead_[n] = {r.plain, r.cipher.decrypt(r.header, r.body, r.plain)};
+  });
+  return true;
+}
+
+P2PDVM_DECL result<std::optional<byte_view>> record_receiver::next(byte_view& input, record_places* places,
+                                                                   record_crew* crew) {
   if (failed_) return error(errc::authentication, "the stream of records has already failed");
   if (opening_) return open_pieces(input);
+  if (given_ == ahead_.size() && !ahead_.empty()) {
+    ahead_.clear();
+    given_ = 0;
+    if (crew != nullptr) crew->spare = std::move(together_);
+    together_ = {};
+  }
+  const bool whole_ones = crew != nullptr && input.size() >= 2 * shared_record_bytes_min && partial_.empty();
+  if (!ahead_.empty() || (whole_ones && open_together(input, *crew))) {
+    const opened_record& r = ahead_[given_++];
+    return opened(r.good, r.plain);
+  }
   const bool direct = partial_.empty() && input.size() >= record_header_bytes;
   if (!direct && !gather(input, record_header_bytes)) return std::optional<byte_view>();
   const auto sealed = sealed_size(direct ? input : byte_view(partial_));

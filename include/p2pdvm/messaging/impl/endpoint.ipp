@@ -302,7 +302,15 @@ P2PDVM_DECL bool endpoint::post(receiver& r) {
   mailbox_.erase(*match);
   --unread_;
   delete match;
+  if (!mailbox_.empty()) fetch_after(mailbox_.front());
   return true;
+}
+
+/// Of many messages the first ones have left the cache when they are read: the body of the next one and the message behind it
+/// are asked for while this one is made use of.
+P2PDVM_DECL void endpoint::fetch_after(const kept& next) {
+  next.message.body.fetch();
+  if (const kept* const second = mailbox_.after(next)) prefetch(second, sizeof *second);
 }
 
 P2PDVM_DECL void endpoint::withdraw(receiver& r) {
@@ -546,6 +554,8 @@ P2PDVM_DECL void endpoint::on_acknowledgement(const rank_acknowledgement& ack) {
       o.waiting_bytes -= o.window.front().message.body.size();
     }
     if (o.window.front().lent) given_back(*o.window.front().lent);
+    constexpr std::size_t ahead = 8;
+    if (o.window.size() > ahead) o.window[ahead].message.body.fetch();
     o.window.drop_front();
   }
   o.consumed_messages = std::min(ack.consumed_messages, o.used_messages);

@@ -79,6 +79,7 @@ P2PDVM_DECL exchange::exchange(host::machine& machine, const crypto::identity& s
       circuits_(machine.clock(), *this),
       flush_timer_(machine.clock()),
       stranger_second_(machine.clock().now()) {
+  if (host::workers* const workers = machine.workers()) crew_.emplace(link::record_crew{*workers, {}});
   if (options_.clear_datagrams) {
     codec_ = std::make_unique<link::clear_datagrams>(self.key(), instance_);
   } else {

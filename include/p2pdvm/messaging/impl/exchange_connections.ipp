@@ -71,7 +71,8 @@ P2PDVM_DECL exchange::connection_pointer exchange::open(link::noise::role side,
   link::handshake opening(side, self_, std::move(o), machine_.clock().now());
   link::connection_handler& events = *this;
   return std::make_shared<link::connection>(machine_.clock(), std::move(stream),
-                                            std::move(opening), events, statistics_.bytes, relay);
+                                            std::move(opening), events, statistics_.bytes, relay,
+                                            crew_ ? &*crew_ : nullptr);
 }
 
 P2PDVM_DECL void exchange::on_accept(std::unique_ptr<host::stream> stream) {

@@ -12,7 +12,7 @@ namespace p2pdvm::native {
 
 P2PDVM_DECL machine::machine(asio::io_context& io, const options& how)
     : clock_(io, polled_),
-      network_(io, polled_),
+      network_(io, polled_, &workers_),
       disk_(io, how.data_folder),
       neighbours_(io, polled_),
       workers_(io) {}

@@ -221,8 +221,8 @@ inline bool from_sockaddr(const sockaddr* from, address& out) {
 
 }  // namespace detail
 
-P2PDVM_DECL network::network(asio::io_context& io, poll_group& polled)
-    : context_(std::make_shared<detail::socket_context>(io, polled)) {}
+P2PDVM_DECL network::network(asio::io_context& io, poll_group& polled, host::workers* helpers)
+    : context_(std::make_shared<detail::socket_context>(io, polled, helpers)) {}
 
 P2PDVM_DECL network::~network() = default;
 

@@ -263,17 +263,21 @@ P2PDVM_DECL bool connection::read_some(int reads_max) {
   auto& buffer = context_->read_buffer;
   for (int i = 0; i < reads_max; ++i) {
     asio::error_code ec;
-    const std::size_t count = socket_.read_some(asio::buffer(buffer), ec);
+    const bool helped = filled_ && context_->workers != nullptr && context_->workers->idle() > 0;
+    const std::size_t room = helped ? helped_read_bytes_max : read_bytes_max;
+    if (buffer.size() < room) buffer.resize(room);
+    const std::size_t count = socket_.read_some(asio::buffer(buffer, room), ec);
     if (ec == asio::error::would_block || ec == asio::error::try_again) break;
     if (ec) {
       fail_now(explain(ec));
       return false;
     }
     active_ = true;
+    filled_ = count >= read_bytes_max;
     heat();
     handler_->on_data(byte_view(buffer).first(count));
     if (ended_ || failure_ || paused_) return false;
-    if (count < buffer.size()) break;  // drained; the reactor reports what comes later
+    if (count < room) break;  // drained; the reactor reports what comes later
   }
   return true;
 }
