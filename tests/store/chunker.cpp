@@ -37,9 +37,14 @@ chunked_snapshot chunk(chunker& c, std::uint64_t epoch, std::vector<section_data
 std::vector<byte_vector> assembled(const chunked_snapshot& s) {
   REQUIRE(s.manifest.validate().ok());
   assembler parts(s.manifest);
-  for (const chunk_source& c : s.chunks) REQUIRE(parts.add(c.chunk.id, c.plain.view()).ok());
+  for (const chunk_source& c : s.chunks) REQUIRE(parts.add(c.chunk.id, c.plain).ok());
   REQUIRE(parts.missing() == 0);
-  return parts.take();
+  std::vector<byte_vector> sections;
+  for (const std::vector<payload>& one : parts.take()) {
+    byte_vector& whole = sections.emplace_back();
+    for (const payload& part : one) append(whole, part.view());
+  }
+  return sections;
 }
 
 const crypto::secret_key secret;

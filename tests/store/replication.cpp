@@ -340,7 +340,7 @@ TEST_CASE("a snapshot is fetched from all its holders, by receipts or by placeme
   fetch_plan rest = s.fetch(w);
   rest.chunks = chunks_of(*m);
   assembler parts(*m);
-  for (const auto& [id, plain] : fetch(w, rest).plain) REQUIRE(parts.add(id, plain.view()).ok());
+  for (const auto& [id, plain] : fetch(w, rest).plain) REQUIRE(parts.add(id, plain).ok());
   CHECK(parts.missing() == 0);
 }
 
@@ -366,6 +366,42 @@ TEST_CASE("a fetcher asks several holders at once, each for no more than its lim
   }
   CHECK(total <= fetch_bytes_in_flight_total_max);
   CHECK(f.next_timer() == w.now + fetch_stall_time);
+}
+
+TEST_CASE("chunks that are opened apart may come in any order, twice, too late or damaged") {
+  world w(4, 15);
+  chunker c(secret, rank_number(1));
+  const snapshot s(c, 1, random_bytes(1 << 20, 9));
+  const chunk_codec codec(secret);
+  std::map<chunk_id, payload> got;
+  std::vector<std::pair<node_id, chunk_id>> asked;
+  fetcher f(
+      s.fetch(w), codec, [&](const chunk_id& id, payload p) { CHECK(got.emplace(id, std::move(p)).second); },
+      [&](const node_id& to, const store_message& m) {
+        for (const chunk_id& id : std::get<get_chunks>(m).ids) asked.emplace_back(to, id);
+      });
+  f.start(w.now);
+  REQUIRE(asked.size() == s.chunks.size());
+  const result<payload> broken = error(errc::corrupted, "it is damaged");
+  std::map<chunk_id, node_id> refused;
+  while (!asked.empty()) {  // the newest first; whoever is asked first sends it damaged
+    const auto [to, id] = asked.back();
+    asked.pop_back();
+    const node_id stranger = w.peers[w.peers[0]->identity.id() == to ? 1 : 0]->identity.id();
+    CHECK(f.expects(to, id));
+    CHECK_FALSE(f.expects(stranger, id));
+    f.on_opened(w.now, stranger, id, broken);
+    CHECK(f.expects(to, id));
+    const bool first = refused.emplace(id, to).second;
+    if (!first) CHECK(refused.at(id) != to);
+    f.on_opened(w.now, to, id, first ? broken : result<payload>(s.plain.at(id)));
+    CHECK_FALSE(f.expects(to, id));
+    if (!first) f.on_opened(w.now, to, id, s.plain.at(id));
+  }
+  REQUIRE(f.finished());
+  CHECK(f.finished()->ok());
+  CHECK(got.size() == s.chunks.size());
+  for (const auto& [id, plain] : got) CHECK(equal(plain.view(), s.plain.at(id).view()));
 }
 
 TEST_CASE("chunks that moved elsewhere are found among all members") {

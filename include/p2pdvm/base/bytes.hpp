@@ -101,7 +101,6 @@ using small_blocks = spare_blocks<sizeof(shared_bytes) + small_bytes_max>;
 /// Blocks for what has about the size of a chunk of a snapshot, plain or sealed: some are kept, for all threads, since the
 /// system would clear their pages each time anew, which takes as long as to seal them.
 inline constexpr std::size_t chunk_block_bytes_min = 32 * 1024, chunk_block_bytes = 66 * 1024;
-inline constexpr std::size_t chunk_blocks_kept_max = 128;
 
 /// A new block with room for more bytes than a small one has.
 [[nodiscard]] shared_bytes* new_shared_bytes(std::size_t size);

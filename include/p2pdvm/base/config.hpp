@@ -11,6 +11,15 @@
 #define P2PDVM_DECL
 #endif
 
+/// Built with a sanitizer that follows each use of memory: GCC says so by a macro, Clang by a feature.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define P2PDVM_MEMORY_WATCHED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define P2PDVM_MEMORY_WATCHED 1
+#endif
+#endif
+
 #define P2PDVM_VERSION_MAJOR 0
 #define P2PDVM_VERSION_MINOR 1
 #define P2PDVM_VERSION_PATCH 0

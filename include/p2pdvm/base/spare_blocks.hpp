@@ -1,6 +1,7 @@
 /// Memory blocks of one size that a thread keeps for its next use.
 #pragma once
 
+#include <p2pdvm/base/config.hpp>
 #include <p2pdvm/base/prefetch.hpp>
 
 #include <cstddef>
@@ -49,7 +50,7 @@ class spare_blocks {
     }
   };
   [[nodiscard, gnu::noinline]] static void* fresh() {
-#if !defined(__SANITIZE_ADDRESS__)  // a block that is used again would hide a use after free
+#if !defined(P2PDVM_MEMORY_WATCHED)  // a block that is used again would hide a use after free
     if (!kept_.open) {
       static thread_local free_at_exit at_exit;
       static_cast<void>(at_exit);

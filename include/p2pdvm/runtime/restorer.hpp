@@ -13,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -68,6 +69,10 @@ class restorer {
                                                       store::fetcher::sink_function sink);
   void fetch_pieces(rank_number rank, restoration& r);
   void finish(rank_number rank, restoration r);
+  /// By a worker, where there are any.
+  void open(const node_id& from, const store::sealed_chunk& chunk);
+  void opened(const node_id& from, const chunk_id& id, const result<payload>& plain);
+  [[nodiscard]] bool expected(const node_id& from, const chunk_id& id) const;
   void look_after_all();
   void look_after_inputs();
   void arm();
@@ -76,7 +81,8 @@ class restorer {
   restorer_owner& owner_;
   peer_context& context_;
   job_id job_;
-  store::chunk_codec codec_;
+  std::shared_ptr<const store::chunk_codec> codec_;  ///< workers may have it for longer
+  std::set<chunk_id> opening_;
   std::vector<store::member> members_;
   std::map<rank_number, restoration> restorations_;
   std::optional<inputs_fetch> inputs_;

@@ -77,20 +77,26 @@ struct placed_chunk {
 /// Puts a snapshot together again from its chunks, in any order.
 class assembler {
  public:
-  /// Precondition: `m.validate()`. Allocates all sections.
+  /// Precondition: `m.validate()`.
   explicit assembler(const manifest& m);
   /// Fails with `corrupted` if the chunk has not the size that the manifest says, and with
   /// `invalid_argument` if it is no part of it; one that came before has no effect.
-  result<> add(const chunk_id& id, byte_view plain);
+  result<> add(const chunk_id& id, const payload& plain);
   [[nodiscard]] std::size_t missing() const noexcept { return missing_; }
-  /// The sections' bytes in the order of the manifest. Precondition: nothing is missing.
-  [[nodiscard]] std::vector<byte_vector> take();
+  /// The sections in the order of the manifest, each in parts that are one after another its bytes: the chunks themselves of a bulk
+  /// one, a single part of any other that is not empty. Precondition: nothing is missing.
+  [[nodiscard]] std::vector<std::vector<payload>> take();
 
  private:
-  /// `bytes` bytes at `from` in a chunk of `chunk_bytes` go to `to` in the section.
+  /// A chunk of `chunk_bytes` is a part of the section, or `bytes` bytes of it at `from` go to `to` there.
   struct use {
     std::size_t section;
+    std::size_t part;
     std::uint64_t chunk_bytes, from, to, bytes;
+  };
+  struct assembled {
+    std::vector<payload> parts;  ///< as many as chunks, or one,
+    byte_span memory;            ///< to be written here
   };
   struct piece {
     std::vector<use> uses;
@@ -98,7 +104,7 @@ class assembler {
   };
   std::map<chunk_id, piece> pieces_;
   std::size_t missing_ = 0;
-  std::vector<byte_vector> sections_;
+  std::vector<assembled> sections_;
 };
 
 }  // namespace p2pdvm::store

@@ -1,14 +1,22 @@
 #pragma once
 
 #include <p2pdvm/base/bytes.hpp>
+#include <p2pdvm/base/intrusive_list.hpp>
 
+#include <sys/mman.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
 #include <mutex>
-#include <vector>
+#include <new>
 
 namespace p2pdvm {
 
 namespace detail {
 
+/// Blocks of `chunk_block_bytes`, many to a slab. The system gives a slab as one large page where it has one, since it takes as long to
+/// find and clear sixteen small pages as to seal what is in them.
 class chunk_blocks {
  public:
   /// Never destroyed: payloads may outlive everything.
@@ -16,32 +24,64 @@ class chunk_blocks {
     static chunk_blocks* const blocks = new chunk_blocks;
     return *blocks;
   }
+#if defined(P2PDVM_MEMORY_WATCHED)  // a block that is used again would hide a use after free
+  [[nodiscard]] void* take() { return ::operator new(chunk_block_bytes); }
+  void give(void* block) noexcept { ::operator delete(block); }
+#else
   [[nodiscard]] void* take() {
-    {
-      const std::lock_guard lock(mutex_);
-      if (!kept_.empty()) {
-        void* const block = kept_.back();
-        kept_.pop_back();
-        return block;
-      }
+    const std::lock_guard lock(mutex_);
+    if (open_.empty()) open_.push_back(*::new (new_slab()) slab);
+    slab& from = open_.front();
+    void* block = from.free;
+    if (block == nullptr) {
+      block = from.block(from.touched++);
+    } else {
+      std::memcpy(&from.free, block, sizeof from.free);
     }
-    return ::operator new(chunk_block_bytes);
+    if (from.taken++ == 0) --unused_;
+    if (from.taken == slab::blocks) intrusive_list<slab>::erase(from);
+    return block;
   }
   void give(void* block) noexcept {
-#if !defined(__SANITIZE_ADDRESS__)  // a block that is used again would hide a use after free
-    {
-      const std::lock_guard lock(mutex_);
-      if (kept_.size() < chunk_blocks_kept_max) return kept_.push_back(block);
-    }
-#endif
-    ::operator delete(block);
+    const std::lock_guard lock(mutex_);
+    slab& to = *reinterpret_cast<slab*>(reinterpret_cast<std::uintptr_t>(block) & ~(slab_bytes - 1));
+    std::memcpy(block, &to.free, sizeof to.free);
+    to.free = block;
+    if (to.taken == slab::blocks) open_.push_back(to);
+    if (--to.taken > 0 || ++unused_ <= slabs_kept_max) return;
+    --unused_;
+    intrusive_list<slab>::erase(to);
+    to.~slab();
+    std::free(&to);
   }
 
  private:
-  chunk_blocks() { kept_.reserve(chunk_blocks_kept_max); }
+  static constexpr std::size_t slab_bytes = std::size_t{2} << 20;
+  static constexpr std::size_t slabs_kept_max = 4;  ///< without a block that is taken
+  struct slab : list_link<slab> {
+    static constexpr std::size_t front_bytes = 64;
+    static constexpr std::size_t blocks = (slab_bytes - front_bytes) / chunk_block_bytes;
+    [[nodiscard]] void* block(std::size_t n) noexcept { return reinterpret_cast<std::byte*>(this) + front_bytes + n * chunk_block_bytes; }
+    void* free = nullptr;     ///< linked through their first words
+    std::size_t touched = 0;  ///< blocks from there on were never taken
+    std::size_t taken = 0;
+  };
+  static_assert(sizeof(slab) <= slab::front_bytes);
+
+  [[nodiscard]] void* new_slab() {
+    void* const memory = std::aligned_alloc(slab_bytes, slab_bytes);
+    if (memory == nullptr) throw std::bad_alloc();
+#if defined(MADV_HUGEPAGE)
+    static_cast<void>(::madvise(memory, slab_bytes, MADV_HUGEPAGE));  // a wish
+#endif
+    ++unused_;
+    return memory;
+  }
 
   std::mutex mutex_;
-  std::vector<void*> kept_;
+  intrusive_list<slab> open_;  ///< those with a block to give
+  std::size_t unused_ = 0;
+#endif
 };
 
 P2PDVM_DECL shared_bytes* new_shared_bytes(std::size_t size) {

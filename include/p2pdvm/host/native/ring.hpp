@@ -36,7 +36,7 @@ static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 /// `memcpy` where one side is memory that another core has just read or written: lines that are written as a whole, one after the
 /// other, need not be read first, and the processor asks for many of them at once.
 inline void copy_lines(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if defined(__x86_64__) && !defined(P2PDVM_MEMORY_WATCHED)
   constexpr std::size_t some = 256;
   if (bytes >= some) {
     __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(bytes) : : "memory");

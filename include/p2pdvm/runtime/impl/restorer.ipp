@@ -2,11 +2,14 @@
 
 #include <p2pdvm/runtime/restorer.hpp>
 
+#include <algorithm>
+#include <new>
+
 namespace p2pdvm::runtime {
 
 P2PDVM_DECL restorer::restorer(restorer_owner& owner, peer_context& context, const job_id& job,
                                const crypto::secret_key& secret)
-    : owner_(owner), context_(context), job_(job), codec_(secret), timer_(context.machine.clock()) {}
+    : owner_(owner), context_(context), job_(job), codec_(std::make_shared<store::chunk_codec>(secret)), timer_(context.machine.clock()) {}
 
 P2PDVM_DECL std::unique_ptr<store::fetcher> restorer::fetch(
     rank_number rank, std::vector<store::placed_chunk> chunks, std::vector<store::member> members,
@@ -17,7 +20,7 @@ P2PDVM_DECL std::unique_ptr<store::fetcher> restorer::fetch(
   plan.chunks = std::move(chunks);
   plan.members = std::move(members);
   auto f = std::make_unique<store::fetcher>(
-      std::move(plan), codec_, std::move(sink),
+      std::move(plan), *codec_, std::move(sink),
       [this](const node_id& to, store::store_message m) { outbox_.emplace_back(to, std::move(m)); });
   f->start(now());
   return f;
@@ -46,7 +49,7 @@ P2PDVM_DECL void restorer::fetch_pieces(rank_number rank, restoration& r) {
                     [this, rank](const chunk_id& id, payload plain) {
                       restoration& here = restorations_.at(rank);
                       here.fetched += plain.size();
-                      const auto added = here.assembler->add(id, plain.view());
+                      const auto added = here.assembler->add(id, plain);
                       if (!added.ok()) here.trouble = added.error();
                     });
 }
@@ -54,10 +57,10 @@ P2PDVM_DECL void restorer::fetch_pieces(rank_number rank, restoration& r) {
 P2PDVM_DECL void restorer::finish(rank_number rank, restoration r) {
   if (r.trouble) return owner_.restore_failed(rank, r.epoch, *r.trouble);
   auto snapshot = std::make_shared<peal::snapshot>();
-  auto bytes = r.assembler->take();
-  for (std::size_t i = 0; i < bytes.size(); ++i) {
+  auto parts = r.assembler->take();
+  for (std::size_t i = 0; i < parts.size(); ++i) {
     const store::section& s = r.manifest->sections[i];
-    snapshot->add(s.name, payload(std::move(bytes[i])), s.bulk);
+    snapshot->add({s.name, std::move(parts[i]), s.bulk});
   }
   owner_.restored(rank, r.epoch, std::move(snapshot), r.fetched);
 }
@@ -105,7 +108,7 @@ P2PDVM_DECL void restorer::fetch_inputs(std::vector<store::member> from,
   }
   inputs_->fetcher = fetch(rank_number(), std::move(chunks), std::move(from),
                            [this](const chunk_id& id, payload plain) {
-                             const auto put = context_.log.put_shared(id, codec_.seal(id, plain.view()));
+                             const auto put = context_.log.put_shared(id, codec_->seal(id, plain.view()));
                              if (!put.ok()) inputs_->trouble = put.error();
                            });
   look_after_all();
@@ -124,7 +127,41 @@ P2PDVM_DECL void restorer::look_after_inputs() {
   });
 }
 
+P2PDVM_DECL bool restorer::expected(const node_id& from, const chunk_id& id) const {
+  if (inputs_ && inputs_->fetcher && inputs_->fetcher->expects(from, id)) return true;
+  return std::any_of(restorations_.begin(), restorations_.end(),
+                     [&](const auto& r) { return r.second.fetcher->expects(from, id); });
+}
+
+/// To open a chunk takes about as long as to send it; meanwhile this thread takes the next one from the network.
+P2PDVM_DECL void restorer::open(const node_id& from, const store::sealed_chunk& chunk) {
+  if (!opening_.insert(chunk.id).second) return;
+  const auto plain = std::make_shared<result<payload>>(error(errc::no_space, "there is no memory for a chunk"));
+  context_.machine.workers()->run(
+      host::workers::length::brief,
+      [codec = codec_, chunk, plain] {
+        try {
+          auto bytes = codec->open(chunk.id, chunk.sealed.view());
+          *plain = bytes ? result<payload>(payload(std::move(*bytes))) : result<payload>(bytes.error());
+        } catch (const std::bad_alloc&) {
+          // It says so already.
+        }
+      },
+      [this, alive = alive_, from, id = chunk.id, plain] {
+        if (*alive) opened(from, id, *plain);
+      });
+}
+
+P2PDVM_DECL void restorer::opened(const node_id& from, const chunk_id& id, const result<payload>& plain) {
+  opening_.erase(id);
+  for (auto& [rank, r] : restorations_) r.fetcher->on_opened(now(), from, id, plain);
+  if (inputs_ && inputs_->fetcher) inputs_->fetcher->on_opened(now(), from, id, plain);
+  look_after_all();
+}
+
 P2PDVM_DECL void restorer::on_message(const node_id& from, const store::store_message& message) {
+  const auto* const data = std::get_if<store::chunk_data>(&message);
+  if (data != nullptr && context_.machine.workers() != nullptr && expected(from, data->chunk.id)) return open(from, data->chunk);
   for (auto& [rank, r] : restorations_) r.fetcher->on_message(now(), from, message);
   if (inputs_ && inputs_->fetcher) inputs_->fetcher->on_message(now(), from, message);
   look_after_all();

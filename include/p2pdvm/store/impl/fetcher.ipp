@@ -171,14 +171,33 @@ P2PDVM_DECL void fetcher::on_message(time_point now, const node_id& from,
   pump(now);
 }
 
-/// Takes a sound chunk from anybody, be it late; a bad one counts only from whom it was asked.
+P2PDVM_DECL bool fetcher::expects(const node_id& from, const chunk_id& id) const {
+  const auto holder = by_node_.find(from);
+  const auto found = index_.find(id);
+  if (finished_ || holder == by_node_.end() || found == index_.end()) return false;
+  const wanted& w = wanted_[found->second];
+  return w.state == phase::asked && w.asked_of == holder->second;
+}
+
+P2PDVM_DECL void fetcher::on_opened(time_point now, const node_id& from, const chunk_id& id, const result<payload>& plain) {
+  const auto holder = by_node_.find(from);
+  const auto found = index_.find(id);
+  if (finished_ || holder == by_node_.end() || found == index_.end()) return;
+  take(now, holder->second, found->second, plain);
+  pump(now);
+}
+
 P2PDVM_DECL void fetcher::on_data(time_point now, holder_index from, const sealed_chunk& data) {
   const auto found = index_.find(data.id);
-  if (found == index_.end()) return;
-  const chunk_index c = found->second;
+  if (found == index_.end() || wanted_[found->second].state == phase::done) return;
+  auto plain = codec_.open(data.id, data.sealed.view());
+  take(now, from, found->second, plain ? result<payload>(payload(std::move(*plain))) : result<payload>(plain.error()));
+}
+
+/// Takes a sound chunk from anybody, be it late; a bad one counts only from whom it was asked.
+P2PDVM_DECL void fetcher::take(time_point now, holder_index from, chunk_index c, const result<payload>& plain) {
   wanted& w = wanted_[c];
   if (w.state == phase::done) return;
-  auto plain = codec_.open(data.id, data.sealed.view());
   const bool asked = w.state == phase::asked && w.asked_of == from;
   if (!plain) {
     ++damaged_;
@@ -196,7 +215,7 @@ P2PDVM_DECL void fetcher::on_data(time_point now, holder_index from, const seale
   }
   release(c);
   w.state = phase::done;
-  sink_(data.id, payload(std::move(*plain)));
+  sink_(plan_.chunks[c].id, *plain);
 }
 
 P2PDVM_DECL void fetcher::on_absent(time_point now, holder_index from,

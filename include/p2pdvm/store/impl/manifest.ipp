@@ -84,18 +84,24 @@ P2PDVM_DECL std::vector<placed_chunk> chunks_of(const manifest& m) {
 P2PDVM_DECL assembler::assembler(const manifest& m) {
   for (std::size_t s = 0; s < m.sections.size(); ++s) {
     const section& part = m.sections[s];
+    assembled& made = sections_.emplace_back();
+    if (part.bulk && part.skip == 0) {
+      made.parts.resize(part.chunks.size());
+    } else if (part.bytes > 0) {
+      made.parts.push_back(payload::unwritten(static_cast<std::size_t>(part.bytes), made.memory));
+    }
     std::uint64_t to = 0;
-    for (const chunk_reference& c : part.chunks) {
+    for (std::size_t n = 0; n < part.chunks.size(); ++n) {
+      const chunk_reference& c = part.chunks[n];
       const std::uint64_t bytes = std::min<std::uint64_t>(c.bytes - part.skip, part.bytes - to);
-      pieces_[c.id].uses.push_back({s, c.bytes, part.skip, to, bytes});
+      pieces_[c.id].uses.push_back({s, n, c.bytes, part.skip, to, bytes});
       to += bytes;
     }
-    sections_.emplace_back(static_cast<std::size_t>(part.bytes));
   }
   missing_ = pieces_.size();
 }
 
-P2PDVM_DECL result<> assembler::add(const chunk_id& id, byte_view plain) {
+P2PDVM_DECL result<> assembler::add(const chunk_id& id, const payload& plain) {
   const auto found = pieces_.find(id);
   if (found == pieces_.end())
     return error(errc::invalid_argument, "a chunk is no part of the snapshot");
@@ -104,17 +110,25 @@ P2PDVM_DECL result<> assembler::add(const chunk_id& id, byte_view plain) {
   for (const use& u : p.uses) {
     if (plain.size() != u.chunk_bytes)
       return error(errc::corrupted, "a chunk has not the size that its manifest says");
-    std::memcpy(sections_[u.section].data() + u.to, plain.data() + u.from,
-                static_cast<std::size_t>(u.bytes));
+    assembled& to = sections_[u.section];
+    if (to.memory.empty()) {
+      to.parts[u.part] = plain.slice(static_cast<std::size_t>(u.from), static_cast<std::size_t>(u.bytes));
+    } else {
+      std::memcpy(to.memory.data() + u.to, plain.data() + u.from, static_cast<std::size_t>(u.bytes));
+    }
   }
   p.there = true;
   --missing_;
   return {};
 }
 
-P2PDVM_DECL std::vector<byte_vector> assembler::take() {
+P2PDVM_DECL std::vector<std::vector<payload>> assembler::take() {
   P2PDVM_ASSERT(missing_ == 0);
-  return std::move(sections_);
+  std::vector<std::vector<payload>> all;
+  all.reserve(sections_.size());
+  for (assembled& a : sections_) all.push_back(std::move(a.parts));
+  sections_.clear();
+  return all;
 }
 
 }  // namespace p2pdvm::store
