@@ -77,7 +77,8 @@ P2PDVM_DECL void record_sender::finish(bool with_crew) {
   const auto sealed = static_cast<std::uint32_t>(body.size());
   std::memcpy(record.data(), &sealed, record_header_bytes);
   if (with_crew && rest_.size() >= shared_record_bytes_min && cipher_.can_take()) {
-    unsealed_.push_back({finished_, front, std::move(rest_), cipher_.take(front + rest_.size())});
+    noise::numbered_cipher turn = cipher_.take(front + rest_.size());
+    unsealed_.push_back({finished_, front, std::move(rest_), std::move(turn)});
   } else {
     cipher_.seal(bytes_of(sealed), body.first(front), rest_.view(), body);
   }
