@@ -38,7 +38,7 @@ struct packet {
 };
 
 /// A rank of a job: its place in the program, its endpoint, and the receive that it waits for.
-struct live : messaging::receiver {
+struct live final : messaging::receiver {
   std::uint32_t pc = 0;
   std::uint64_t passed = 0, history = 0;
   std::unique_ptr<endpoint> messages;
