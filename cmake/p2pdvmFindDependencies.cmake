@@ -1,4 +1,4 @@
-# Finds Asio, cereal, fmt, libsodium, xxHash, CLI11 and OpenSSL and bundles them as p2pdvm_dependencies.
+# Finds Asio, cereal, fmt, libsodium, xxHash, Zstandard, CLI11 and OpenSSL and bundles them as p2pdvm_dependencies.
 # Used by the build and by the installed package. What is missing is said by message(severity)
 # and left in p2pdvm_explanation, which is empty when everything is there. OpenSSL 3 seals large
 # records faster: P2PDVM_WITH_OPENSSL says AUTO (where it is there), ON or OFF; what came of it is
@@ -10,6 +10,8 @@ macro(p2pdvm_find_dependencies severity)
   find_path(P2PDVM_SODIUM_INCLUDE sodium.h)
   find_library(P2PDVM_SODIUM_LIBRARY sodium)
   find_path(P2PDVM_XXHASH_INCLUDE xxhash.h)
+  find_path(P2PDVM_ZSTD_INCLUDE zstd.h)
+  find_library(P2PDVM_ZSTD_LIBRARY zstd)
   find_path(P2PDVM_CLI11_INCLUDE CLI/CLI.hpp)
   find_package(fmt QUIET)
   set(p2pdvm_openssl OFF)
@@ -35,6 +37,9 @@ macro(p2pdvm_find_dependencies severity)
   if(NOT P2PDVM_XXHASH_INCLUDE)
     list(APPEND p2pdvm_missing "xxHash")
   endif()
+  if(NOT P2PDVM_ZSTD_INCLUDE OR NOT P2PDVM_ZSTD_LIBRARY)
+    list(APPEND p2pdvm_missing "Zstandard")
+  endif()
   if(NOT P2PDVM_CLI11_INCLUDE)
     list(APPEND p2pdvm_missing "CLI11")
   endif()
@@ -49,9 +54,9 @@ macro(p2pdvm_find_dependencies severity)
     list(JOIN p2pdvm_missing ", " p2pdvm_missing)
     string(CONCAT p2pdvm_explanation
       "p2pdvm needs ${p2pdvm_missing}. Install what is missing:\n"
-      "  Debian, Ubuntu: apt install libasio-dev libcereal-dev libfmt-dev libsodium-dev libxxhash-dev libcli11-dev libssl-dev\n"
-      "  Fedora:         dnf install asio-devel cereal-devel fmt-devel libsodium-devel xxhash-devel cli11-devel openssl-devel\n"
-      "  Homebrew:       brew install asio cereal fmt libsodium xxhash cli11 openssl@3\n"
+      "  Debian, Ubuntu: apt install libasio-dev libcereal-dev libfmt-dev libsodium-dev libxxhash-dev libzstd-dev libcli11-dev libssl-dev\n"
+      "  Fedora:         dnf install asio-devel cereal-devel fmt-devel libsodium-devel xxhash-devel libzstd-devel cli11-devel openssl-devel\n"
+      "  Homebrew:       brew install asio cereal fmt libsodium xxhash zstd cli11 openssl@3\n"
       "OpenSSL may be left out: large messages are then sealed more slowly.")
     message(${severity} "${p2pdvm_explanation}")
   elseif(NOT TARGET p2pdvm_dependencies)
@@ -59,9 +64,9 @@ macro(p2pdvm_find_dependencies severity)
     add_library(p2pdvm_dependencies INTERFACE IMPORTED GLOBAL)
     target_include_directories(p2pdvm_dependencies INTERFACE
       ${P2PDVM_ASIO_INCLUDE} ${P2PDVM_CEREAL_INCLUDE} ${P2PDVM_SODIUM_INCLUDE}
-      ${P2PDVM_XXHASH_INCLUDE} ${P2PDVM_CLI11_INCLUDE})
+      ${P2PDVM_XXHASH_INCLUDE} ${P2PDVM_ZSTD_INCLUDE} ${P2PDVM_CLI11_INCLUDE})
     target_link_libraries(p2pdvm_dependencies INTERFACE Threads::Threads fmt::fmt
-      ${P2PDVM_SODIUM_LIBRARY})
+      ${P2PDVM_SODIUM_LIBRARY} ${P2PDVM_ZSTD_LIBRARY})
     if(p2pdvm_openssl)
       target_link_libraries(p2pdvm_dependencies INTERFACE OpenSSL::Crypto)
       target_compile_definitions(p2pdvm_dependencies INTERFACE P2PDVM_WITH_OPENSSL=1)

@@ -189,7 +189,8 @@ class Layers(unittest.TestCase):
         ("asio/post.hpp", "asio-include", "runtime/x.hpp", "peal/x.hpp"),
         ("cereal/cereal.hpp", "cereal-include", "wire/x.hpp", "checkpoint/x.hpp"),
         ("sodium.h", "sodium-include", "crypto/impl/x.ipp", "store/x.hpp"),
-        ("openssl/evp.h", "openssl-include", "crypto/impl/x.ipp", "link/x.hpp")):
+        ("openssl/evp.h", "openssl-include", "crypto/impl/x.ipp", "link/x.hpp"),
+        ("zstd.h", "zstd-include", "store/impl/x.ipp", "runtime/x.hpp")):
       self.assertEqual(self.include("include/p2pdvm/" + good, name), [])
       self.assertEqual(self.include("include/p2pdvm/" + bad, name), [rule])
     self.assertEqual(self.include("tests/link/x.cpp", "asio.hpp"), ["asio-include"])

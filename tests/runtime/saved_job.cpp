@@ -16,9 +16,43 @@ using kind = runtime::chunk_trouble::kind;
 
 constexpr std::uint32_t ranks = 6, steps = 400;
 
+/// Numbers that change slowly from place to place, as in a simulation of something; halos are noise.
+task<> smooth_body(peal::rank& rank) {
+  mpi::communicator world(rank);
+  const auto wanted = rank.option<std::uint64_t>("steps");
+  std::vector<double> cells(rank.option<std::size_t>("cells"), 1000.0 * rank.id());
+  std::uint64_t done = 0;
+  rank.state("done", done);
+  rank.region("cells", cells);
+  co_await rank.restore();
+  while (done < wanted) {
+    const auto sum = co_await world.allreduce(done + static_cast<std::uint64_t>(rank.id()), mpi::plus());
+    for (std::size_t i = 0; i < cells.size(); ++i)
+      cells[i] += static_cast<double>(i / 16) / 64 + static_cast<double>(sum % 8);
+    co_await rank.sleep(5ms);
+    ++done;
+    co_await rank.safe_point();
+  }
+  double all = 0;
+  for (const double c : cells) all += c;
+  rank.result("output", std::to_string(all));
+}
+
+peal::program smooth_program() {
+  peal::program program("smooth", smooth_body);
+  program.option("steps", "100", "how many").option("cells", "64", "numbers of a rank");
+  return program;
+}
+
 /// Peers that were all killed after some commits.
 struct killed_peers {
-  explicit killed_peers(std::uint32_t peers) : world(program, cluster_of(peers, ranks, steps, 20000)) {
+  explicit killed_peers(std::uint32_t peers, peal::program what = small_program(halo),
+                        const std::set<std::uint32_t>& uncompressed = {})
+      : program(std::move(what)), world(program, [&] {
+          auto how = cluster_of(peers, ranks, steps, 20000);
+          how.uncompressed = uncompressed;
+          return how;
+        }()) {
     REQUIRE(world.run_to(event_kind::committed, 60s, 4 * peers));
     // What the next checkpoint made durable on the way has the record of this one before it.
     REQUIRE(world.run_to(event_kind::sealed, 60s));
@@ -36,7 +70,7 @@ struct killed_peers {
     }
     return list;
   }
-  const peal::program program = small_program(halo);
+  const peal::program program;
   observed_cluster world;
   std::vector<std::unique_ptr<runtime::job_holder>> holders;
 };
@@ -142,6 +176,40 @@ TEST_CASE("a killed job's checkpoints are whole, on all disks together", "[saved
   CHECK(found.restorable() == epochs[0]);
   CHECK(found.copies >= 3 * summary.chunks);
   for (std::size_t i = 0; i < 4; ++i) CHECK(before[i] == content(killed.world->machine(i).disk()));
+}
+
+TEST_CASE("peers that compress and peers that do not have one job's checkpoints together", "[saved]") {
+  std::string digest;
+  for (const std::set<std::uint32_t>& off : std::vector<std::set<std::uint32_t>>{{}, {0, 2}, {0, 1, 2, 3}}) {
+    killed_peers killed(4, smooth_program(), off);
+    auto job = saved_job::open(killed.open({0, 1, 2, 3}));
+    REQUIRE(job.ok());
+    const auto summary = job->summarize(job->epochs().front());
+    const auto found = job->verify();
+    CHECK(found.sound());
+    CHECK(found.restorable() == job->epochs().front());
+    // How many of the ranks' cells lie there smaller than they are.
+    std::size_t packed = 0, all = 0;
+    for (std::uint32_t r = 0; r < ranks; ++r) {
+      for (const chunk_id& id : cells_of(*job, job->epochs().front(), r)) {
+        const auto copy = job->find(id);
+        REQUIRE(copy.ok());
+        ++all;
+        if ((*copy).sealed.size() < (*copy).plain.size()) ++packed;
+      }
+    }
+    CHECK((packed > 0) == (off.size() < 4));
+    CHECK((packed < all) == !off.empty());
+    CHECK((summary.stored_bytes < summary.bytes) == (off.size() < 4));
+    for (std::size_t i = 0; i < 4; ++i) killed.world->restart(i);
+    REQUIRE(killed.world->run(600s));
+    killed.world.crashed.clear();
+    const auto endings = killed.world.endings();
+    REQUIRE(endings.size() == 1);
+    CHECK(endings.begin()->size() == 64);
+    if (digest.empty()) digest = *endings.begin();
+    CHECK(*endings.begin() == digest);
+  }
 }
 
 TEST_CASE("one holder of several cannot restore a checkpoint, and nothing is damaged", "[saved]") {
@@ -344,7 +412,7 @@ TEST_CASE("an exported file that is cut off, changed or of another format is ref
   longer.push_back(std::byte{0});
   CHECK(open(longer) == errc::corrupted);
   byte_vector newer = good;
-  newer[16] = std::byte{2};
+  newer[16] = static_cast<std::byte>(runtime::job_file_version + 1);
   CHECK(open(newer) == errc::unsupported_version);
   CHECK(open({}) == errc::malformed);
 }

@@ -47,6 +47,7 @@ nlohmann::json json_of(runtime::saved_job& job) {
     if (s.when) e["time"] = *s.when;
     e["bytes"] = s.bytes;
     e["new_bytes"] = s.new_bytes;
+    e["stored_bytes"] = s.stored_bytes;
     e["chunks"] = s.chunks;
     e["new_chunks"] = s.new_chunks;
     e["copies_min"] = s.copies.empty() ? 0 : s.copies.begin()->first;
@@ -63,8 +64,9 @@ void print(runtime::saved_job& job) {
   if (record.state == checkpoint::job_state::failed) fmt::print("  {}\n", record.failure);
   for (const epoch_number epoch : job.epochs()) {
     const runtime::epoch_summary s = job.summarize(epoch);
-    fmt::print("  checkpoint {}  {}  {} in {}, {} new; copies here: {}\n", epoch.value(), date_text(s.when),
-               size_text(s.bytes), count_text(s.chunks, "chunk"), size_text(s.new_bytes), copies_text(s));
+    fmt::print("  checkpoint {}  {}  {} in {}, {} new; a copy takes {}; copies here: {}\n", epoch.value(),
+               date_text(s.when), size_text(s.bytes), count_text(s.chunks, "chunk"), size_text(s.new_bytes),
+               size_text(s.stored_bytes), copies_text(s));
     if (s.manifests_unreadable > 0)
       fmt::print("    without {} whose manifests cannot be read here\n", count_text(s.manifests_unreadable, "rank"));
   }

@@ -7,6 +7,7 @@
 #include <p2pdvm/messaging/exchange.hpp>
 #include <p2pdvm/runtime/job_messages.hpp>
 #include <p2pdvm/store/chunk_log.hpp>
+#include <p2pdvm/store/compression.hpp>
 
 #include <cstdint>
 #include <map>
@@ -60,7 +61,8 @@ class job_folder {
                 byte_view acceptor = {});
   /// Seals them; gives how they are found again, as the specification lists it.
   result<std::map<std::string, job_input>> seal_inputs(
-      const std::map<std::string, byte_vector>& inputs, const crypto::secret_key& secret);
+      const std::map<std::string, byte_vector>& inputs, const crypto::secret_key& secret,
+      store::compression compressing = store::compression::automatic);
   /// From now on they are not collected.
   result<> pin_inputs(const job_spec& spec);
 

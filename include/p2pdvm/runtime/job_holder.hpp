@@ -35,6 +35,8 @@ class job_holder {
   /// The chunks that it is to have of an epoch, sorted; of epoch 0: the job's inputs.
   [[nodiscard]] virtual std::vector<chunk_id> promised(const job_id& job, epoch_number epoch) const = 0;
   [[nodiscard]] virtual bool contains(const chunk_id& id) const = 0;
+  /// What a chunk takes there; 0 when it is not there.
+  [[nodiscard]] virtual std::uint64_t sealed_bytes(const chunk_id& id) const = 0;
   /// `not_found`, `corrupted`, `io`. The same answer every time.
   [[nodiscard]] virtual result<byte_vector> get(const chunk_id& id) = 0;
 };
@@ -51,6 +53,7 @@ class peer_files final : public job_holder {
   [[nodiscard]] std::string trouble() const override;
   [[nodiscard]] std::vector<chunk_id> promised(const job_id& job, epoch_number epoch) const override;
   [[nodiscard]] bool contains(const chunk_id& id) const override;
+  [[nodiscard]] std::uint64_t sealed_bytes(const chunk_id& id) const override { return log_->sealed_bytes(id); }
   [[nodiscard]] result<byte_vector> get(const chunk_id& id) override;
   /// Sealed bytes of all chunks.
   [[nodiscard]] std::uint64_t bytes() const { return log_->live_bytes(); }

@@ -31,6 +31,7 @@ struct command_line {
   std::string checkpoint_every = "auto";
   std::uint32_t replicas = 3;
   std::string receipts = "disk";  ///< or memory
+  std::string compression = "auto";  ///< or off: of what this peer seals
   unsigned threads = 1;
   std::string shared_memory = "on";  ///< or off: between peers of this computer
   std::string hang_after = "30";  ///< seconds

@@ -11,6 +11,7 @@
 #include <p2pdvm/peal/program.hpp>
 #include <p2pdvm/runtime/event.hpp>
 #include <p2pdvm/store/chunk_log.hpp>
+#include <p2pdvm/store/compression.hpp>
 
 #include <functional>
 #include <optional>
@@ -44,6 +45,8 @@ struct peer_setting {
   duration hang_after = std::chrono::seconds(30);
   /// Messages between peers of this computer and user go through memory that they share.
   bool shared_memory = true;
+  /// Of what this peer seals; it reads both forms.
+  store::compression compression = store::compression::automatic;
 };
 
 /// All references outlive the parts that hold them.

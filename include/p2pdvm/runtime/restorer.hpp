@@ -9,6 +9,7 @@
 #include <p2pdvm/store/fetcher.hpp>
 #include <p2pdvm/store/manifest.hpp>
 
+#include <cstddef>
 #include <functional>
 #include <map>
 #include <memory>
@@ -70,9 +71,9 @@ class restorer {
   void fetch_pieces(rank_number rank, restoration& r);
   void finish(rank_number rank, restoration r);
   /// By a worker, where there are any.
-  void open(const node_id& from, const store::sealed_chunk& chunk);
+  void open(const node_id& from, const store::sealed_chunk& chunk, std::size_t bytes_max);
   void opened(const node_id& from, const chunk_id& id, const result<payload>& plain);
-  [[nodiscard]] bool expected(const node_id& from, const chunk_id& id) const;
+  [[nodiscard]] std::optional<std::size_t> expected(const node_id& from, const chunk_id& id) const;
   void look_after_all();
   void look_after_inputs();
   void arm();

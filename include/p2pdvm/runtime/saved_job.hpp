@@ -20,6 +20,7 @@ struct epoch_summary {
   std::optional<unix_seconds> when;
   std::uint64_t bytes = 0;      ///< of the ranks' state
   std::uint64_t new_bytes = 0;  ///< of chunks that the epoch before has not; all, where there is none
+  std::uint64_t stored_bytes = 0;  ///< of one copy of each of its chunks, sealed and perhaps compressed
   std::size_t chunks = 0;       ///< manifests included
   std::size_t new_chunks = 0;
   /// By the number of holders that have a copy of each, by their own lists.

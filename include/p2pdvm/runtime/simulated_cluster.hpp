@@ -29,6 +29,8 @@ class simulated_cluster {
     /// These peers are each behind a NAT of its own, of this kind.
     std::set<std::uint32_t> hidden;
     sim::nat_options nat;
+    /// These peers compress nothing.
+    std::set<std::uint32_t> uncompressed;
   };
   /// Called for each event of each peer, in the order of virtual time. It may crash peers.
   using observer = std::function<void(std::size_t peer, const event&)>;

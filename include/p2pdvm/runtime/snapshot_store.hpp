@@ -109,7 +109,12 @@ class snapshot_store {
     bool chunking = false;  ///< step by step
     std::shared_ptr<measuring> under_way;
     chunk_id manifest;
-    std::map<chunk_id, payload> plain, sealed;
+    struct plain_chunk {
+      payload bytes;
+      store::packing how;
+    };
+    std::map<chunk_id, plain_chunk> plain;
+    std::map<chunk_id, payload> sealed;
     std::size_t sealed_ahead = 0;  ///< bytes, at most
     std::vector<store::placed_chunk> chunks;
     std::unique_ptr<store::replicator> replicator;

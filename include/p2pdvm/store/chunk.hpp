@@ -5,6 +5,7 @@
 #include <p2pdvm/base/ids.hpp>
 #include <p2pdvm/base/result.hpp>
 #include <p2pdvm/crypto/crypto.hpp>
+#include <p2pdvm/store/compression.hpp>
 
 #include <cstddef>
 
@@ -13,15 +14,22 @@ namespace p2pdvm::store {
 /// First byte of every id: keyed BLAKE2b-256 names it, XChaCha20-Poly1305 seals it.
 inline constexpr std::byte chunk_algorithm{1};
 inline constexpr std::size_t chunk_checksum_bytes = 16;
-/// What sealing adds: the checksum in front, the tag behind.
+/// What sealing adds to a plaintext: the checksum in front, the tag behind.
 inline constexpr std::size_t chunk_overhead_bytes = chunk_checksum_bytes + crypto::tag_bytes;
 /// The largest plaintext: an encoded manifest. Chunks of sections are much smaller.
 inline constexpr std::size_t manifest_bytes_max = 16 * 1024 * 1024;
+/// What sealing adds to packed bytes: a nonce of their own, too.
+inline constexpr std::size_t packed_chunk_overhead_bytes = chunk_overhead_bytes + sizeof(crypto::nonce24);
 inline constexpr std::size_t sealed_bytes_max = manifest_bytes_max + chunk_overhead_bytes;
 
-/// Names, seals and opens chunks of one job. Equal plaintexts of a job get equal ids and equal
-/// sealed bytes, so that they are stored once; that two chunks of a job are equal is all that a
-/// holder outside it learns.
+/// Names, seals and opens chunks of one job. Equal plaintexts of a job get equal ids, so that they
+/// are stored once; that two chunks of a job are equal, and about how well they compress, is all that
+/// a holder outside it learns.
+///
+/// A chunk is sealed as it is, or packed; an id says nothing of that, and either form of a chunk will
+/// do wherever the other would. The checksum's seed says which one it is. Each form has its own key, and what is
+/// packed a nonce that is a keyed hash of just these bytes: compressors give different ones for the same plaintext,
+/// and two texts under one nonce would give away both.
 class chunk_codec {
  public:
   explicit chunk_codec(const crypto::secret_key& job_secret);
@@ -29,16 +37,19 @@ class chunk_codec {
   [[nodiscard]] chunk_id id(byte_view plain) const;
   /// Precondition: `id` is `this->id(plain)` (it gives the nonce); at most `manifest_bytes_max`.
   [[nodiscard]] payload seal(const chunk_id& id, byte_view plain) const;
+  /// The same, packed if that pays; it is never longer than the above.
+  [[nodiscard]] payload seal(const chunk_id& id, byte_view plain, packing how) const;
   /// The plaintext, which hashes to `id`. Errors: `unsupported_version` (another algorithm),
-  /// `corrupted` (damaged, or not this chunk), `authentication` (sealed under another secret).
-  [[nodiscard]] result<byte_vector> open(const chunk_id& id, byte_view sealed) const;
+  /// `corrupted` (damaged, not this chunk, or more than `bytes_max`, which is found out before any memory is
+  /// taken), `authentication` (sealed under another secret).
+  [[nodiscard]] result<byte_vector> open(const chunk_id& id, byte_view sealed, std::size_t bytes_max = manifest_bytes_max) const;
 
   /// Whether sealed bytes match their checksum: finds damage without the secret, no forgery.
   [[nodiscard]] static bool intact(byte_view sealed);
 
  private:
   crypto::secret_key naming_;
-  crypto::secret_key sealing_;
+  crypto::secret_key sealing_, sealing_packed_, nonces_packed_;
 };
 
 }  // namespace p2pdvm::store

@@ -5,6 +5,7 @@
 #include <p2pdvm/base/ids.hpp>
 #include <p2pdvm/base/result.hpp>
 #include <p2pdvm/store/chunk.hpp>
+#include <p2pdvm/store/compression.hpp>
 #include <p2pdvm/store/fingerprint.hpp>
 #include <p2pdvm/store/manifest.hpp>
 
@@ -12,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -46,6 +48,7 @@ struct chunk_source {
   placed_chunk chunk;
   payload plain;  ///< shares the section's buffer and keeps it alive
   payload sealed;  ///< empty unless a slice sealed it, too
+  packing how = packing::none;  ///< what will pay when it is sealed
 };
 
 struct chunked_snapshot {
@@ -56,15 +59,21 @@ struct chunked_snapshot {
   std::size_t dirty = 0;
 };
 
+/// Of the chunks of a section: those looked at when packing did not pay the last time, and when there was no last time.
+inline constexpr std::size_t packing_probe_period = 32, packing_first_probe_period = 8;
+
 /// A part that is in the memory of the same part of the last epoch is unchanged, and is not looked at. Else a chunk is
 /// unchanged when its XXH3-128 fingerprint, seeded from the job's secret, occurred in
 /// the last epoch that was taken; then its id is known and BLAKE2b does not run.
+///
+/// Which chunks to pack is remembered for each place in each section. Where packing did not pay, one chunk in
+/// `packing_probe_period` is looked at again in each epoch, another one each time.
 ///
 /// Work comes in small steps, so that a driver thread can do other things in between, or in slices for other threads:
 /// `slices`, `measure` each of them anywhere, `add` them in order.
 class chunker {
  public:
-  chunker(const crypto::secret_key& job_secret, rank_number rank);
+  chunker(const crypto::secret_key& job_secret, rank_number rank, compression compressing = compression::automatic);
 
   /// Chunks of one section, one after the other.
   struct slice {
@@ -80,6 +89,7 @@ class chunker {
     payload sealed;
     bool computed = false;  ///< else it is in the memory of the last epoch's
     bool fresh = false;     ///< its id had to be computed
+    packing how = packing::none;
   };
   using measured_slice = std::vector<measured_chunk>;
 
@@ -118,26 +128,35 @@ class chunker {
       return static_cast<std::size_t>(f.low);
     }
   };
+  struct known_chunk {
+    chunk_reference named;
+    packing how;
+  };
   /// Only looked up, never iterated.
-  using memory = std::unordered_map<fingerprint, chunk_reference, fingerprint_hash>;
+  using memory = std::unordered_map<fingerprint, known_chunk, fingerprint_hash>;
 
   void plan(std::vector<section_data> sections);
   [[nodiscard]] std::size_t chunk_end(const blob& b, std::size_t begin) const;
   [[nodiscard]] payload chunk_of(const blob& b, std::size_t begin, std::size_t end) const;
   [[nodiscard]] const fingerprint* same_as_before(const blob& b, std::size_t begin, const payload& plain) const;
   [[nodiscard]] std::size_t content_chunk(byte_view rest) const;
-  /// `seen`: of this epoch.
-  [[nodiscard]] measured_chunk measure_chunk(const blob& b, std::size_t begin, std::size_t end, const memory& seen) const;
+  /// `seen`: of this epoch. `before`: how the chunk before is packed, where that is known.
+  [[nodiscard]] measured_chunk measure_chunk(const blob& b, std::size_t index, std::size_t begin, std::size_t end,
+                                             const memory& seen, const std::optional<packing>& before) const;
+  [[nodiscard]] packing packing_of(const blob& b, std::size_t index, byte_view plain, const std::optional<packing>& before) const;
   void add_chunk(const blob& b, measured_chunk chunk);
 
   chunk_codec codec_;
   rank_number rank_;
+  compression compression_;
   std::uint64_t seed_;
   std::array<std::uint64_t, 256> gear_{};
   memory known_, next_;
   std::map<std::string, array> arrays_, next_arrays_;  ///< by section
+  std::map<std::string, std::vector<packing>> packings_, next_packings_;  ///< by the first section of a blob
   std::vector<blob> blobs_;
   std::size_t blob_ = 0;
+  std::optional<packing> before_;  ///< of this blob
   std::size_t offset_ = 0;
   chunked_snapshot out_;
 };

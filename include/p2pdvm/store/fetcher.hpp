@@ -62,8 +62,9 @@ class fetcher {
   void start(time_point now);
   /// Chunks that are not wanted have no effect, so that several fetchers may see all answers.
   void on_message(time_point now, const node_id& from, const store_message& message);
-  /// Whether it waits for that chunk from that holder: who opens chunks apart, on another thread, brings them by `on_opened`.
-  [[nodiscard]] bool expects(const node_id& from, const chunk_id& id) const;
+  /// When it waits for that chunk from that holder, the bytes that this has at most: who opens chunks apart, on another thread, brings
+  /// them by `on_opened`.
+  [[nodiscard]] std::optional<std::size_t> expects(const node_id& from, const chunk_id& id) const;
   /// What `chunk_codec::open` said of an answer.
   void on_opened(time_point now, const node_id& from, const chunk_id& id, const result<payload>& plain);
   void on_member_lost(time_point now, const node_id& lost);
@@ -113,6 +114,7 @@ class fetcher {
   [[nodiscard]] static time_point due(const source& s);
   void flush(holder_index h);
   void release(chunk_index c);
+  [[nodiscard]] std::size_t bytes_max(chunk_index c) const;
   void on_data(time_point now, holder_index from, const sealed_chunk& data);
   void take(time_point now, holder_index from, chunk_index c, const result<payload>& plain);
   void on_absent(time_point now, holder_index from, const chunks_absent& absent);

@@ -59,6 +59,8 @@ class segment_log final : public chunk_log {
   result<byte_vector> get_value(std::string_view name) override;
   void sync(std::function<void(result<>)> done) override;
   [[nodiscard]] std::uint64_t live_bytes() const override { return live_bytes_; }
+  /// Of one chunk, as it is stored; 0 when it is not there.
+  [[nodiscard]] std::uint64_t sealed_bytes(const chunk_id& id) const;
 
   /// Deletes dead segments and moves live records out of mostly dead ones: at most about
   /// `bytes_budget` bytes of work, but one record at least. Returns the work done;

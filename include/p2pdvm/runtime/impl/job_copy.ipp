@@ -36,7 +36,7 @@ class chunk_mover {
   }
   result<chunk_id> put(byte_view plain) {
     const chunk_id id = codec_.id(plain);
-    if (auto r = to_.put_shared(id, codec_.seal(id, plain)); !r.ok()) return r.error();
+    if (auto r = to_.put_shared(id, codec_.seal(id, plain, store::probe_packing(plain))); !r.ok()) return r.error();
     bytes_ += plain.size();
     return id;
   }

@@ -215,6 +215,11 @@ P2PDVM_DECL std::vector<chunk_id> job_file::promised(const job_id& job, epoch_nu
   return ids;
 }
 
+P2PDVM_DECL std::uint64_t job_file::sealed_bytes(const chunk_id& id) const {
+  const auto found = chunks_.find(id);
+  return found == chunks_.end() ? 0 : found->second.bytes;
+}
+
 P2PDVM_DECL result<byte_vector> job_file::get(const chunk_id& id) {
   const auto found = chunks_.find(id);
   if (found == chunks_.end()) return error(errc::not_found, "the chunk is not in '" + name_ + "'");

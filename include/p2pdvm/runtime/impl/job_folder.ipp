@@ -160,7 +160,7 @@ P2PDVM_DECL result<> job_folder::keep(const node_id& peer, const job_identity& w
 }
 
 P2PDVM_DECL result<std::map<std::string, job_input>> job_folder::seal_inputs(
-    const std::map<std::string, byte_vector>& inputs, const crypto::secret_key& secret) {
+    const std::map<std::string, byte_vector>& inputs, const crypto::secret_key& secret, store::compression compressing) {
   const store::chunk_codec codec(secret);
   std::map<std::string, job_input> kept;
   for (const auto& [name, bytes] : inputs) {
@@ -171,7 +171,7 @@ P2PDVM_DECL result<std::map<std::string, job_input>> job_folder::seal_inputs(
           at, std::min(limits::chunk_bytes_large, bytes.size() - at));
       const chunk_id chunk = codec.id(part);
       input.chunks.push_back(chunk);
-      if (auto r = log_.put_shared(chunk, codec.seal(chunk, part)); !r.ok()) return r.error();
+      if (auto r = log_.put_shared(chunk, codec.seal(chunk, part, store::probe_packing(compressing, part))); !r.ok()) return r.error();
     }
   }
   return kept;

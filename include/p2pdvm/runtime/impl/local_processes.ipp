@@ -84,6 +84,7 @@ class local_parent {
                                   "--threads", std::to_string(how_.threads),
                                   "--shared-memory", how_.shared_memory,
                                   "--checkpoint-every", how_.checkpoint_every,
+                                  "--compression", how_.compression,
                                   "--hang-after", how_.hang_after};
     const auto add = [&a](std::initializer_list<std::string> words) { a.insert(a.end(), words); };
     if (!how_.profile.empty()) add({"--profile", how_.profile, "--seed", std::to_string(how_.seed)});

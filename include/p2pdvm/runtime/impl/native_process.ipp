@@ -194,6 +194,7 @@ P2PDVM_DECL int run_peer(const peal::program& program, const command_line& how) 
   if (!executable.ok()) return fail(executable.error().message());
   setting.executable = *executable;
   setting.shared_memory = how.shared_memory == "on";
+  if (how.compression == "off") setting.compression = store::compression::off;
 
   const std::string folder = how.data.empty() ? default_data_folder(program.name()) : how.data;
   native::folder_lock lock;

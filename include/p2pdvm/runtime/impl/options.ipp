@@ -211,6 +211,13 @@ inline void add_data_options(CLI::App& app, command_line& out) {
       ->type_name("FROM")
       ->capture_default_str()
       ->group(group);
+  app.add_option("--compression", out.compression,
+                 "auto: pieces of checkpoints and inputs are compressed where a sample says that it pays; off: this "
+                 "peer compresses nothing")
+      ->check(CLI::IsMember({"auto", "off"}))
+      ->type_name("WHEN")
+      ->capture_default_str()
+      ->group(group);
 }
 
 inline void add_output_options(CLI::App& app, command_line& out) {

@@ -129,7 +129,7 @@ P2PDVM_DECL result<> peer::make_job(job_request request) {
   who.spec.receipts = request.receipts;
   who.spec.issuer = identity_->key();
   who.spec.options = std::move(request.options);
-  auto inputs = folder_->seal_inputs(request.inputs, who.secret);
+  auto inputs = folder_->seal_inputs(request.inputs, who.secret, setting_.compression);
   if (!inputs.ok()) return inputs.error();
   who.spec.inputs = std::move(*inputs);
   who.spec.id = who.spec.derived_id();

@@ -108,7 +108,8 @@ P2PDVM_DECL void restorer::fetch_inputs(std::vector<store::member> from,
   }
   inputs_->fetcher = fetch(rank_number(), std::move(chunks), std::move(from),
                            [this](const chunk_id& id, payload plain) {
-                             const auto put = context_.log.put_shared(id, codec_->seal(id, plain.view()));
+                             const store::packing how = store::probe_packing(context_.setting.compression, plain.view());
+                             const auto put = context_.log.put_shared(id, codec_->seal(id, plain.view(), how));
                              if (!put.ok()) inputs_->trouble = put.error();
                            });
   look_after_all();
@@ -127,21 +128,22 @@ P2PDVM_DECL void restorer::look_after_inputs() {
   });
 }
 
-P2PDVM_DECL bool restorer::expected(const node_id& from, const chunk_id& id) const {
-  if (inputs_ && inputs_->fetcher && inputs_->fetcher->expects(from, id)) return true;
-  return std::any_of(restorations_.begin(), restorations_.end(),
-                     [&](const auto& r) { return r.second.fetcher->expects(from, id); });
+P2PDVM_DECL std::optional<std::size_t> restorer::expected(const node_id& from, const chunk_id& id) const {
+  std::optional<std::size_t> bytes;
+  if (inputs_ && inputs_->fetcher) bytes = inputs_->fetcher->expects(from, id);
+  for (auto r = restorations_.begin(); !bytes && r != restorations_.end(); ++r) bytes = r->second.fetcher->expects(from, id);
+  return bytes;
 }
 
 /// To open a chunk takes about as long as to send it; meanwhile this thread takes the next one from the network.
-P2PDVM_DECL void restorer::open(const node_id& from, const store::sealed_chunk& chunk) {
+P2PDVM_DECL void restorer::open(const node_id& from, const store::sealed_chunk& chunk, std::size_t bytes_max) {
   if (!opening_.insert(chunk.id).second) return;
   const auto plain = std::make_shared<result<payload>>(error(errc::no_space, "there is no memory for a chunk"));
   context_.machine.workers()->run(
       host::workers::length::brief,
-      [codec = codec_, chunk, plain] {
+      [codec = codec_, chunk, plain, bytes_max] {
         try {
-          auto bytes = codec->open(chunk.id, chunk.sealed.view());
+          auto bytes = codec->open(chunk.id, chunk.sealed.view(), bytes_max);
           *plain = bytes ? result<payload>(payload(std::move(*bytes))) : result<payload>(bytes.error());
         } catch (const std::bad_alloc&) {
           // It says so already.
@@ -161,7 +163,9 @@ P2PDVM_DECL void restorer::opened(const node_id& from, const chunk_id& id, const
 
 P2PDVM_DECL void restorer::on_message(const node_id& from, const store::store_message& message) {
   const auto* const data = std::get_if<store::chunk_data>(&message);
-  if (data != nullptr && context_.machine.workers() != nullptr && expected(from, data->chunk.id)) return open(from, data->chunk);
+  if (data != nullptr && context_.machine.workers() != nullptr) {
+    if (const auto bytes_max = expected(from, data->chunk.id)) return open(from, data->chunk, *bytes_max);
+  }
   for (auto& [rank, r] : restorations_) r.fetcher->on_message(now(), from, message);
   if (inputs_ && inputs_->fetcher) inputs_->fetcher->on_message(now(), from, message);
   look_after_all();

@@ -143,6 +143,8 @@ P2PDVM_DECL epoch_summary saved_job::summarize(epoch_number epoch) {
   for (const auto& [id, bytes] : all) {
     const auto here = std::count_if(holders_.begin(), holders_.end(), [&](const auto* h) { return h->contains(id); });
     ++s.copies[static_cast<unsigned>(here)];
+    const auto first = std::find_if(holders_.begin(), holders_.end(), [&](const auto* h) { return h->sealed_bytes(id) > 0; });
+    if (first != holders_.end()) s.stored_bytes += (*first)->sealed_bytes(id);
     if (before.contains(id)) continue;
     ++s.new_chunks;
     s.new_bytes += bytes;

@@ -47,6 +47,7 @@ P2PDVM_DECL void simulated_cluster::begin(node& n, beginning how) {
   setting.checkpoint_interval = options_.checkpoint_interval;
   setting.detector = options_.detector;
   setting.hang_after = options_.hang_after;
+  if (options_.uncompressed.contains(static_cast<std::uint32_t>(n.index))) setting.compression = store::compression::off;
   n.may_go = false;
   n.outcome.reset();
   peer::callbacks call;

@@ -70,6 +70,7 @@ P2PDVM_DECL int run_simulated(const peal::program& program, const command_line& 
   o.job.options = how.program_options;
   o.checkpoint_interval = how.checkpoint_interval();
   o.hang_after = how.hang_patience();
+  for (std::uint32_t p = 0; p < peers && how.compression == "off"; ++p) o.uncompressed.insert(p);
   auto inputs = read_inputs(how.inputs);
   if (!inputs.ok()) return fail(inputs.error().message());
   o.job.inputs = std::move(*inputs);

@@ -125,7 +125,8 @@ P2PDVM_DECL void snapshot_store::begin_chunks(rank_number rank, drain& d) {
 /// A new one, which knows nothing, where workers still have the old one for an epoch that was dropped.
 P2PDVM_DECL const std::shared_ptr<store::chunker>& snapshot_store::chunker_of(rank_number rank) {
   std::shared_ptr<store::chunker>& chunker = chunkers_[rank];
-  if (chunker == nullptr || chunker.use_count() > 1) chunker = std::make_shared<store::chunker>(secret_, rank);
+  if (chunker == nullptr || chunker.use_count() > 1)
+    chunker = std::make_shared<store::chunker>(secret_, rank, context_.setting.compression);
   return chunker;
 }
 
@@ -204,13 +205,14 @@ P2PDVM_DECL void snapshot_store::chunked(rank_number rank, drain& d, store::chun
   for (store::chunk_source& c : cut.chunks) {
     d.chunks.push_back(c.chunk);
     if (!c.sealed.empty()) d.sealed.emplace(c.chunk.id, std::move(c.sealed));
-    d.plain.emplace(c.chunk.id, std::move(c.plain));
+    d.plain.emplace(c.chunk.id, drain::plain_chunk{std::move(c.plain), c.how});
   }
   payload manifest(wire::encode(cut.manifest));
   d.manifest = codec_.id(manifest.view());
   d.chunks.push_back(
       {d.manifest, static_cast<std::uint32_t>(manifest.size()), store::manifest_stripe});
-  d.plain.emplace(d.manifest, std::move(manifest));
+  // Most of it is ids, which look random.
+  d.plain.emplace(d.manifest, drain::plain_chunk{std::move(manifest), store::packing::none});
   replicate(rank, d);
 }
 
@@ -229,7 +231,7 @@ P2PDVM_DECL void snapshot_store::replicate(rank_number rank, drain& d) {
         if (const auto ready = of.sealed.find(id); ready != of.sealed.end()) return ready->second;
         const auto at = of.plain.find(id);
         if (at == of.plain.end()) return error(errc::not_found);
-        return codec_.seal(id, at->second.view());
+        return codec_.seal(id, at->second.bytes.view(), at->second.how);
       },
       [this, rank](const node_id& to, store::store_message message) {
         if (const auto* put = std::get_if<store::put_chunks>(&message)) {

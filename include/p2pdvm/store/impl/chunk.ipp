@@ -4,6 +4,7 @@
 #include <p2pdvm/store/fingerprint.hpp>
 
 #include <cstring>
+#include <optional>
 #include <string>
 
 namespace p2pdvm::store {
@@ -16,9 +17,24 @@ inline crypto::nonce24 chunk_nonce(const chunk_id& id) {
   return nonce;
 }
 
-inline fingerprint chunk_checksum(byte_view ciphertext) {
+/// The seed of its checksum.
+enum class chunk_form : std::uint64_t { plain = 0, packed = 1 };
+
+inline fingerprint chunk_checksum(byte_view ciphertext, chunk_form form) {
   static_assert(sizeof(fingerprint) == chunk_checksum_bytes);
-  return fingerprint_of(ciphertext, 0);
+  return fingerprint_of(ciphertext, static_cast<std::uint64_t>(form));
+}
+
+/// Nothing when it is damaged.
+inline std::optional<chunk_form> form_of(byte_view sealed) {
+  if (sealed.size() < chunk_overhead_bytes || sealed.size() > sealed_bytes_max) return std::nullopt;
+  for (const chunk_form form : {chunk_form::plain, chunk_form::packed}) {
+    const fingerprint checksum = chunk_checksum(sealed.subspan(chunk_checksum_bytes), form);
+    if (std::memcmp(sealed.data(), &checksum, sizeof checksum) != 0) continue;
+    if (form == chunk_form::packed && sealed.size() < packed_chunk_overhead_bytes) return std::nullopt;
+    return form;
+  }
+  return std::nullopt;
 }
 
 inline error chunk_damaged(errc code, const chunk_id& id, const char* how) {
@@ -29,7 +45,9 @@ inline error chunk_damaged(errc code, const chunk_id& id, const char* how) {
 
 P2PDVM_DECL chunk_codec::chunk_codec(const crypto::secret_key& job_secret)
     : naming_(crypto::derive(job_secret, "p2pdvm chunk id 1")),
-      sealing_(crypto::derive(job_secret, "p2pdvm chunk seal 1")) {}
+      sealing_(crypto::derive(job_secret, "p2pdvm chunk seal 1")),
+      sealing_packed_(crypto::derive(job_secret, "p2pdvm packed chunk seal 1")),
+      nonces_packed_(crypto::derive(job_secret, "p2pdvm packed chunk nonce 1")) {}
 
 P2PDVM_DECL chunk_id chunk_codec::id(byte_view plain) const {
   const digest256 digest = crypto::keyed_hash(naming_, plain);
@@ -46,28 +64,58 @@ P2PDVM_DECL payload chunk_codec::seal(const chunk_id& id, byte_view plain) const
   payload sealed = payload::unwritten(plain.size() + chunk_overhead_bytes, write);
   const byte_span ciphertext = write.subspan(chunk_checksum_bytes);
   crypto::seal(sealing_, detail::chunk_nonce(id), id.bytes(), plain, ciphertext);
-  const fingerprint checksum = detail::chunk_checksum(ciphertext);
+  const fingerprint checksum = detail::chunk_checksum(ciphertext, detail::chunk_form::plain);
   std::memcpy(write.data(), &checksum, sizeof checksum);
   return sealed;
 }
 
-P2PDVM_DECL result<byte_vector> chunk_codec::open(const chunk_id& id, byte_view sealed) const {
+P2PDVM_DECL payload chunk_codec::seal(const chunk_id& id, byte_view plain, packing how) const {
+  crypto::nonce24 nonce{};
+  const auto packed = pack(plain, how, nonce.size());
+  if (!packed) return seal(id, plain);
+  P2PDVM_ASSERT(id.bytes()[0] == chunk_algorithm);
+  const digest256 unique = crypto::keyed_hash(nonces_packed_, *packed);
+  std::memcpy(nonce.data(), unique.bytes().data(), nonce.size());
+  byte_span write;
+  payload sealed = payload::unwritten(packed->size() + packed_chunk_overhead_bytes, write);
+  const byte_span behind = write.subspan(chunk_checksum_bytes);
+  std::memcpy(behind.data(), nonce.data(), nonce.size());
+  crypto::seal(sealing_packed_, nonce, id.bytes(), *packed, behind.subspan(nonce.size()));
+  const fingerprint checksum = detail::chunk_checksum(behind, detail::chunk_form::packed);
+  std::memcpy(write.data(), &checksum, sizeof checksum);
+  return sealed;
+}
+
+P2PDVM_DECL result<byte_vector> chunk_codec::open(const chunk_id& id, byte_view sealed, std::size_t bytes_max) const {
   if (id.bytes()[0] != chunk_algorithm)
     return detail::chunk_damaged(errc::unsupported_version, id, "has an unknown algorithm");
-  if (!intact(sealed)) return detail::chunk_damaged(errc::corrupted, id, "fails its checksum");
-  byte_vector plain(sealed.size() - chunk_overhead_bytes);
-  if (!crypto::open(sealing_, detail::chunk_nonce(id), id.bytes(),
-                    sealed.subspan(chunk_checksum_bytes), plain))
+  const auto form = detail::form_of(sealed);
+  if (!form) return detail::chunk_damaged(errc::corrupted, id, "fails its checksum");
+  const bool packed = *form == detail::chunk_form::packed;
+  crypto::nonce24 nonce = detail::chunk_nonce(id);
+  byte_view ciphertext = sealed.subspan(chunk_checksum_bytes);
+  if (packed) {
+    std::memcpy(nonce.data(), ciphertext.data(), nonce.size());
+    ciphertext = ciphertext.subspan(nonce.size());
+  }
+  const std::size_t bytes = ciphertext.size() - crypto::tag_bytes;
+  // Packed bytes are fewer than those of the plaintext.
+  if (bytes > bytes_max) return detail::chunk_damaged(errc::corrupted, id, "is larger than it may be");
+  byte_vector plain(bytes);
+  if (!crypto::open(packed ? sealing_packed_ : sealing_, nonce, id.bytes(), ciphertext, plain))
     return detail::chunk_damaged(errc::authentication, id, "was not sealed by this job");
+  if (packed) {
+    auto unpacked = unpack(plain, bytes_max);
+    if (!unpacked) return detail::chunk_damaged(errc::corrupted, id, "does not decompress");
+    plain = std::move(*unpacked);
+  }
   if (this->id(plain) != id)
     return detail::chunk_damaged(errc::corrupted, id, "does not hash to its id");
   return plain;
 }
 
 P2PDVM_DECL bool chunk_codec::intact(byte_view sealed) {
-  if (sealed.size() < chunk_overhead_bytes || sealed.size() > sealed_bytes_max) return false;
-  const fingerprint checksum = detail::chunk_checksum(sealed.subspan(chunk_checksum_bytes));
-  return std::memcmp(sealed.data(), &checksum, sizeof checksum) == 0;
+  return detail::form_of(sealed).has_value();
 }
 
 }  // namespace p2pdvm::store

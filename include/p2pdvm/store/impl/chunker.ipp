@@ -51,9 +51,10 @@ inline result<> check_sections(const std::vector<section_data>& sections) {
 
 }  // namespace detail
 
-P2PDVM_DECL chunker::chunker(const crypto::secret_key& job_secret, rank_number rank)
+P2PDVM_DECL chunker::chunker(const crypto::secret_key& job_secret, rank_number rank, compression compressing)
     : codec_(job_secret),
       rank_(rank),
+      compression_(compressing),
       seed_(detail::derived_number(job_secret, "p2pdvm dirty detection 1")) {
   // Secret, so that the sizes of sealed chunks say little about what is in them.
   random_generator random(detail::derived_number(job_secret, "p2pdvm chunk boundaries 1"));
@@ -64,9 +65,11 @@ P2PDVM_DECL result<> chunker::start(epoch_number epoch, std::vector<section_data
   if (auto valid = detail::check_sections(sections); !valid) return valid;
   next_.clear();
   next_arrays_.clear();
+  next_packings_.clear();
   blobs_.clear();
   blob_ = 0;
   offset_ = 0;
+  before_.reset();
   out_ = {};
   out_.manifest.rank = rank_;
   out_.manifest.epoch = epoch;
@@ -117,13 +120,16 @@ P2PDVM_DECL bool chunker::step(std::size_t chunk_budget) {
     if (chunk_budget == 0) return false;
     const blob& b = blobs_[blob_];
     const std::size_t end = chunk_end(b, offset_);
-    measured_chunk chunk = measure_chunk(b, offset_, end, next_);
+    const std::size_t index = b.piece == 0 ? next_packings_[out_.manifest.sections[b.owners.front()].name].size() : offset_ / b.piece;
+    measured_chunk chunk = measure_chunk(b, index, offset_, end, next_, before_);
     if (chunk.computed) --chunk_budget;
+    before_ = chunk.how;
     add_chunk(b, std::move(chunk));
     offset_ = end;
     if (end == b.bytes) {
       ++blob_;
       offset_ = 0;
+      before_.reset();
     }
   }
   return true;
@@ -135,6 +141,8 @@ P2PDVM_DECL chunked_snapshot chunker::take() {
   next_.clear();
   arrays_ = std::move(next_arrays_);
   next_arrays_.clear();
+  packings_ = std::move(next_packings_);
+  next_packings_.clear();
   blobs_.clear();
   blob_ = 0;
   return std::move(out_);
@@ -182,8 +190,17 @@ P2PDVM_DECL const fingerprint* chunker::same_as_before(const blob& b, std::size_
   return old.plain.data() == plain.data() && old.plain.size() == plain.size() ? &old.print : nullptr;
 }
 
-P2PDVM_DECL chunker::measured_chunk chunker::measure_chunk(const blob& b, std::size_t begin, std::size_t end,
-                                                           const memory& seen) const {
+P2PDVM_DECL packing chunker::packing_of(const blob& b, std::size_t index, byte_view plain,
+                                        const std::optional<packing>& before) const {
+  const auto places = packings_.find(out_.manifest.sections[b.owners.front()].name);
+  bool due = !before || *before != packing::none || index % packing_first_probe_period == 0;
+  if (places != packings_.end() && index < places->second.size())
+    due = places->second[index] != packing::none || (index + out_.manifest.epoch.value()) % packing_probe_period == 0;
+  return due ? probe_packing(compression_, plain) : packing::none;
+}
+
+P2PDVM_DECL chunker::measured_chunk chunker::measure_chunk(const blob& b, std::size_t index, std::size_t begin, std::size_t end,
+                                                           const memory& seen, const std::optional<packing>& before_it) const {
   measured_chunk chunk;
   chunk.plain = chunk_of(b, begin, end);
   const bool bulk = out_.manifest.sections[b.owners.front()].bulk;
@@ -193,12 +210,14 @@ P2PDVM_DECL chunker::measured_chunk chunker::measure_chunk(const blob& b, std::s
   const auto bytes = static_cast<std::uint32_t>(chunk.plain.size());
   for (const memory* m : {&seen, &known_}) {
     const auto found = m->find(chunk.print);
-    if (found == m->end() || found->second.bytes != bytes) continue;
-    chunk.named = found->second;
+    if (found == m->end() || found->second.named.bytes != bytes) continue;
+    chunk.named = found->second.named;
+    chunk.how = found->second.how;
     return chunk;
   }
   chunk.named = {codec_.id(chunk.plain.view()), bytes};
   chunk.fresh = true;
+  chunk.how = packing_of(b, index, chunk.plain.view(), before_it);
   return chunk;
 }
 
@@ -234,11 +253,14 @@ P2PDVM_DECL chunker::measured_slice chunker::measure(const slice& s) const {
   const blob& b = blobs_.at(s.blob);
   measured_slice measured;
   memory seen;
+  std::optional<packing> before;
   for (std::size_t begin = s.begin; begin < s.end;) {
     const std::size_t end = chunk_end(b, begin);
-    measured_chunk chunk = measure_chunk(b, begin, end, seen);
-    if (chunk.fresh) seen.emplace(chunk.print, chunk.named);
-    if (chunk.fresh && s.seals) chunk.sealed = codec_.seal(chunk.named.id, chunk.plain.view());
+    const std::size_t index = b.piece == 0 ? measured.size() : begin / b.piece;
+    measured_chunk chunk = measure_chunk(b, index, begin, end, seen, before);
+    before = chunk.how;
+    if (chunk.fresh) seen.emplace(chunk.print, known_chunk{chunk.named, chunk.how});
+    if (chunk.fresh && s.seals) chunk.sealed = codec_.seal(chunk.named.id, chunk.plain.view(), chunk.how);
     measured.push_back(std::move(chunk));
     begin = end;
   }
@@ -263,18 +285,19 @@ P2PDVM_DECL void chunker::add(std::vector<measured_slice> measured) {
 
 P2PDVM_DECL void chunker::add_chunk(const blob& b, measured_chunk chunk) {
   const section& whole = out_.manifest.sections[b.owners.front()];
+  next_packings_[whole.name].push_back(chunk.how);
   if (whole.bulk) next_arrays_[whole.name].chunks.push_back({chunk.plain, chunk.print});
   auto found = next_.find(chunk.print);
   if (found == next_.end()) {
     if (chunk.fresh) ++out_.dirty;
-    found = next_.emplace(chunk.print, chunk.named).first;
+    found = next_.emplace(chunk.print, known_chunk{chunk.named, chunk.how}).first;
     const std::size_t first = b.owners.front();
     const std::size_t index = out_.manifest.sections[first].chunks.size();
     out_.chunks.push_back({{chunk.named.id, chunk.named.bytes, stripe_of(rank_, first, index)},
-                           std::move(chunk.plain), std::move(chunk.sealed)});
+                           std::move(chunk.plain), std::move(chunk.sealed), chunk.how});
   }
   for (const std::size_t owner : b.owners)
-    out_.manifest.sections[owner].chunks.push_back(found->second);
+    out_.manifest.sections[owner].chunks.push_back(found->second.named);
 }
 
 }  // namespace p2pdvm::store

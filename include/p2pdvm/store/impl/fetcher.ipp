@@ -171,12 +171,18 @@ P2PDVM_DECL void fetcher::on_message(time_point now, const node_id& from,
   pump(now);
 }
 
-P2PDVM_DECL bool fetcher::expects(const node_id& from, const chunk_id& id) const {
+P2PDVM_DECL std::size_t fetcher::bytes_max(chunk_index c) const {
+  const std::size_t bytes = plan_.chunks[c].bytes;
+  return bytes == 0 ? manifest_bytes_max : bytes;
+}
+
+P2PDVM_DECL std::optional<std::size_t> fetcher::expects(const node_id& from, const chunk_id& id) const {
   const auto holder = by_node_.find(from);
   const auto found = index_.find(id);
-  if (finished_ || holder == by_node_.end() || found == index_.end()) return false;
+  if (finished_ || holder == by_node_.end() || found == index_.end()) return std::nullopt;
   const wanted& w = wanted_[found->second];
-  return w.state == phase::asked && w.asked_of == holder->second;
+  if (w.state != phase::asked || w.asked_of != holder->second) return std::nullopt;
+  return bytes_max(found->second);
 }
 
 P2PDVM_DECL void fetcher::on_opened(time_point now, const node_id& from, const chunk_id& id, const result<payload>& plain) {
@@ -190,7 +196,7 @@ P2PDVM_DECL void fetcher::on_opened(time_point now, const node_id& from, const c
 P2PDVM_DECL void fetcher::on_data(time_point now, holder_index from, const sealed_chunk& data) {
   const auto found = index_.find(data.id);
   if (found == index_.end() || wanted_[found->second].state == phase::done) return;
-  auto plain = codec_.open(data.id, data.sealed.view());
+  auto plain = codec_.open(data.id, data.sealed.view(), bytes_max(found->second));
   take(now, from, found->second, plain ? result<payload>(payload(std::move(*plain))) : result<payload>(plain.error()));
 }
 

@@ -205,6 +205,11 @@ P2PDVM_DECL bool segment_log::contains(const chunk_id& id) const {
   return it != chunks_.end() && it->second.present;
 }
 
+P2PDVM_DECL std::uint64_t segment_log::sealed_bytes(const chunk_id& id) const {
+  const auto it = chunks_.find(id);
+  return it != chunks_.end() && it->second.present ? it->second.where.body : 0;
+}
+
 P2PDVM_DECL result<> segment_log::put(const chunk_id& id, byte_view sealed) {
   if (contains(id)) return {};
   if (sealed.size() > log_chunk_bytes_max) {

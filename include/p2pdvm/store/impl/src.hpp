@@ -2,6 +2,7 @@
 
 #include <p2pdvm/store/impl/chunk.ipp>
 #include <p2pdvm/store/impl/chunker.ipp>
+#include <p2pdvm/store/impl/compression.ipp>
 #include <p2pdvm/store/impl/fetcher.ipp>
 #include <p2pdvm/store/impl/fingerprint.ipp>
 #include <p2pdvm/store/impl/genuine_receipts.ipp>
