@@ -7,6 +7,7 @@
 #include <p2pdvm/base/time.hpp>
 #include <p2pdvm/peal/adapter.hpp>
 #include <p2pdvm/peal/call_site.hpp>
+#include <p2pdvm/peal/output.hpp>
 #include <p2pdvm/peal/port.hpp>
 #include <p2pdvm/peal/region_copier.hpp>
 #include <p2pdvm/peal/services.hpp>
@@ -161,6 +162,13 @@ class rank {
     result(std::move(name), payload::copy_of(as_bytes(text)));
   }
 
+  /// The file that a peer started with `--name FILE` writes, of an output that the program declared. What this rank writes into
+  /// it before a safe point appears in the file once a checkpoint from there on has committed, and what it writes behind its
+  /// last one at the end of the job; whatever is lost meanwhile, each byte once. In the file stands step after step (what was
+  /// written between two safe points), and of each step what rank 0 wrote, then what rank 1 wrote, and so on.
+  /// It may be written after `restore()` only. Throws `errc::invalid_argument` when the program declared none of that name.
+  [[nodiscard]] peal::output output(std::string_view name);
+
   /// Seconds on this peer's clock; differs between attempts, so keep it out of results.
   [[nodiscard]] double now() const;
   task<> sleep(duration delay, std::source_location where = std::source_location::current());
@@ -209,6 +217,8 @@ class rank {
   [[nodiscard]] rank_services& services() noexcept { return services_; }
   /// Of what was lent to a message.
   void take_back(rank_number destination, std::uint64_t loan);
+  /// Throws where nothing may be written into an output.
+  void check_may_write(std::string_view name) const;
   /// Precondition of both: the token is held.
   [[nodiscard]] std::optional<std::string> file_name(std::uint16_t number) const;
   /// The newest that `place_text` could not name.
@@ -292,6 +302,7 @@ class rank {
   std::deque<named_region> regions_;  ///< whose marks the program has
   std::vector<opened> adapters_;
   std::vector<std::pair<std::string, payload>> results_;
+  std::map<std::string, output_log, std::less<>> outputs_;
   intrusive_list<detail::waiting> waits_;
   std::list<detail::room_wait> room_waits_;
   intrusive_list<detail::posted_receive> operations_;  ///< posted and not yet awaited or dropped

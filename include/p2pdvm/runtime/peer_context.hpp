@@ -10,6 +10,7 @@
 #include <p2pdvm/overlay/node.hpp>
 #include <p2pdvm/peal/program.hpp>
 #include <p2pdvm/runtime/event.hpp>
+#include <p2pdvm/runtime/output_sink.hpp>
 #include <p2pdvm/store/chunk_log.hpp>
 
 #include <functional>
@@ -44,6 +45,8 @@ struct peer_setting {
   duration hang_after = std::chrono::seconds(30);
   /// Messages between peers of this computer and user go through memory that they share.
   bool shared_memory = true;
+  /// Where outputs appear here; null: nowhere. It outlives the peer.
+  output_sink* outputs = nullptr;
 };
 
 /// All references outlive the parts that hold them.

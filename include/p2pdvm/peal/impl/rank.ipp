@@ -43,6 +43,7 @@ P2PDVM_DECL rank::rank(rank_services& services, rank_number self, std::uint32_t 
   for (const snapshot::piece& p : start->pieces()) {
     if (finished_ && p.name.starts_with("result/"))
       results_.emplace_back(p.name.substr(7), p.whole());
+    if (finished_ && p.name.starts_with(output_piece)) (void)outputs_[p.name.substr(output_piece.size())].restore(p.parts);
   }
 }
 
@@ -116,6 +117,11 @@ P2PDVM_DECL void rank::load_everything(const snapshot& from) {
     }
     r.copier.restored(saved.parts);
     r.changed.clear();
+  }
+  for (const snapshot::piece& p : from.pieces()) {
+    if (!p.name.starts_with(output_piece)) continue;
+    const auto loaded = outputs_[p.name.substr(output_piece.size())].restore(p.parts);
+    if (!loaded.ok()) damaged(p.name, loaded.error().message());
   }
   for (std::size_t i = 0; i < adapters_.size(); ++i) load_adapter(from, i);
 }
@@ -235,6 +241,9 @@ P2PDVM_DECL snapshot rank::capture(epoch_number epoch) {
       taken.add("adapter/" + std::to_string(i) + "/" + adapters_[i].name,
                 payload(adapters_[i].owner->save()));
   }
+  const auto last_step = finished_ ? std::optional(passed_) : std::nullopt;
+  for (auto& [name, log] : outputs_)
+    taken.add({std::string(output_piece) + name, log.cut(services_.committed_epoch(), last_step), true});
   for (const auto& [name, bytes] : results_) {
     if (finished_) taken.add("result/" + name, bytes, true);
   }
@@ -289,6 +298,22 @@ P2PDVM_DECL void rank::result(std::string name, payload bytes) {
     }
   }
   results_.emplace_back(std::move(name), std::move(bytes));
+}
+
+P2PDVM_DECL output rank::output(std::string_view name) {
+  const std::lock_guard lock(token_);
+  throw_if_cancelled();
+  if (const auto declared = services_.declares_output(name); !declared.ok())
+    throw std::system_error(make_error_code(declared.error().code()), declared.error().message());
+  const auto log = outputs_.try_emplace(std::string(name)).first;
+  return peal::output(*this, log->second, log->first);
+}
+
+P2PDVM_DECL void rank::check_may_write(std::string_view name) const {
+  throw_if_cancelled();
+  if (!restored_)
+    detail::throw_misuse("rank " + std::to_string(id()) + " writes into its output '" + std::string(name) +
+                         "' before restore(); after a loss it would write that again");
 }
 
 P2PDVM_DECL double rank::now() const {

@@ -225,6 +225,7 @@ class group final {
   [[nodiscard]] std::uint16_t file_number(const std::source_location& where) {
     return owner_->rank().file_number(where.file_name());
   }
+  [[nodiscard]] peal::output output(std::string_view name) const { return owner_->rank().output(name); }
   [[nodiscard]] peal::operation post_receive(const call& c, int source, int tag);
   status deliver(const call& c, const target& into, const peal::message& m) const;
   [[nodiscard]] std::optional<status> iprobe(int source, int tag);

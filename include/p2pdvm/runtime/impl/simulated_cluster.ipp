@@ -20,6 +20,10 @@ P2PDVM_DECL simulated_cluster::simulated_cluster(const peal::program& program, o
 }
 
 P2PDVM_DECL simulated_cluster::~simulated_cluster() {
+  kill_all();
+}
+
+P2PDVM_DECL void simulated_cluster::kill_all() {
   for (auto& n : nodes_) end_process(*n);
 }
 
@@ -47,6 +51,8 @@ P2PDVM_DECL void simulated_cluster::begin(node& n, beginning how) {
   setting.checkpoint_interval = options_.checkpoint_interval;
   setting.detector = options_.detector;
   setting.hang_after = options_.hang_after;
+  if (options_.outputs) n.outputs = options_.outputs(n.index);
+  setting.outputs = n.outputs.get();
   n.may_go = false;
   n.outcome.reset();
   peer::callbacks call;
@@ -124,6 +130,7 @@ P2PDVM_DECL void simulated_cluster::end_process(node& n) {
   if (!n.process) return;
   const std::lock_guard lock(n.token);
   n.process.reset();
+  if (!n.outcome) n.outputs.reset();
 }
 
 /// Runs ranks that can go on, and carries out crashes and exits, until nothing is left to do now.
