@@ -103,6 +103,12 @@ class local_world final : public messaging::endpoint_host {
     }
     return all;
   }
+  /// Of ranks that have returned, after `result`.
+  [[nodiscard]] snapshots last_snapshots() const {
+    snapshots all;
+    for (const auto& m : members_) all.push_back(*m->last);
+    return all;
+  }
   /// The file that an output would be. Call `cut()` before it.
   [[nodiscard]] std::string output(const std::string& name) {
     std::vector<byte_vector> logs;

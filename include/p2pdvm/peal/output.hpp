@@ -58,6 +58,8 @@ struct output_frame {
   [[nodiscard]] std::size_t log_bytes() const noexcept { return head_bytes + bytes.size(); }
   static constexpr std::size_t head_bytes = 8 + 8 + 4;
 };
+/// Writes a frame as it stands in a log.
+void append_output_frame(byte_vector& log, const output_frame& frame);
 /// Of a log, or of its end behind a frame. Error: `corrupted`.
 [[nodiscard]] result<std::vector<output_frame>> read_output_frames(byte_view log);
 /// How the file goes on: `parts` has the new frames of each rank.

@@ -7,6 +7,7 @@
 #include <p2pdvm/base/time.hpp>
 #include <p2pdvm/peal/adapter.hpp>
 #include <p2pdvm/peal/call_site.hpp>
+#include <p2pdvm/peal/distributed.hpp>
 #include <p2pdvm/peal/output.hpp>
 #include <p2pdvm/peal/port.hpp>
 #include <p2pdvm/peal/region_copier.hpp>
@@ -111,6 +112,35 @@ class rank {
     added.marked = true;
     return region_marks<T>(values, added.changed);
   }
+
+  /// A value that all ranks have alike whenever a snapshot can be taken, as the number of steps done: any number of ranks can go on
+  /// with it (`p2pdvm fork --ranks`).
+  template <class T>
+  void common(std::string_view name, T& value) {
+    state(name, value);
+    shape_.common.emplace_back(name);
+  }
+  /// An array of `elements` elements of which each rank has a block (`block`), in whole units of `unit` elements: any number of
+  /// ranks can go on with it. `values` is this rank's block with `margin` elements before it and as many behind it that are no
+  /// part of it, for copies of neighbours' elements, say: these are not saved. Its size may not change.
+  template <class T>
+    requires std::is_trivially_copyable_v<T>
+  void distributed(std::string_view name, std::vector<T>& values, std::uint64_t elements, std::uint64_t unit = 1,
+                   std::size_t margin = 0) {
+    const auto mine = static_cast<std::size_t>(declare_array({std::string(name), elements, unit, sizeof(T)}, values.size(), margin));
+    named_region& added = add_region(
+        name, [&values, mine, margin, text = std::string(name)] {
+          if (values.size() != mine + 2 * margin) detail::throw_misuse("the distributed array '" + text + "' has another size than when it was declared");
+          return std::as_bytes(std::span(values).subspan(margin, mine));
+        },
+        [&values, mine, margin](std::size_t bytes) -> std::optional<byte_span> {
+          if (bytes != mine * sizeof(T) || values.size() != mine + 2 * margin) return std::nullopt;
+          return std::as_writable_bytes(std::span(values).subspan(margin, mine));
+        });
+    added.piece = std::string(array_piece) + std::string(name);
+  }
+  /// This rank's elements of such an array.
+  [[nodiscard]] peal::block block(std::uint64_t elements, std::uint64_t unit = 1) const;
 
   /// Collective, once, after all state is named. False in a fresh job: the values stay as they
   /// are. True: they hold what they held at the cut. Messages exchanged before it belong to
@@ -260,6 +290,7 @@ class rank {
     std::string name;
     viewer view;
     filler fill;
+    std::string piece;
     bool marked = false;
     changed_ranges changed;
     region_copier copier;
@@ -281,6 +312,8 @@ class rank {
           return std::as_writable_bytes(std::span(values));
         });
   }
+  /// How many elements of it are this rank's.
+  [[nodiscard]] std::uint64_t declare_array(shape_piece::array a, std::size_t in_memory, std::size_t margin);
   void check_new_name(std::string_view name) const;
   [[noreturn]] void bad_option(std::string_view name, std::string_view text) const;
   void load_everything(const snapshot& from);
@@ -298,6 +331,8 @@ class rank {
   rank_number self_;
   std::uint32_t ranks_;
   random_generator random_;
+  random_generator::state_type first_random_;
+  shape_piece shape_;
   std::vector<named_state> states_;
   std::deque<named_region> regions_;  ///< whose marks the program has
   std::vector<opened> adapters_;

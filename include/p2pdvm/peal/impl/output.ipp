@@ -36,14 +36,9 @@ P2PDVM_DECL void output_log::write(byte_view bytes) {
 /// An epoch that is given up leaves what it said of `after` true: what it cut was written after the same commit.
 P2PDVM_DECL std::vector<payload> output_log::cut(epoch_number committed, std::optional<std::uint64_t> last_step) {
   for (const step_bytes& s : std::exchange(open_, {})) {
-    const std::uint64_t after = (s.step == last_step ? at_the_end : committed).value(), step = s.step;
-    const auto size = static_cast<std::uint32_t>(s.bytes.size());
-    std::byte head[output_frame::head_bytes];
-    std::memcpy(head, &after, 8);
-    std::memcpy(head + 8, &step, 8);
-    std::memcpy(head + 16, &size, 4);
-    write(head);
-    write(s.bytes);
+    byte_vector frame;
+    append_output_frame(frame, {s.step == last_step ? at_the_end : committed, s.step, s.bytes});
+    write(frame);
   }
   std::vector<payload> parts = full_;
   if (!tail_.empty()) parts.push_back(payload::copy_of(tail_));
@@ -71,6 +66,17 @@ P2PDVM_DECL result<> output_log::restore(const std::vector<payload>& parts) {
   }
   bytes_ = all;
   return {};
+}
+
+P2PDVM_DECL void append_output_frame(byte_vector& log, const output_frame& frame) {
+  const std::uint64_t after = frame.after.value();
+  const auto size = static_cast<std::uint32_t>(frame.bytes.size());
+  std::byte head[output_frame::head_bytes];
+  std::memcpy(head, &after, 8);
+  std::memcpy(head + 8, &frame.step, 8);
+  std::memcpy(head + 16, &size, 4);
+  append(log, head);
+  append(log, frame.bytes);
 }
 
 P2PDVM_DECL result<std::vector<output_frame>> read_output_frames(byte_view log) {

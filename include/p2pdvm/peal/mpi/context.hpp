@@ -95,6 +95,7 @@ class context final : public peal::adapter {
 
   [[nodiscard]] std::optional<std::string> cannot_cut() const override;
   [[nodiscard]] byte_vector save() const override;
+  [[nodiscard]] bool may_begin_anew() const override { return left_behind_.empty(); }
   void load(byte_view saved) override;
 
  private:

@@ -26,17 +26,6 @@ inline std::string describe(const std::exception_ptr& failure) {
   }
 }
 
-/// The same for every run of a program with the same options, so that its results are too.
-inline std::uint64_t seed_of(const job_spec& spec) {
-  byte_vector bytes;
-  wire::writer w(bytes);
-  w(spec.program);
-  w(spec.options);
-  std::uint64_t seed = 0;
-  std::memcpy(&seed, crypto::hash(bytes).bytes().data(), sizeof seed);
-  return seed;
-}
-
 }  // namespace detail
 
 P2PDVM_DECL job::job(job_owner& owner, peer_context& context, job_identity who,
@@ -461,7 +450,7 @@ P2PDVM_DECL void job::start_rank(rank_number rank, std::shared_ptr<const peal::s
   s.incarnation = record().incarnation;
   s.epoch = from == nullptr ? epoch_number() : record().committed.epoch;
   s.floor = record().floor;
-  s.seed = detail::seed_of(who_.spec);
+  s.seed = who_.spec.seed();
   s.start = std::move(from);
   rank_runner_owner& owner = *this;
   auto runner = std::make_unique<rank_runner>(owner, traffic_, context_.token, context_.ranks,
