@@ -205,7 +205,7 @@ P2PDVM_DECL result<> reshaping::add_outputs(snapshot& to) const {
   }
   for (const std::string& name : names) {
     std::vector<byte_vector> logs;
-    std::vector<output_frame> all;
+    std::vector<std::pair<output_frame, std::size_t>> all;  // with their places in rank order
     for (std::size_t rank = 0; rank < old_.size(); ++rank) {
       const store::section* const s = find(rank, name);
       auto bytes = s == nullptr ? result<byte_vector>(byte_vector()) : read_(*s);
@@ -213,13 +213,13 @@ P2PDVM_DECL result<> reshaping::add_outputs(snapshot& to) const {
       logs.push_back(std::move(*bytes));  // its memory stays where it is
       const auto frames = read_output_frames(logs.back());
       if (!frames.ok()) return frames.error();
-      all.insert(all.end(), (*frames).begin(), (*frames).end());
+      for (const output_frame& f : *frames) all.emplace_back(f, all.size());
     }
-    std::stable_sort(all.begin(), all.end(), [](const output_frame& a, const output_frame& b) {
-      return std::tie(a.after, a.step) < std::tie(b.after, b.step);
+    std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) {
+      return std::tie(a.first.after, a.first.step, a.second) < std::tie(b.first.after, b.first.step, b.second);
     });
     byte_vector whole;
-    for (const output_frame& f : all) append_output_frame(whole, f);
+    for (const auto& [f, place] : all) append_output_frame(whole, f);
     if (whole.size() > limits::output_bytes_max)
       return refusal("together they have written more into the output '" + name.substr(output_piece.size()) +
                      "' than one rank may have");

@@ -101,20 +101,20 @@ P2PDVM_DECL result<std::vector<output_frame>> read_output_frames(byte_view log) 
 }
 
 P2PDVM_DECL byte_vector merge_output(const std::vector<std::vector<output_frame>>& parts) {
-  std::vector<const output_frame*> all;
+  std::vector<std::pair<const output_frame*, std::size_t>> all;  // with their places in rank order
   std::size_t bytes = 0;
   for (const auto& part : parts) {
     for (const output_frame& f : part) {
-      all.push_back(&f);
+      all.emplace_back(&f, all.size());
       bytes += f.bytes.size();
     }
   }
-  std::stable_sort(all.begin(), all.end(), [](const output_frame* a, const output_frame* b) {
-    return std::tie(a->after, a->step) < std::tie(b->after, b->step);
+  std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) {
+    return std::tie(a.first->after, a.first->step, a.second) < std::tie(b.first->after, b.first->step, b.second);
   });
   byte_vector merged;
   merged.reserve(bytes);
-  for (const output_frame* f : all) append(merged, f->bytes);
+  for (const auto& [f, place] : all) append(merged, f->bytes);
   return merged;
 }
 
