@@ -22,16 +22,8 @@ inline constexpr double conductivity = 0.2;
 inline constexpr std::size_t side_max = 16384;
 
 /// Rows `first` … `first + count` of the whole plate, on one rank. Later ranks may have none.
-struct block {
-  std::size_t first = 0;
-  std::size_t count = 0;
-};
-[[nodiscard]] inline block block_of(std::size_t rows, int rank, int ranks) {
-  const std::size_t each = rows / static_cast<std::size_t>(ranks);
-  const std::size_t more = rows % static_cast<std::size_t>(ranks);
-  const auto r = static_cast<std::size_t>(rank);
-  return {r * each + std::min(r, more), each + (r < more ? 1 : 0)};
-}
+using peal::block;
+using peal::block_of;
 
 /// Hot discs, a hot bar and a cold bar on a lukewarm plate.
 [[nodiscard]] inline double built_in(std::size_t x, std::size_t y, std::size_t size) {
@@ -141,13 +133,15 @@ inline task<> body(peal::rank& rank) {
     return file.empty() ? built_in(x, y, start.width) : start.pixels[y * start.width + x];
   });
   std::uint64_t done = 0;
-  rank.state("step", done);
-  rank.region("field", p.values());
+  // Any number of ranks can go on from that. The halos are no part of the field: each step brings them anew.
+  rank.common("step", done);
+  rank.distributed("field", p.values(), start.width * start.height, start.width, start.width);
   co_await rank.restore();
 
-  const bool last = block_of(start.height, rank.id() + 1, rank.size()).count == 0;
+  const int next = rank.id() + 1;
+  const bool last = next == rank.size() || block_of(start.height, next, rank.size()).count == 0;
   const int above = rank.id() > 0 ? rank.id() - 1 : mpi::no_rank;
-  const int below = rank.id() + 1 < rank.size() && !last ? rank.id() + 1 : mpi::no_rank;
+  const int below = last ? mpi::no_rank : next;
   while (done < steps) {
     co_await step(world, p, above, below);
     ++done;

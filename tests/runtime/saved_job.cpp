@@ -1,4 +1,5 @@
 /// Checkpoints that lie on the disks of peers that were killed: looked at, checked, moved, forked.
+#include "../examples/applications/heat.hpp"
 #include "runtime/cluster.hpp"
 
 #include <p2pdvm/runtime/job_copy.hpp>
@@ -46,13 +47,15 @@ peal::program smooth_program() {
 
 /// Peers that were all killed after some commits.
 struct killed_peers {
-  explicit killed_peers(std::uint32_t peers, peal::program what = small_program(halo),
-                        const std::set<std::uint32_t>& uncompressed = {})
-      : program(std::move(what)), world(program, [&] {
+  explicit killed_peers(std::uint32_t peers) : killed_peers(small_program(halo), cluster_of(peers, ranks, steps, 20000)) {}
+  killed_peers(std::uint32_t peers, peal::program what, const std::set<std::uint32_t>& uncompressed)
+      : killed_peers(std::move(what), [&] {
           auto how = cluster_of(peers, ranks, steps, 20000);
           how.uncompressed = uncompressed;
           return how;
-        }()) {
+        }()) {}
+  killed_peers(peal::program what, simulated_cluster::options how) : program(std::move(what)), world(program, how) {
+    const std::uint32_t peers = how.peers;
     REQUIRE(world.run_to(event_kind::committed, 60s, 4 * peers));
     // What the next checkpoint made durable on the way has the record of this one before it.
     REQUIRE(world.run_to(event_kind::sealed, 60s));
@@ -426,7 +429,7 @@ TEST_CASE("a fork takes the program's other options, and only those that there a
   CHECK(runtime::check_copy(*job, what).error().message().find("--cells") != std::string::npos);
   what.options.clear();
   what.ranks = ranks + 1;
-  CHECK(runtime::check_copy(*job, what).error().code() == errc::invalid_argument);
+  CHECK(runtime::check_copy(*job, what).error().message().find("'done' belongs to each rank (rank.state)") != std::string::npos);
   what.ranks = ranks;
   what.epoch = job->epochs().front().next();
   CHECK(runtime::check_copy(*job, what).error().code() == errc::not_found);
@@ -438,6 +441,46 @@ TEST_CASE("a fork takes the program's other options, and only those that there a
   forked->log.reset();
   CHECK(resumed(killed.program, killed.world->network(), target) ==
         undisturbed(killed.program, ranks, steps + 100, 20000));
+}
+
+TEST_CASE("a fork with another number of ranks ends with the same bytes", "[saved]") {
+  peal::program program("heat", heat::body);
+  program.option("size", "40", "cells").option("steps", "3000", "steps").input("input", "none").output("output", "the image");
+  constexpr std::uint32_t old = 3;
+  auto how = cluster_of(3, old, 0);
+  how.job.options = {{"size", "40"}, {"steps", "3000"}};
+  killed_peers killed(program, how);
+  auto alone = how;
+  alone.peers = 1;
+  alone.checkpoint_interval = duration::zero();
+  observed_cluster whole(program, alone);
+  REQUIRE(whole->run(1h));
+  const std::string right = *whole.endings().begin();
+  auto job = saved_job::open(killed.open({0, 1, 2}));
+  REQUIRE(job.ok());
+  for (std::uint32_t m = 1; m <= 2 * old; ++m) {
+    INFO("then " << m << " ranks");
+    sim::machine& target = killed.world->network().add_machine();
+    runtime::copy_request what;
+    what.ranks = m;
+    auto forked = runtime::copy_job(*job, what, target.disk(), target.entropy());
+    INFO((forked.ok() ? std::string() : forked.error().message()));
+    REQUIRE(forked.ok());
+    forked->log.reset();
+    auto files = runtime::peer_files::open(target.disk());
+    REQUIRE(files.ok());
+    auto again = saved_job::open({files->get()});
+    REQUIRE(again.ok());
+    CHECK(again->spec().ranks == m);
+    CHECK(again->verify().sound());
+    files->reset();
+    std::vector<runtime::event> events;
+    CHECK(resumed(killed.program, killed.world->network(), target, &events) == right);
+    const auto begun = std::count_if(events.begin(), events.end(), [&](const runtime::event& e) {
+      return e.kind == event_kind::rank_started && e.epoch == job->epochs().front();
+    });
+    CHECK(begun == m);
+  }
 }
 
 TEST_CASE("holders of different jobs are not taken together", "[saved]") {

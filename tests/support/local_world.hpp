@@ -103,6 +103,27 @@ class local_world final : public messaging::endpoint_host {
     }
     return all;
   }
+  /// Of ranks that have returned, after `result`.
+  [[nodiscard]] snapshots last_snapshots() const {
+    snapshots all;
+    for (const auto& m : members_) all.push_back(*m->last);
+    return all;
+  }
+  /// The file that an output would be. Call `cut()` before it.
+  [[nodiscard]] std::string output(const std::string& name) {
+    std::vector<byte_vector> logs;
+    std::vector<std::vector<peal::output_frame>> frames;
+    for (auto& m : members_) {
+      if (m->rank.finished() && !m->last) m->last = m->rank.capture(epoch_number(1u << 20));
+      byte_vector& log = logs.emplace_back();
+      if (const auto* piece = m->last->find("output/" + name)) {
+        for (const payload& p : piece->parts) append(log, p.view());
+      }
+    }
+    for (const byte_vector& log : logs) frames.push_back(peal::read_output_frames(log).value());
+    const byte_vector file = peal::merge_output(frames);
+    return std::string(as_text(file));
+  }
   struct message_count {
     std::uint64_t sent = 0, received = 0;
   };
@@ -185,6 +206,11 @@ class local_world final : public messaging::endpoint_host {
         if (!m->taken) return;
       }
       for (const auto& m : world.members_) m->end.close_late_log();
+    }
+    epoch_number committed_epoch() const override { return epoch_number(start_from == nullptr ? 0 : 1); }
+    p2pdvm::result<> declares_output(std::string_view name) const override {
+      if (name == "undeclared") return error(errc::invalid_argument, "no output --undeclared");
+      return {};
     }
     bool frozen() const override { return false; }
     void stand(bool) override {}

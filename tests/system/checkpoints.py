@@ -119,7 +119,7 @@ class CheckpointTest(unittest.TestCase):
     for line in damaged:
       self.assertRegex(line, r"^damaged: chunk [0-9a-f]{8} of ")
       self.assertTrue(line.endswith("in " + os.path.join(spoilt, "peer-1")), line)
-    self.assertTrue(any(re.search(r"checkpoint \d+, rank \d, region/field", line) for line in damaged), text)
+    self.assertTrue(any(re.search(r"checkpoint \d+, rank \d, array/field", line) for line in damaged), text)
     self.assertRegex(text.splitlines()[-1], r"^checkpoint \d+ can be restored")
     # The good copies of the others are exported.
     self.p2pdvm("export", spoilt, self.path("job"))
@@ -147,15 +147,45 @@ class CheckpointTest(unittest.TestCase):
     self.assertIn("heat --data %s --resume" % self.path("fork"), text)
     self.ends_with(self.reference("shorter", *shorter), self.path("fork"))
     self.assertEqual(self.p2pdvm("ls", self.killed), before)
-    for words, said in ((["--ranks", 3], "can only go on with as many"), (["--epoch", 10 ** 6], "has no checkpoint"),
+    for words, said in ((["--ranks", 0], "a job has 1 to 65536 ranks"), (["--epoch", 10 ** 6], "has no checkpoint"),
                         (["--", "--step", 3], "it has --size, --steps"), (["--", "--steps"], "needs a value")):
       sentence = self.p2pdvm("fork", self.killed, self.path("never"), *words, code=1)
       self.assertIn(said, sentence)
     self.assertEqual(os.listdir(self.folder), ["fork"])
 
+  def test_any_number_of_ranks_goes_on_from_a_distributed_array(self):
+    before = self.p2pdvm("ls", self.killed)
+    for ranks in (1, 4, 9, 2 * RANKS):
+      with self.subTest(ranks=ranks):
+        fork = self.path("fork-%d" % ranks)
+        self.p2pdvm("fork", self.killed, fork, "--ranks", ranks)
+        self.assertIn("is whole", self.p2pdvm("verify", fork))
+        self.assertIn("%d rank" % ranks, self.p2pdvm("ls", fork))
+        with Job(program("heat"), ["--resume"], data=fork) as job:
+          self.assertEqual(job.wait_for_exit(PATIENCE), 0, job.report())
+          self.assertEqual(job.digest, self.digest, job.report())
+          starts = {e.get("rank", 0): e.get("epoch", 0) for e in job.of_kind("rank_started")}
+          self.assertEqual(set(starts), set(range(ranks)), job.report())
+          self.assertGreaterEqual(min(starts.values()), 1, job.report())
+    # On several peers that may be killed, too, and with the file of the old job.
+    self.p2pdvm("export", self.killed, self.path("job"))
+    self.p2pdvm("fork", self.path("job"), self.path("three"), "--local", 3, "--ranks", 7)
+    self.ends_with(self.digest, self.path("three"), "--local", 3)
+    self.assertEqual(self.p2pdvm("ls", self.killed), before)
+
+  def test_what_belongs_to_ranks_is_named_when_another_number_is_wanted(self):
+    data = self.path("walks")
+    with Job(program("outputs"), ["--ranks", 3, "--checkpoint-every", 0.05, "--", "--steps", 10 ** 8], data=data) as job:
+      job.wait_for_commits(2, PATIENCE)
+      job.kill_all()
+    sentence = self.p2pdvm("fork", data, self.path("never"), "--ranks", 2, code=1)
+    self.assertIn("what 3 ranks have saved cannot go on with 2 ranks: ", sentence)
+    self.assertRegex(sentence, r"rank 0 has drawn random numbers|'(at|step)' belongs to each rank")
+    self.assertFalse(os.path.exists(self.path("never")))
+
   def test_changes_are_counted(self):
     text = self.p2pdvm("diff", self.killed)
-    self.assertEqual(len(re.findall(r"(?m)^ +\d  region/field ", text)), RANKS, text)
+    self.assertEqual(len(re.findall(r"(?m)^ +\d  array/field ", text)), RANKS, text)
     self.assertRegex(text.splitlines()[0], r"^from checkpoint \d+ to \d+:$")
 
   def test_files_that_are_none_are_refused(self):

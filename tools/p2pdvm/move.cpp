@@ -172,7 +172,7 @@ command import_command(CLI::App& app) {
 
 command fork_command(CLI::App& app, const std::vector<std::string>& program_options) {
   const auto how = std::make_shared<options>();
-  auto* sub = app.add_subcommand("fork", "make another job that goes on from a checkpoint, with other options");
+  auto* sub = app.add_subcommand("fork", "make another job that goes on from a checkpoint, with other options or another number of ranks");
   sub->footer("After '--': the program's own options, in place of what the job had. The job that is forked stays as it\n"
               "is. The new one has an id and a secret of its own.");
   sub->add_option("PLACES", how->places,
@@ -183,7 +183,7 @@ command fork_command(CLI::App& app, const std::vector<std::string>& program_opti
       ->expected(2, -1);
   add_epoch(*sub, *how);
   add_peers(*sub, *how);
-  sub->add_option("--ranks", how->ranks, "as many as the job has: others are refused for now");
+  sub->add_option("--ranks", how->ranks, "of the new job; other than now only where the program declares all of its state as common values and distributed arrays");
   return [how, &program_options] {
     how->target = how->places.back();
     how->places.pop_back();

@@ -54,6 +54,9 @@ inline constexpr std::size_t members_max = 4096;
 inline constexpr std::size_t ticket_text_max = 4096;
 inline constexpr std::size_t error_text_max = 4096;
 inline constexpr std::size_t input_bytes_max = std::size_t{1} << 34;
+/// What one rank writes into one output during the whole job, with what is noted of where it belongs: all of it is part of every
+/// checkpoint, and in memory.
+inline constexpr std::size_t output_bytes_max = std::size_t{1} << 28;
 /// Newcomers that one member of a forming job tells of every change of its record.
 inline constexpr std::size_t followers_max = 1024;
 /// Kept of senders that the job record does not name yet: how many senders, of each, and of all.

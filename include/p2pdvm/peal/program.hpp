@@ -35,7 +35,8 @@ class program {
   program& input(std::string name, std::string help) {
     return add({std::move(name), {}, std::move(help), kind::input});
   }
-  /// `--name FILE`: each peer started with it writes the result of that name there.
+  /// `--name FILE`: each peer started with it writes the result of that name there at the end, or
+  /// what ranks write into the output of that name (`rank::output`) as checkpoints commit it.
   program& output(std::string name, std::string help) {
     return add({std::move(name), {}, std::move(help), kind::output});
   }

@@ -7,6 +7,8 @@
 #include <p2pdvm/base/time.hpp>
 #include <p2pdvm/peal/adapter.hpp>
 #include <p2pdvm/peal/call_site.hpp>
+#include <p2pdvm/peal/distributed.hpp>
+#include <p2pdvm/peal/output.hpp>
 #include <p2pdvm/peal/port.hpp>
 #include <p2pdvm/peal/region_copier.hpp>
 #include <p2pdvm/peal/services.hpp>
@@ -111,6 +113,35 @@ class rank {
     return region_marks<T>(values, added.changed);
   }
 
+  /// A value that all ranks have alike whenever a snapshot can be taken, as the number of steps done: any number of ranks can go on
+  /// with it (`p2pdvm fork --ranks`).
+  template <class T>
+  void common(std::string_view name, T& value) {
+    state(name, value);
+    shape_.common.emplace_back(name);
+  }
+  /// An array of `elements` elements of which each rank has a block (`block`), in whole units of `unit` elements: any number of
+  /// ranks can go on with it. `values` is this rank's block with `margin` elements before it and as many behind it that are no
+  /// part of it, for copies of neighbours' elements, say: these are not saved. Its size may not change.
+  template <class T>
+    requires std::is_trivially_copyable_v<T>
+  void distributed(std::string_view name, std::vector<T>& values, std::uint64_t elements, std::uint64_t unit = 1,
+                   std::size_t margin = 0) {
+    const auto mine = static_cast<std::size_t>(declare_array({std::string(name), elements, unit, sizeof(T)}, values.size(), margin));
+    named_region& added = add_region(
+        name, [&values, mine, margin, text = std::string(name)] {
+          if (values.size() != mine + 2 * margin) detail::throw_misuse("the distributed array '" + text + "' has another size than when it was declared");
+          return std::as_bytes(std::span(values).subspan(margin, mine));
+        },
+        [&values, mine, margin](std::size_t bytes) -> std::optional<byte_span> {
+          if (bytes != mine * sizeof(T) || values.size() != mine + 2 * margin) return std::nullopt;
+          return std::as_writable_bytes(std::span(values).subspan(margin, mine));
+        });
+    added.piece = std::string(array_piece) + std::string(name);
+  }
+  /// This rank's elements of such an array.
+  [[nodiscard]] peal::block block(std::uint64_t elements, std::uint64_t unit = 1) const;
+
   /// Collective, once, after all state is named. False in a fresh job: the values stay as they
   /// are. True: they hold what they held at the cut. Messages exchanged before it belong to
   /// this attempt only and must all have been received.
@@ -161,6 +192,13 @@ class rank {
     result(std::move(name), payload::copy_of(as_bytes(text)));
   }
 
+  /// The file that a peer started with `--name FILE` writes, of an output that the program declared. What this rank writes into
+  /// it before a safe point appears in the file once a checkpoint from there on has committed, and what it writes behind its
+  /// last one at the end of the job; whatever is lost meanwhile, each byte once. In the file stands step after step (what was
+  /// written between two safe points), and of each step what rank 0 wrote, then what rank 1 wrote, and so on.
+  /// It may be written after `restore()` only. Throws `errc::invalid_argument` when the program declared none of that name.
+  [[nodiscard]] peal::output output(std::string_view name);
+
   /// Seconds on this peer's clock; differs between attempts, so keep it out of results.
   [[nodiscard]] double now() const;
   task<> sleep(duration delay, std::source_location where = std::source_location::current());
@@ -209,6 +247,8 @@ class rank {
   [[nodiscard]] rank_services& services() noexcept { return services_; }
   /// Of what was lent to a message.
   void take_back(rank_number destination, std::uint64_t loan);
+  /// Throws where nothing may be written into an output.
+  void check_may_write(std::string_view name) const;
   /// Precondition of both: the token is held.
   [[nodiscard]] std::optional<std::string> file_name(std::uint16_t number) const;
   /// The newest that `place_text` could not name.
@@ -250,6 +290,7 @@ class rank {
     std::string name;
     viewer view;
     filler fill;
+    std::string piece;
     bool marked = false;
     changed_ranges changed;
     region_copier copier;
@@ -271,6 +312,8 @@ class rank {
           return std::as_writable_bytes(std::span(values));
         });
   }
+  /// How many elements of it are this rank's.
+  [[nodiscard]] std::uint64_t declare_array(shape_piece::array a, std::size_t in_memory, std::size_t margin);
   void check_new_name(std::string_view name) const;
   [[noreturn]] void bad_option(std::string_view name, std::string_view text) const;
   void load_everything(const snapshot& from);
@@ -288,10 +331,13 @@ class rank {
   rank_number self_;
   std::uint32_t ranks_;
   random_generator random_;
+  random_generator::state_type first_random_;
+  shape_piece shape_;
   std::vector<named_state> states_;
   std::deque<named_region> regions_;  ///< whose marks the program has
   std::vector<opened> adapters_;
   std::vector<std::pair<std::string, payload>> results_;
+  std::map<std::string, output_log, std::less<>> outputs_;
   intrusive_list<detail::waiting> waits_;
   std::list<detail::room_wait> room_waits_;
   intrusive_list<detail::posted_receive> operations_;  ///< posted and not yet awaited or dropped

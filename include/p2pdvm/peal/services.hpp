@@ -41,6 +41,8 @@ class rank_services {
   /// The epoch that a `cut` verdict is about.
   [[nodiscard]] virtual epoch_number cut_epoch() const = 0;
   virtual void captured(epoch_number epoch, snapshot taken) = 0;
+  /// The newest epoch that has committed. While a rank is captured: the last one before the epoch of the capture.
+  [[nodiscard]] virtual epoch_number committed_epoch() const { return epoch_number(); }
   /// The rank has been captured for good here and goes on elsewhere.
   [[nodiscard]] virtual bool frozen() const = 0;
   /// While a rank stands it may be captured at any moment by `rank::capture`.
@@ -50,6 +52,8 @@ class rank_services {
   [[nodiscard]] virtual const snapshot* start() const = 0;
   [[nodiscard]] virtual result<payload> input(std::string_view name) = 0;
   [[nodiscard]] virtual result<std::string> option(std::string_view name) const = 0;
+  /// Error, `invalid_argument`: the program declares no output of that name.
+  [[nodiscard]] virtual result<> declares_output(std::string_view name) const = 0;
   [[nodiscard]] virtual time_point now() const = 0;
   /// Releases `gate` after `delay`.
   virtual void release_after(duration delay, suspension& gate) = 0;

@@ -19,6 +19,7 @@
 #include <p2pdvm/runtime/lanes.hpp>
 #include <p2pdvm/runtime/member_lifetimes.hpp>
 #include <p2pdvm/runtime/member_ways.hpp>
+#include <p2pdvm/runtime/output_collector.hpp>
 #include <p2pdvm/runtime/rank_traffic.hpp>
 #include <p2pdvm/runtime/record_followers.hpp>
 #include <p2pdvm/runtime/record_keeper.hpp>
@@ -70,6 +71,7 @@ class job final : private record_owner,
                   private lanes_owner,
                   private snapshot_store_owner,
                   private restorer_owner,
+                  private output_collector_owner,
                   private roll_call_owner,
                   private overlay::detector_owner {
  public:
@@ -169,17 +171,19 @@ class job final : private record_owner,
   peal::verdict rank_arrives_together(rank_runner& r, epoch_number wished) override;
   epoch_number carried_wish() const override { return barrier_ ? barrier_->carried_wish() : epoch_number(); }
   epoch_number outstanding_epoch() const override { return barrier_->epoch(); }
+  epoch_number committed_epoch() const override { return record().committed.epoch; }
   void rank_captured(rank_runner& r, epoch_number epoch, peal::snapshot taken) override;
   void rank_stands(rank_runner& r, bool standing) override;
   void rank_ended(rank_runner& r, std::exception_ptr failure) override;
   result<payload> job_input(std::string_view name) override;
   result<std::string> job_option(std::string_view name) const override;
+  result<> declares_output(std::string_view name) const override;
   std::size_t live_peers() const override { return record().live_count(); }
   std::optional<duration> round_trip_to(rank_number rank) const override;
   std::uint32_t cores() const override { return lanes_.cores(); }
   std::optional<std::string> file_name(rank_number of, std::uint16_t number) override;
   void rank_explains(rank_runner& r, std::string sentence) override;
-  // snapshot_store_owner, restorer_owner
+  // snapshot_store_owner, restorer_owner, output_collector_owner
   void send_store(const node_id& to, const store::store_message& message) override;
   void drained(rank_number rank, epoch_number epoch, const drain_outcome& outcome) override;
   void drain_failed(rank_number rank, epoch_number epoch, const error& why) override;
@@ -187,6 +191,10 @@ class job final : private record_owner,
   void restored(rank_number rank, epoch_number epoch,
                 std::shared_ptr<const peal::snapshot> snapshot, std::uint64_t fetched) override;
   void restore_failed(rank_number rank, epoch_number epoch, const error& why) override;
+  std::shared_ptr<const peal::snapshot> snapshot_here(rank_number rank, epoch_number epoch) override;
+  void output_written(const std::string& name, epoch_number epoch, std::uint64_t bytes) override;
+  void output_held_up(const std::string& sentence) override { warn(sentence); }
+  void outputs_complete(const result<>& done) override;
   // roll_call_owner
   bool may_call_roll() const override;
   std::vector<rank_glance> glance() override;
@@ -309,6 +317,7 @@ class job final : private record_owner,
   lanes lanes_;
   snapshot_store store_;
   restorer restorer_;
+  output_collector outputs_;
   roll_call roll_call_;
   std::optional<checkpoint::cut_barrier> barrier_;
   bool pumping_ = false;
@@ -384,6 +393,7 @@ class job final : private record_owner,
   std::set<node_id> end_seen_by_links_;  ///< and whose links have
   bool told_end_by_links_ = false;
   bool leaving_ = false, no_majority_ = false, finishing_ = false, ended_ = false;
+  bool outputs_complete_ = false;
   epoch_number leaving_epoch_;
   std::map<rank_number, std::shared_ptr<const peal::snapshot>> results_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -16,13 +16,14 @@ struct copy_request {
   /// In place of what the job had by that name; one that it had not is refused.
   std::map<std::string, std::string> options;
   std::map<std::string, byte_vector> inputs;
-  std::optional<std::uint32_t> ranks;  ///< another number than the job's is refused, for now
+  /// Another number than the job's is refused where something belongs to its ranks: see peal/distributed.hpp.
+  std::optional<std::uint32_t> ranks;
   std::uint32_t peers = 1;  ///< wanted before it goes on; with 1 the folder's peer runs all ranks
   std::string failure_domain;  ///< of the folder's peer
 };
 
 /// `invalid_argument` for what the job does not have, `not_found` for an epoch.
-[[nodiscard]] result<> check_copy(const saved_job& from, const copy_request& what);
+[[nodiscard]] result<> check_copy(saved_job& from, const copy_request& what);
 
 struct copied_job {
   job_id id;
@@ -35,7 +36,7 @@ struct copied_job {
 /// Puts it into a peer's folder, where `peer::resume` finds it. The folder's peer is its founder. It
 /// has an id and a secret of its own, so that neither job disturbs the other: the same
 /// checkpoint may go on in many places. Every chunk is read, checked, and sealed again; in memory
-/// is one at a time. Errors: those of `check_copy`, `lost`, `wrong_job`
+/// is one at a time, or, with another number of ranks, the state of one new rank. Errors: those of `check_copy`, `lost`, `wrong_job`
 /// when the folder holds an unfinished job, `no_space`, `io`.
 [[nodiscard]] result<copied_job> copy_job(saved_job& from, const copy_request& what, host::disk& to,
                                           host::entropy& entropy);

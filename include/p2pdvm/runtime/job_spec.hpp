@@ -50,6 +50,8 @@ struct job_spec {
         f(issuer), f(options), f(inputs);
   }
   [[nodiscard]] job_id derived_id() const;
+  /// Of random numbers: the same for every run of a program with the same options, so that its results are too.
+  [[nodiscard]] std::uint64_t seed() const;
   [[nodiscard]] result<> validate() const;
   /// Whether this is what the record is of.
   [[nodiscard]] bool fits(const checkpoint::job_record& record) const;

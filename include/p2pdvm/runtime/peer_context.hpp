@@ -10,6 +10,7 @@
 #include <p2pdvm/overlay/node.hpp>
 #include <p2pdvm/peal/program.hpp>
 #include <p2pdvm/runtime/event.hpp>
+#include <p2pdvm/runtime/output_sink.hpp>
 #include <p2pdvm/store/chunk_log.hpp>
 #include <p2pdvm/store/compression.hpp>
 
@@ -47,6 +48,8 @@ struct peer_setting {
   bool shared_memory = true;
   /// Of what this peer seals; it reads both forms.
   store::compression compression = store::compression::automatic;
+  /// Where outputs appear here; null: nowhere. It outlives the peer.
+  output_sink* outputs = nullptr;
 };
 
 /// All references outlive the parts that hold them.

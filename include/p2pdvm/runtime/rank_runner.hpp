@@ -27,12 +27,14 @@ class rank_runner_owner {
                                                             epoch_number wished) = 0;
   [[nodiscard]] virtual epoch_number carried_wish() const = 0;
   [[nodiscard]] virtual epoch_number outstanding_epoch() const = 0;
+  [[nodiscard]] virtual epoch_number committed_epoch() const = 0;
   virtual void rank_captured(rank_runner& r, epoch_number epoch, peal::snapshot taken) = 0;
   virtual void rank_stands(rank_runner& r, bool standing) = 0;
   /// The body has ended and its frames are gone. `failure` is empty when it returned.
   virtual void rank_ended(rank_runner& r, std::exception_ptr failure) = 0;
   [[nodiscard]] virtual result<payload> job_input(std::string_view name) = 0;
   [[nodiscard]] virtual result<std::string> job_option(std::string_view name) const = 0;
+  [[nodiscard]] virtual result<> declares_output(std::string_view name) const = 0;
   [[nodiscard]] virtual std::size_t live_peers() const = 0;
   [[nodiscard]] virtual std::optional<duration> round_trip_to(rank_number rank) const = 0;
   [[nodiscard]] virtual std::uint32_t cores() const = 0;
@@ -80,6 +82,7 @@ class rank_runner final : public peal::rank_services {
   peal::verdict arrive_together(std::uint64_t safe_point, epoch_number wished) override;
   epoch_number wished() const override { return owner_.carried_wish(); }
   epoch_number cut_epoch() const override { return owner_.outstanding_epoch(); }
+  epoch_number committed_epoch() const override { return owner_.committed_epoch(); }
   void captured(epoch_number epoch, peal::snapshot taken) override;
   bool frozen() const override { return frozen_; }
   void stand(bool standing) override;
@@ -88,6 +91,7 @@ class rank_runner final : public peal::rank_services {
   result<std::string> option(std::string_view name) const override {
     return owner_.job_option(name);
   }
+  result<> declares_output(std::string_view name) const override { return owner_.declares_output(name); }
   time_point now() const override { return clock_.now(); }
   void release_after(duration delay, suspension& gate) override;
   void forget_release(suspension& gate) override;

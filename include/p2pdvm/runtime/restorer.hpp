@@ -39,7 +39,10 @@ class restorer {
 
   void set_members(std::vector<store::member> members) { members_ = std::move(members); }
   void on_member_lost(const node_id& node);
-  void start(rank_number rank, epoch_number epoch, const chunk_id& manifest);
+  /// Leaves of a manifest what is wanted: sections may go, and whole chunks from a section's beginning.
+  using chooser = std::function<void(rank_number, store::manifest&)>;
+  void start(rank_number rank, epoch_number epoch, const chunk_id& manifest, chooser choose = nullptr);
+  [[nodiscard]] bool idle() const noexcept { return restorations_.empty(); }
   void cancel_all();
   void on_message(const node_id& from, const store::store_message& message);
 
@@ -50,6 +53,7 @@ class restorer {
  private:
   struct restoration {
     epoch_number epoch;
+    chooser choose;
     std::unique_ptr<store::fetcher> fetcher;
     std::optional<store::manifest> manifest;  ///< read in the first of two steps
     std::optional<store::assembler> assembler;

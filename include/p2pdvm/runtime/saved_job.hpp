@@ -106,8 +106,9 @@ class saved_job {
   [[nodiscard]] result<std::vector<part_change>> compare(epoch_number earlier, epoch_number later);
 
   [[nodiscard]] const chunk_id& manifest_id(epoch_number epoch, rank_number rank) const;
-  /// Errors of the next two: `lost` when no holder has a good copy, `corrupted`.
+  /// Errors of the next three: `lost` when no holder has a good copy, `corrupted`.
   [[nodiscard]] result<store::manifest> manifest(epoch_number epoch, rank_number rank);
+  [[nodiscard]] result<byte_vector> read_section(const store::section& s);
   struct good_copy {
     byte_vector sealed;  ///< as it lies there
     byte_vector plain;
@@ -120,7 +121,6 @@ class saved_job {
 
   saved_job(std::vector<job_holder*> holders, const held_job& job);
   [[nodiscard]] const checkpoint::epoch_manifests& manifests(epoch_number epoch) const;
-  [[nodiscard]] result<byte_vector> read_section(const store::section& s);
   [[nodiscard]] result<> compare_rank(const store::manifest& before, const store::manifest& after,
                                       std::vector<part_change>& to);
   [[nodiscard]] uses_map all_uses(verification& found);

@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -40,6 +41,8 @@ struct scenario_watch {
   /// A fault falls on a peer, or is over.
   std::function<void(std::size_t peer, time_point at, const scenario_fault& fault, bool begins)>
       fault;
+  /// As in `simulated_cluster::options`.
+  std::function<std::unique_ptr<output_sink>(std::size_t peer)> outputs;
 };
 
 /// One run. Crashes fall only where the job can survive them: with a majority of keepers and two
@@ -79,7 +82,8 @@ class scenario_run {
   };
 
   [[nodiscard]] static simulated_cluster::options cluster_of(const scenario& what,
-                                                             const peal::program& program);
+                                                             const peal::program& program,
+                                                             const scenario_watch& watch);
   void on_event(std::size_t peer, const event& e);
   void before_step();
   void sound_alarms();

@@ -31,6 +31,9 @@ class simulated_cluster {
     sim::nat_options nat;
     /// These peers compress nothing.
     std::set<std::uint32_t> uncompressed;
+    /// Called when a peer's process begins; null: no outputs. The sink of a process that has ended the job stays, others go
+    /// with their processes.
+    std::function<std::unique_ptr<output_sink>(std::size_t peer)> outputs;
   };
   /// Called for each event of each peer, in the order of virtual time. It may crash peers.
   using observer = std::function<void(std::size_t peer, const event&)>;
@@ -52,6 +55,8 @@ class simulated_cluster {
   void restart(std::size_t peer);
   /// The same, with its ticket in any case.
   void rejoin(std::size_t peer);
+  /// All that still run are killed; afterwards nothing may be asked of them.
+  void kill_all();
   /// Ctrl-C.
   void leave(std::size_t peer);
   /// A checkpoint now, wished for by this peer alone.
@@ -66,6 +71,8 @@ class simulated_cluster {
   [[nodiscard]] const std::optional<result<job_results>>& outcome(std::size_t peer) const {
     return nodes_[peer]->outcome;
   }
+  /// Null where there are none.
+  [[nodiscard]] output_sink* outputs(std::size_t peer) { return nodes_[peer]->outputs.get(); }
   /// The index of a peer by its node id; nothing when unknown.
   [[nodiscard]] std::optional<std::size_t> index_of(const node_id& id) const;
   /// Of all events of the simulation.
@@ -77,6 +84,7 @@ class simulated_cluster {
     sim::machine* machine = nullptr;
     queue_context ranks;
     driver_token token;
+    std::unique_ptr<output_sink> outputs;
     std::unique_ptr<peer> process;
     std::optional<node_id> id;
     std::optional<result<job_results>> outcome;

@@ -141,6 +141,8 @@ class world final : public peal::adapter {
 
   [[nodiscard]] int rank() const noexcept { return rank_.id(); }
   [[nodiscard]] int size() const noexcept { return rank_.size(); }
+  /// As `peal::rank::output`.
+  [[nodiscard]] peal::output output(std::string_view name) { return rank_.output(name); }
   /// How many have ended.
   [[nodiscard]] std::uint64_t supersteps() const noexcept { return superstep_; }
 
@@ -206,6 +208,7 @@ class world final : public peal::adapter {
 
   [[nodiscard]] std::optional<std::string> cannot_cut() const override;
   [[nodiscard]] byte_vector save() const override;
+  [[nodiscard]] bool may_begin_anew() const override { return received_.empty(); }
   void load(byte_view saved) override;
 
  private:

@@ -9,21 +9,6 @@
 
 namespace p2pdvm::peal {
 
-namespace detail {
-
-/// The piece "rank" of a snapshot: what PEAL itself remembers.
-struct rank_piece {
-  std::uint64_t safe_points = 0;
-  bool finished = false;
-  random_generator::state_type random{};
-  template <class F>
-  void fields(F&& f) {
-    f(safe_points), f(finished), f(random);
-  }
-};
-
-}  // namespace detail
-
 P2PDVM_DECL rank::rank(rank_services& services, rank_number self, std::uint32_t ranks,
                        std::uint64_t seed)
     : services_(services),
@@ -32,17 +17,19 @@ P2PDVM_DECL rank::rank(rank_services& services, rank_number self, std::uint32_t 
       ready_(services.ready()),
       self_(self),
       ranks_(ranks),
-      random_(seed + self.value()) {
+      random_(seed + self.value()),
+      first_random_(random_.state()) {
   const snapshot* const start = services_.start();
   if (start == nullptr) return;
   const snapshot::piece* const piece = start->find("rank");
-  auto saved = wire::decode<detail::rank_piece>(piece == nullptr ? byte_view() : piece->whole().view());
+  auto saved = wire::decode<rank_piece>(piece == nullptr ? byte_view() : piece->whole().view());
   if (!saved.ok()) return;  // load_everything() reports it when the body asks for its state
   finished_ = saved->finished;
   passed_ = saved->safe_points;
   for (const snapshot::piece& p : start->pieces()) {
     if (finished_ && p.name.starts_with("result/"))
       results_.emplace_back(p.name.substr(7), p.whole());
+    if (finished_ && p.name.starts_with(output_piece)) (void)outputs_[p.name.substr(output_piece.size())].restore(p.parts);
   }
 }
 
@@ -64,7 +51,25 @@ P2PDVM_DECL void rank::add_state(std::string_view name, saver save, loader load)
 
 P2PDVM_DECL rank::named_region& rank::add_region(std::string_view name, viewer view, filler fill) {
   check_new_name(name);
-  return regions_.emplace_back(std::string(name), std::move(view), std::move(fill));
+  return regions_.emplace_back(std::string(name), std::move(view), std::move(fill), "region/" + std::string(name));
+}
+
+P2PDVM_DECL block rank::block(std::uint64_t elements, std::uint64_t unit) const {
+  if (unit == 0 || elements % unit != 0)
+    detail::throw_misuse(std::to_string(elements) + " elements are shared out in units of " + std::to_string(unit) +
+                         ", which do not divide them");
+  return block_of(elements, id(), size(), unit);
+}
+
+P2PDVM_DECL std::uint64_t rank::declare_array(shape_piece::array a, std::size_t in_memory, std::size_t margin) {
+  const std::uint64_t mine = block(a.elements, a.unit).count;
+  if (!a.valid()) detail::throw_misuse("the distributed array '" + a.name + "' is too large");
+  if (in_memory < margin || in_memory - margin < margin || in_memory - 2 * margin != mine)
+    detail::throw_misuse("the distributed array '" + a.name + "' has " + std::to_string(in_memory) + " elements in the memory of rank " +
+                         std::to_string(id()) + ", whose block has " + std::to_string(mine) + " and " + std::to_string(margin) +
+                         " on either side");
+  shape_.arrays.push_back(std::move(a));
+  return mine;
 }
 
 P2PDVM_DECL task<bool> rank::restore() {
@@ -98,7 +103,7 @@ P2PDVM_DECL void rank::load_everything(const snapshot& from) {
     throw std::system_error(make_error_code(errc::corrupted),
                             "the snapshot's '" + name + "' does not fit the program: " + why);
   };
-  auto own = wire::decode<detail::rank_piece>(need("rank").whole().view());
+  auto own = wire::decode<rank_piece>(need("rank").whole().view());
   if (!own.ok()) damaged("rank", own.error().message());
   random_.restore(own->random);
   for (const named_state& s : states_) {
@@ -106,9 +111,10 @@ P2PDVM_DECL void rank::load_everything(const snapshot& from) {
     if (!loaded.ok()) damaged(s.name, loaded.error().message());
   }
   for (named_region& r : regions_) {
-    const snapshot::piece& saved = need("region/" + r.name);
+    const snapshot::piece& saved = need(r.piece);
     const auto room = r.fill(saved.size());
-    if (!room) damaged(r.name, "its size is not a multiple of the element's");
+    if (!room)
+      damaged(r.name, r.piece.starts_with(array_piece) ? "it is not this rank's block of the array" : "its size is not a multiple of the element's");
     std::size_t at = 0;
     for (const payload& part : saved.parts) {
       if (!part.empty()) std::memcpy(room->data() + at, part.data(), part.size());
@@ -116,6 +122,11 @@ P2PDVM_DECL void rank::load_everything(const snapshot& from) {
     }
     r.copier.restored(saved.parts);
     r.changed.clear();
+  }
+  for (const snapshot::piece& p : from.pieces()) {
+    if (!p.name.starts_with(output_piece)) continue;
+    const auto loaded = outputs_[p.name.substr(output_piece.size())].restore(p.parts);
+    if (!loaded.ok()) damaged(p.name, loaded.error().message());
   }
   for (std::size_t i = 0; i < adapters_.size(); ++i) load_adapter(from, i);
 }
@@ -220,7 +231,7 @@ P2PDVM_DECL task<message> rank::safe_wait(port& from, int source, std::int64_t t
 
 P2PDVM_DECL snapshot rank::capture(epoch_number epoch) {
   snapshot taken;
-  detail::rank_piece own;
+  rank_piece own;
   own.safe_points = passed_;
   own.finished = finished_;
   own.random = random_.state();
@@ -228,13 +239,21 @@ P2PDVM_DECL snapshot rank::capture(epoch_number epoch) {
   if (!finished_) {
     for (const named_state& s : states_) taken.add("state/" + s.name, payload(s.save()));
     for (named_region& r : regions_) {
-      taken.add({"region/" + r.name, r.copier.copy(r.view(), r.marked ? &r.changed : nullptr), true});
+      taken.add({r.piece, r.copier.copy(r.view(), r.marked ? &r.changed : nullptr), true});
       r.changed.clear();
     }
-    for (std::size_t i = 0; i < adapters_.size(); ++i)
-      taken.add("adapter/" + std::to_string(i) + "/" + adapters_[i].name,
-                payload(adapters_[i].owner->save()));
+    shape_piece shape = shape_;
+    shape.drew = random_.state() != first_random_;
+    for (std::size_t i = 0; i < adapters_.size(); ++i) {
+      const std::string piece = "adapter/" + std::to_string(i) + "/" + adapters_[i].name;
+      taken.add(piece, payload(adapters_[i].owner->save()));
+      if (adapters_[i].owner->may_begin_anew()) shape.adapters.push_back(piece);
+    }
+    taken.add("shape", payload(wire::encode(shape)));
   }
+  const auto last_step = finished_ ? std::optional(passed_) : std::nullopt;
+  for (auto& [name, log] : outputs_)
+    taken.add({std::string(output_piece) + name, log.cut(services_.committed_epoch(), last_step), true});
   for (const auto& [name, bytes] : results_) {
     if (finished_) taken.add("result/" + name, bytes, true);
   }
@@ -289,6 +308,22 @@ P2PDVM_DECL void rank::result(std::string name, payload bytes) {
     }
   }
   results_.emplace_back(std::move(name), std::move(bytes));
+}
+
+P2PDVM_DECL output rank::output(std::string_view name) {
+  const std::lock_guard lock(token_);
+  throw_if_cancelled();
+  if (const auto declared = services_.declares_output(name); !declared.ok())
+    throw std::system_error(make_error_code(declared.error().code()), declared.error().message());
+  const auto log = outputs_.try_emplace(std::string(name)).first;
+  return peal::output(*this, log->second, log->first);
+}
+
+P2PDVM_DECL void rank::check_may_write(std::string_view name) const {
+  throw_if_cancelled();
+  if (!restored_)
+    detail::throw_misuse("rank " + std::to_string(id()) + " writes into its output '" + std::string(name) +
+                         "' before restore(); after a loss it would write that again");
 }
 
 P2PDVM_DECL double rank::now() const {

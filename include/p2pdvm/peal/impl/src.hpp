@@ -1,5 +1,7 @@
 #pragma once
 
+#include <p2pdvm/peal/impl/distributed.ipp>
+#include <p2pdvm/peal/impl/output.ipp>
 #include <p2pdvm/peal/impl/port.ipp>
 #include <p2pdvm/peal/impl/rank.ipp>
 #include <p2pdvm/peal/impl/region_copier.ipp>

@@ -95,6 +95,7 @@ class context final : public peal::adapter {
 
   [[nodiscard]] std::optional<std::string> cannot_cut() const override;
   [[nodiscard]] byte_vector save() const override;
+  [[nodiscard]] bool may_begin_anew() const override { return left_behind_.empty(); }
   void load(byte_view saved) override;
 
  private:
@@ -225,6 +226,7 @@ class group final {
   [[nodiscard]] std::uint16_t file_number(const std::source_location& where) {
     return owner_->rank().file_number(where.file_name());
   }
+  [[nodiscard]] peal::output output(std::string_view name) const { return owner_->rank().output(name); }
   [[nodiscard]] peal::operation post_receive(const call& c, int source, int tag);
   status deliver(const call& c, const target& into, const peal::message& m) const;
   [[nodiscard]] std::optional<status> iprobe(int source, int tag);

@@ -26,6 +26,8 @@ class point_to_point {
   /// The rank in the job of a rank of this communicator.
   [[nodiscard]] int job_rank(int member) const { return in_->job_rank(member); }
   [[nodiscard]] std::uint32_t id() const noexcept { return in_->id(); }
+  /// As `peal::rank::output`.
+  [[nodiscard]] peal::output output(std::string_view name) const { return in_->output(name); }
   /// False: made by default, or a `split` in which this rank takes no part.
   [[nodiscard]] explicit operator bool() const noexcept { return in_ != nullptr; }
 

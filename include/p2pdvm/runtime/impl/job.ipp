@@ -26,17 +26,6 @@ inline std::string describe(const std::exception_ptr& failure) {
   }
 }
 
-/// The same for every run of a program with the same options, so that its results are too.
-inline std::uint64_t seed_of(const job_spec& spec) {
-  byte_vector bytes;
-  wire::writer w(bytes);
-  w(spec.program);
-  w(spec.options);
-  std::uint64_t seed = 0;
-  std::memcpy(&seed, crypto::hash(bytes).bytes().data(), sizeof seed);
-  return seed;
-}
-
 }  // namespace detail
 
 P2PDVM_DECL job::job(job_owner& owner, peer_context& context, job_identity who,
@@ -53,6 +42,7 @@ P2PDVM_DECL job::job(job_owner& owner, peer_context& context, job_identity who,
              context.setting.shared_memory ? context.machine.neighbours() : nullptr, context.self.id()),
       store_(*this, context, who_.spec.id, who_.secret, who_.spec.receipts),
       restorer_(*this, context, who_.spec.id, who_.secret),
+      outputs_(*this, context, who_.spec.id, who_.secret),
       roll_call_(*this, context.machine.clock(), context.self.id(), context.setting.hang_after),
       failure_timer_(context.machine.clock()),
       detector_(context.self.id(), context.setting.detector,
@@ -186,11 +176,13 @@ P2PDVM_DECL void job::note_members(const checkpoint::job_record& previous) {
     if (m.node != self()) {
       store_.on_member_lost(m.node);
       restorer_.on_member_lost(m.node);
+      outputs_.on_member_lost(m.node);
     }
   }
   store_.set_members(holders(), who_.spec.replicas);
   store_.follow(record());
   restorer_.set_members(holders());
+  outputs_.set_members(holders());
   if (!missing_.empty()) missing_timer_.after(missing_delay_min, [this] { look_for_missing(); });
   if (context_.exchange != nullptr) {
     detector_.set_members(now, is_member() ? live : std::vector<node_id>());
@@ -372,6 +364,7 @@ P2PDVM_DECL void job::begin_incarnation() {
   for (const rank_number rank : old) retire(rank);
   store_.abandon_all();
   restorer_.cancel_all();
+  outputs_.committed(record());
   roll_call_.reset();
   blocking_.reset();
   wanted_.clear();
@@ -457,7 +450,7 @@ P2PDVM_DECL void job::start_rank(rank_number rank, std::shared_ptr<const peal::s
   s.incarnation = record().incarnation;
   s.epoch = from == nullptr ? epoch_number() : record().committed.epoch;
   s.floor = record().floor;
-  s.seed = detail::seed_of(who_.spec);
+  s.seed = who_.spec.seed();
   s.start = std::move(from);
   rank_runner_owner& owner = *this;
   auto runner = std::make_unique<rank_runner>(owner, traffic_, context_.token, context_.ranks,
@@ -572,6 +565,13 @@ P2PDVM_DECL result<std::string> job::job_option(std::string_view name) const {
   const auto found = who_.spec.options.find(std::string(name));
   if (found != who_.spec.options.end()) return found->second;
   return error(errc::invalid_argument, "the program declares no option '" + std::string(name) + "'");
+}
+
+P2PDVM_DECL result<> job::declares_output(std::string_view name) const {
+  for (const auto& o : context_.program.options()) {
+    if (o.name == name && o.kind == peal::program::kind::output) return {};
+  }
+  return error(errc::invalid_argument, "the program declares no output '" + std::string(name) + "'");
 }
 
 P2PDVM_DECL void job::rank_explains(rank_runner& r, std::string sentence) {

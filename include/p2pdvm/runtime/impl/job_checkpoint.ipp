@@ -166,6 +166,7 @@ P2PDVM_DECL void job::act(checkpoint::cut_action::committed& a) {
   if (has_ranks) e.seconds = to_seconds(clock_now() - cut_at_);
   tell(event_kind::committed, std::move(e));
   store_.committed(record());
+  outputs_.committed(record());
   for (auto& [rank, r] : runners_) r->endpoint().drop_late_log();
   for (auto& [rank, r] : runners_) r->endpoint().check_held();
   if (leaving_ && a.epoch >= leaving_epoch_) move_away();
@@ -254,6 +255,7 @@ P2PDVM_DECL bool job::end_unsaved(epoch_number epoch, const error& why) {
   }
   warn("the results are only given, not kept: " + why.message());
   results_ = std::move(whole);
+  outputs_.finish({epoch, std::vector<chunk_id>(record().ranks)});
   results_complete();
   return true;
 }
@@ -438,14 +440,36 @@ P2PDVM_DECL void job::finish_job() {
     if (auto kept = store_.kept(rank, last.epoch)) {
       results_[rank] = std::move(kept);
     } else {
-      restorer_.start(rank, last.epoch, last.manifests[r]);
+      restorer_.start(rank, last.epoch, last.manifests[r], [](rank_number, store::manifest& m) {
+        std::erase_if(m.sections, [](const store::section& s) { return s.name.starts_with(peal::output_piece); });
+      });
     }
   }
+  outputs_.finish(last);
+  results_complete();
+}
+
+P2PDVM_DECL std::shared_ptr<const peal::snapshot> job::snapshot_here(rank_number rank, epoch_number epoch) {
+  auto kept = store_.kept(rank, epoch);
+  return kept != nullptr ? kept : store_.drained(rank, epoch);
+}
+
+P2PDVM_DECL void job::output_written(const std::string& name, epoch_number epoch, std::uint64_t bytes) {
+  event e;
+  e.epoch = epoch;
+  e.count = bytes;
+  e.text = name;
+  tell(event_kind::written, std::move(e));
+}
+
+P2PDVM_DECL void job::outputs_complete(const result<>& done) {
+  if (!done.ok()) return end(done.error());
+  outputs_complete_ = true;
   results_complete();
 }
 
 P2PDVM_DECL void job::results_complete() {
-  if (results_.size() < record().ranks || ended_) return;
+  if (results_.size() < record().ranks || !outputs_complete_ || ended_) return;
   std::map<std::string, byte_vector> joined;
   for (const auto& [rank, snapshot] : results_) {
     for (const auto& piece : snapshot->pieces()) {

@@ -2,8 +2,10 @@
 
 #include <p2pdvm/checkpoint/acceptor.hpp>
 #include <p2pdvm/checkpoint/transitions.hpp>
+#include <p2pdvm/peal/distributed.hpp>
 #include <p2pdvm/runtime/job_copy.hpp>
 #include <p2pdvm/runtime/peer_identity.hpp>
+#include <p2pdvm/store/chunker.hpp>
 
 #include <set>
 #include <utility>
@@ -24,7 +26,7 @@ std::string option_names(const std::map<std::string, T>& map) {
 class chunk_mover {
  public:
   chunk_mover(saved_job& from, store::chunk_log& to, const crypto::secret_key& secret)
-      : from_(from), to_(to), codec_(secret) {}
+      : from_(from), to_(to), secret_(secret), codec_(secret) {}
 
   result<chunk_id> move(const chunk_id& old) {
     if (const auto known = moved_.find(old); known != moved_.end()) return known->second;
@@ -60,6 +62,27 @@ class chunk_mover {
     if (auto r = to_.add_pin(snapshot, all); !r.ok()) return r.error();
     return id;
   }
+  /// Of a snapshot that no rank of the old job had.
+  result<chunk_id> put_rank(epoch_number epoch, rank_number rank, const peal::snapshot& made, const store::pin& snapshot) {
+    std::vector<store::section_data> sections;
+    for (const auto& piece : made.pieces()) sections.push_back({piece.name, piece.parts, piece.bulk});
+    store::chunker chunker(secret_, rank);
+    if (auto begun = chunker.start(epoch, std::move(sections)); !begun.ok()) return begun.error();
+    while (!chunker.step(64)) {
+    }
+    const store::chunked_snapshot cut = chunker.take();
+    std::vector<chunk_id> all;
+    for (const store::chunk_source& c : cut.chunks) {
+      auto id = put(c.plain.view());
+      if (!id.ok()) return id;
+      all.push_back(*id);
+    }
+    auto id = put(wire::encode(cut.manifest));
+    if (!id.ok()) return id;
+    all.push_back(*id);
+    if (auto r = to_.add_pin(snapshot, all); !r.ok()) return r.error();
+    return id;
+  }
   result<job_input> move_input(const std::string& name, const job_input& input) {
     job_input fresh;
     fresh.bytes = input.bytes;
@@ -76,23 +99,36 @@ class chunk_mover {
  private:
   saved_job& from_;
   store::chunk_log& to_;
+  crypto::secret_key secret_;
   store::chunk_codec codec_;
   std::map<chunk_id, chunk_id> moved_;
   std::uint64_t bytes_ = 0;
 };
 
+/// Nothing where the ranks stay as they are.
+inline result<std::optional<peal::reshaping>> reshaped(saved_job& from, epoch_number epoch, const copy_request& what) {
+  const std::uint32_t old = from.spec().ranks;
+  if (!what.ranks || *what.ranks == old) return std::optional<peal::reshaping>();
+  std::vector<store::manifest> manifests;
+  for (std::uint32_t r = 0; r < old; ++r) {
+    auto m = from.manifest(epoch, rank_number(r));
+    if (!m.ok()) return error(m.error().code(), text_of({epoch, rank_number(r), ""}) + " cannot be read: " + m.error().message());
+    manifests.push_back(std::move(*m));
+  }
+  auto planned = peal::reshaping::plan(std::move(manifests), *what.ranks, [&from](const store::section& s) { return from.read_section(s); });
+  if (!planned.ok()) return planned.error();
+  return std::optional(std::move(*planned));
+}
+
 }  // namespace detail
 
-P2PDVM_DECL result<> check_copy(const saved_job& from, const copy_request& what) {
+P2PDVM_DECL result<> check_copy(saved_job& from, const copy_request& what) {
   const auto chosen = from.choose(what.epoch);
   if (!chosen.ok()) return chosen.error();
   const epoch_number epoch = *chosen;
   const job_spec& spec = from.spec();
-  if (what.ranks && *what.ranks != spec.ranks)
-    return error(errc::invalid_argument,
-                 "the job has " + std::to_string(spec.ranks) + " ranks and can only go on with as many: what a "
-                 "rank has named as its state belongs to that rank, and nothing says how " +
-                     std::to_string(*what.ranks) + " ranks would share it");
+  if (what.ranks && (*what.ranks == 0 || *what.ranks > limits::ranks_max))
+    return error(errc::invalid_argument, "a job has 1 to " + std::to_string(limits::ranks_max) + " ranks");
   if (what.peers == 0 || what.peers > limits::members_max)
     return error(errc::invalid_argument, "a job has 1 to " + std::to_string(limits::members_max) + " peers");
   for (const auto& [name, value] : what.options) {
@@ -111,6 +147,7 @@ P2PDVM_DECL result<> check_copy(const saved_job& from, const copy_request& what)
                  "checkpoint " + std::to_string(epoch.value()) + " is the job's end, where its ranks have returned: "
                  "other options change nothing there; fork the checkpoint before, with --epoch " +
                      std::to_string(from.record().previous.epoch.value()));
+  if (const auto other = detail::reshaped(from, epoch, what); !other.ok()) return other.error();
   return {};
 }
 
@@ -118,6 +155,8 @@ P2PDVM_DECL result<copied_job> copy_job(saved_job& from, const copy_request& wha
                                         host::entropy& entropy) {
   if (auto good = check_copy(from, what); !good.ok()) return good.error();
   const auto epoch = from.choose(what.epoch);
+  const auto other = detail::reshaped(from, *epoch, what);
+  if (!other.ok()) return other.error();
   auto self = open_identity(to, entropy);
   if (!self.ok()) return self.error();
   store::segment_log::options how;
@@ -133,6 +172,7 @@ P2PDVM_DECL result<copied_job> copy_job(saved_job& from, const copy_request& wha
   entropy.fill(who.secret.mutable_bytes());
   who.spec.issuer = self->key();
   who.spec.peers = what.peers;
+  who.spec.ranks = what.ranks.value_or(who.spec.ranks);
   for (const auto& [name, value] : what.options) who.spec.options[name] = value;
 
   detail::chunk_mover mover(from, **log, who.secret);
@@ -150,7 +190,13 @@ P2PDVM_DECL result<copied_job> copy_job(saved_job& from, const copy_request& wha
   checkpoint::epoch_manifests base{*epoch, {}};
   const store::pin snapshot{who.spec.id, incarnation_number(1), *epoch};
   for (std::uint32_t r = 0; r < who.spec.ranks; ++r) {
-    auto manifest = mover.move_rank(*epoch, rank_number(r), snapshot);
+    const rank_number rank(r);
+    auto manifest = [&]() -> result<chunk_id> {
+      if (!*other) return mover.move_rank(*epoch, rank, snapshot);
+      const auto made = (*other)->make(rank, who.spec.seed());
+      if (!made.ok()) return error(made.error().code(), text_of({*epoch, rank, ""}) + " cannot be made: " + made.error().message());
+      return mover.put_rank(*epoch, rank, *made, snapshot);
+    }();
     if (!manifest.ok()) return manifest.error();
     base.manifests.push_back(*manifest);
   }

@@ -79,6 +79,7 @@ P2PDVM_DECL void job::on_peer_reset(const node_id& node) {
   // A process that restarted has lost its ranks, whoever says so first.
   store_.on_member_reset(node);
   restorer_.on_member_lost(node);
+  outputs_.on_member_lost(node);
   told_old_.erase(node);
   followers_.remove(node);
   if (!record().is_live(node)) return;

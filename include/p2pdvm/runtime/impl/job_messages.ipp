@@ -192,7 +192,9 @@ P2PDVM_DECL void job::on_store_message(const node_id& from, const store::store_m
   const bool reader = readers_.contains(from) && std::holds_alternative<store::get_chunks>(message);
   const bool answers = awaiting_inputs_ == from;
   if (!record().is_live(from) && !reader && !answers) return;
-  if (!store_.on_message(from, message)) restorer_.on_message(from, message);
+  if (store_.on_message(from, message)) return;
+  restorer_.on_message(from, message);
+  outputs_.on_message(from, message);
 }
 
 P2PDVM_DECL void job::fetch_inputs(const node_id& from, std::function<void(result<>)> done) {

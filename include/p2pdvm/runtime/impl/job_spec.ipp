@@ -25,6 +25,16 @@ P2PDVM_DECL job_id job_spec::derived_id() const {
   return job_id(all.bytes().first(job_id::size));
 }
 
+P2PDVM_DECL std::uint64_t job_spec::seed() const {
+  byte_vector bytes;
+  wire::writer w(bytes);
+  w(program);
+  w(options);
+  std::uint64_t seed = 0;
+  std::memcpy(&seed, crypto::hash(bytes).bytes().data(), sizeof seed);
+  return seed;
+}
+
 P2PDVM_DECL node_id job_directory::target(const job_id& job) {
   return node_id(detail::labelled_hash("p2pdvm job ", job.bytes()).bytes());
 }

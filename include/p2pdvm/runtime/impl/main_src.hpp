@@ -8,5 +8,6 @@
 #include <p2pdvm/runtime/impl/native_files.ipp>
 #include <p2pdvm/runtime/impl/native_process.ipp>
 #include <p2pdvm/runtime/impl/options.ipp>
+#include <p2pdvm/runtime/impl/output_files.ipp>
 #include <p2pdvm/runtime/impl/reporter.ipp>
 #include <p2pdvm/runtime/impl/simulated_run.ipp>

@@ -6,6 +6,7 @@
 #include <p2pdvm/runtime/native_driver.hpp>
 #include <p2pdvm/runtime/native_files.hpp>
 #include <p2pdvm/runtime/native_process.hpp>
+#include <p2pdvm/runtime/output_files.hpp>
 #include <p2pdvm/runtime/peer.hpp>
 #include <p2pdvm/runtime/reporter.hpp>
 
@@ -195,6 +196,8 @@ P2PDVM_DECL int run_peer(const peal::program& program, const command_line& how) 
   setting.executable = *executable;
   setting.shared_memory = how.shared_memory == "on";
   if (how.compression == "off") setting.compression = store::compression::off;
+  output_files outputs(how.outputs);
+  if (!how.outputs.empty()) setting.outputs = &outputs;
 
   const std::string folder = how.data.empty() ? default_data_folder(program.name()) : how.data;
   native::folder_lock lock;
@@ -299,7 +302,9 @@ P2PDVM_DECL int run_peer(const peal::program& program, const command_line& how) 
     return 130;
   }
   if (!outcome->ok()) return fail(outcome->error().message());
-  if (auto written = write_outputs(how.outputs, **outcome); !written.ok()) {
+  auto written = write_outputs(how.outputs, **outcome);
+  if (auto finished = outputs.finish(); written.ok()) written = finished;
+  if (!written.ok()) {
     event e;
     e.kind = event_kind::failed;
     e.text = written.error().message();

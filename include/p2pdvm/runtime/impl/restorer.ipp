@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <new>
+#include <set>
 
 namespace p2pdvm::runtime {
 
@@ -26,10 +27,11 @@ P2PDVM_DECL std::unique_ptr<store::fetcher> restorer::fetch(
   return f;
 }
 
-P2PDVM_DECL void restorer::start(rank_number rank, epoch_number epoch, const chunk_id& manifest) {
+P2PDVM_DECL void restorer::start(rank_number rank, epoch_number epoch, const chunk_id& manifest, chooser choose) {
   restoration& r = restorations_[rank];
   r = restoration();
   r.epoch = epoch;
+  r.choose = std::move(choose);
   r.fetcher = fetch(rank, {{manifest, 0, store::manifest_stripe}}, members_,
                     [this, rank](const chunk_id&, payload plain) {
                       restorations_.at(rank).manifest_bytes = std::move(plain);
@@ -44,8 +46,17 @@ P2PDVM_DECL void restorer::fetch_pieces(rank_number rank, restoration& r) {
     return;
   }
   r.manifest = std::move(*manifest);
+  std::vector<store::placed_chunk> chunks = store::chunks_of(*r.manifest);  // where they lie, by all of it
+  if (r.choose) {
+    r.choose(rank, *r.manifest);
+    std::set<chunk_id> wanted;
+    for (const store::section& s : r.manifest->sections) {
+      for (const store::chunk_reference& c : s.chunks) wanted.insert(c.id);
+    }
+    std::erase_if(chunks, [&wanted](const store::placed_chunk& c) { return !wanted.contains(c.id); });
+  }
   r.assembler.emplace(*r.manifest);
-  r.fetcher = fetch(rank, store::chunks_of(*r.manifest), members_,
+  r.fetcher = fetch(rank, std::move(chunks), members_,
                     [this, rank](const chunk_id& id, payload plain) {
                       restoration& here = restorations_.at(rank);
                       here.fetched += plain.size();

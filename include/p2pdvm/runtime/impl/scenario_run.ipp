@@ -35,8 +35,10 @@ inline bool is_partition(scenario_fault::action what) {
 }  // namespace detail
 
 P2PDVM_DECL simulated_cluster::options scenario_run::cluster_of(const scenario& what,
-                                                               const peal::program& program) {
+                                                               const peal::program& program,
+                                                               const scenario_watch& watch) {
   simulated_cluster::options how;
+  how.outputs = watch.outputs;
   how.peers = what.peers;
   how.spares = what.spares;
   for (std::uint32_t i = 0; i < what.peers; ++i) {
@@ -64,7 +66,7 @@ P2PDVM_DECL scenario_run::scenario_run(const scenario& what, const peal::program
     : what_(what),
       watch_(std::move(watch)),
       random_(what.seed ^ 0xc0ffee),
-      cluster_(program, cluster_of(what, program),
+      cluster_(program, cluster_of(what, program, watch_),
                [this](std::size_t peer, const event& e) { on_event(peer, e); }) {
   for (std::size_t i = 0; i < what_.faults.size(); ++i)
     if (what_.faults[i].after) triggered_.push_back(i);

@@ -20,6 +20,10 @@ P2PDVM_DECL simulated_cluster::simulated_cluster(const peal::program& program, o
 }
 
 P2PDVM_DECL simulated_cluster::~simulated_cluster() {
+  kill_all();
+}
+
+P2PDVM_DECL void simulated_cluster::kill_all() {
   for (auto& n : nodes_) end_process(*n);
 }
 
@@ -48,6 +52,8 @@ P2PDVM_DECL void simulated_cluster::begin(node& n, beginning how) {
   setting.detector = options_.detector;
   setting.hang_after = options_.hang_after;
   if (options_.uncompressed.contains(static_cast<std::uint32_t>(n.index))) setting.compression = store::compression::off;
+  if (options_.outputs) n.outputs = options_.outputs(n.index);
+  setting.outputs = n.outputs.get();
   n.may_go = false;
   n.outcome.reset();
   peer::callbacks call;
@@ -125,6 +131,7 @@ P2PDVM_DECL void simulated_cluster::end_process(node& n) {
   if (!n.process) return;
   const std::lock_guard lock(n.token);
   n.process.reset();
+  if (!n.outcome) n.outputs.reset();
 }
 
 /// Runs ranks that can go on, and carries out crashes and exits, until nothing is left to do now.

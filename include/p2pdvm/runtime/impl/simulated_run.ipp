@@ -1,6 +1,7 @@
 #pragma once
 
 #include <p2pdvm/runtime/native_process.hpp>
+#include <p2pdvm/runtime/output_files.hpp>
 #include <p2pdvm/runtime/reporter.hpp>
 #include <p2pdvm/runtime/simulated_churn.hpp>
 #include <p2pdvm/runtime/timeline.hpp>
@@ -75,6 +76,8 @@ P2PDVM_DECL int run_simulated(const peal::program& program, const command_line& 
   if (!inputs.ok()) return fail(inputs.error().message());
   o.job.inputs = std::move(*inputs);
 
+  if (!how.outputs.empty()) o.outputs = [&how](std::size_t) { return std::make_unique<output_files>(how.outputs); };
+
   reporter report({how.quiet, how.json, how.trace, true, how.explain});
   report.say(fmt::format("simulating {} peers, seed {}", o.peers, how.seed));
   timeline picture;
@@ -101,6 +104,12 @@ P2PDVM_DECL int run_simulated(const peal::program& program, const command_line& 
   if (!end.ok()) return fail(end.error().message());
   if (auto written = write_outputs(how.outputs, *end); !written.ok())
     return fail(written.error().message());
+  cluster.kill_all();
+  for (std::size_t i = 0; i < cluster.size(); ++i) {
+    auto* const files = dynamic_cast<output_files*>(cluster.outputs(i));
+    if (files == nullptr) continue;
+    if (auto written = files->finish(); !written.ok()) return fail(written.error().message());
+  }
   report.say(fmt::format("{:.3f} s of virtual time, {} events, {} departure{}, {} of them with a return; "
                          "replay with --seed {}",
                          seconds, cluster.network().events(), churn.departures(),

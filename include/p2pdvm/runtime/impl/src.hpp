@@ -19,6 +19,7 @@
 #include <p2pdvm/runtime/impl/member_lifetimes.ipp>
 #include <p2pdvm/runtime/impl/member_square.ipp>
 #include <p2pdvm/runtime/impl/member_ways.ipp>
+#include <p2pdvm/runtime/impl/output_collector.ipp>
 #include <p2pdvm/runtime/impl/peer.ipp>
 #include <p2pdvm/runtime/impl/peer_identity.ipp>
 #include <p2pdvm/runtime/impl/peer_joining.ipp>
