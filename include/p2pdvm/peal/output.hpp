@@ -86,5 +86,5 @@ class output {
 }  // namespace p2pdvm::peal
 
 #if defined(P2PDVM_HEADER_ONLY)
-#include <p2pdvm/peal/impl/output.ipp>
+#include <p2pdvm/peal/rank.hpp>  // the bodies need it, and are behind it
 #endif

@@ -358,6 +358,7 @@ class rank {
 #include <p2pdvm/peal/waiting.hpp>  // what is awaited has to be complete
 
 #if defined(P2PDVM_HEADER_ONLY)
+#include <p2pdvm/peal/impl/output.ipp>
 #include <p2pdvm/peal/impl/port.ipp>
 #include <p2pdvm/peal/impl/rank.ipp>
 #endif
