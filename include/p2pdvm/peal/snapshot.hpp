@@ -27,10 +27,13 @@ class snapshot {
       for (const payload& p : parts) bytes += p.size();
       return bytes;
     }
-    /// Of a piece that has one part.
+    /// Its bytes in one: a copy where it has several parts, as a bulk piece has when it was fetched from others.
     [[nodiscard]] payload whole() const {
-      P2PDVM_ASSERT(parts.size() <= 1);
-      return parts.empty() ? payload() : parts.front();
+      if (parts.size() <= 1) return parts.empty() ? payload() : parts.front();
+      byte_vector all;
+      all.reserve(size());
+      for (const payload& p : parts) append(all, p.view());
+      return payload(std::move(all));
     }
   };
   void add(std::string name, payload bytes, bool bulk = false) {
