@@ -7,7 +7,7 @@ import sys
 KEYS = ["benchmark", "system", "profile", "parameters", "metric", "unit", "value"]
 UNITS = {"seconds", "bytes", "per second", "bytes per second", "fraction", "count"}
 METRICS = {
-    "messaging": {"half_rtt", "half_rtt_ratio", "message_rate", "bandwidth", "barrier_time",
+    "messaging": {"half_rtt", "half_rtt_ratio", "open_time", "open_time_ratio", "seal_time", "seal_time_ratio", "message_rate", "bandwidth", "barrier_time",
                   "barrier_time_ratio", "allreduce_time", "allreduce_time_ratio", "connection_bytes",
                   "idle_cpu"},
     "checkpoint": {"pause", "pause_ratio", "commit_latency", "incremental_bytes_fraction",
@@ -40,7 +40,7 @@ def main():
     seen.add(m["metric"])
     paths.add(m["parameters"].get("path"))
   assert seen == METRICS[suite], "metrics %s" % sorted(seen ^ METRICS[suite])
-  assert suite != "messaging" or paths == {"process", "shm", "tcp", "sim"}, paths
+  assert suite != "messaging" or paths == {"process", "shm", "tcp", "cipher", "sim"}, paths
 
 
 if __name__ == "__main__":
