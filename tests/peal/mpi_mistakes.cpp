@@ -89,13 +89,7 @@ task<> mistakes(peal::rank& rank) {
 }
 
 std::string mistake(const std::string& what) {
-  local_world w(2, mistakes, {{"what", what}});
-  try {
-    (void)w.run();
-  } catch (const std::system_error& e) {
-    return e.what();
-  }
-  return "";
+  return local_world(2, mistakes, {{"what", what}}).failure();
 }
 
 }  // namespace

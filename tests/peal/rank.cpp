@@ -95,13 +95,7 @@ task<> misuses(peal::rank& rank) {
 }
 
 std::string failure_of(const std::string& what) {
-  local_world w(2, misuses, {{"what", what}});
-  try {
-    (void)w.run();
-  } catch (const std::system_error& e) {
-    return e.what();
-  }
-  return "";
+  return local_world(2, misuses, {{"what", what}}).failure();
 }
 
 task<> sleeps(peal::rank& rank) {

@@ -21,6 +21,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <vector>
 
 namespace p2pdvm::test {
@@ -70,6 +71,15 @@ class local_world final : public messaging::endpoint_host {
   }
   [[nodiscard]] const std::vector<std::string>& explained() const noexcept { return explained_; }
 
+  /// Runs, and gives the sentence that it fails with; empty when it does not.
+  [[nodiscard]] std::string failure() {
+    try {
+      static_cast<void>(run());
+    } catch (const std::system_error& e) {
+      return e.what();
+    }
+    return "";
+  }
   /// Runs until every rank returned. False when they wait for one another for ever.
   [[nodiscard]] bool run() {
     for (;;) {

@@ -87,7 +87,7 @@ class restorer {
   peer_context& context_;
   job_id job_;
   std::shared_ptr<const store::chunk_codec> codec_;  ///< workers may have it for longer
-  std::set<chunk_id> opening_;
+  std::set<std::pair<node_id, chunk_id>> opening_;  ///< whose answers workers have
   std::vector<store::member> members_;
   std::map<rank_number, restoration> restorations_;
   std::optional<inputs_fetch> inputs_;

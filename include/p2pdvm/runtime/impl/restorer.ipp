@@ -148,10 +148,11 @@ P2PDVM_DECL std::optional<std::size_t> restorer::expected(const node_id& from, c
 
 /// To open a chunk takes about as long as to send it; meanwhile this thread takes the next one from the network.
 P2PDVM_DECL void restorer::open(const node_id& from, const store::sealed_chunk& chunk, std::size_t bytes_max) {
-  if (!opening_.insert(chunk.id).second) return;
+  if (!opening_.emplace(from, chunk.id).second) return;
+  constexpr std::size_t brief_bytes_max = std::size_t{1} << 20;  // a manifest may be longer
   const auto plain = std::make_shared<result<payload>>(error(errc::no_space, "there is no memory for a chunk"));
   context_.machine.workers()->run(
-      host::workers::length::brief,
+      chunk.sealed.size() > brief_bytes_max ? host::workers::length::any : host::workers::length::brief,
       [codec = codec_, chunk, plain, bytes_max] {
         try {
           auto bytes = codec->open(chunk.id, chunk.sealed.view(), bytes_max);
@@ -166,7 +167,7 @@ P2PDVM_DECL void restorer::open(const node_id& from, const store::sealed_chunk& 
 }
 
 P2PDVM_DECL void restorer::opened(const node_id& from, const chunk_id& id, const result<payload>& plain) {
-  opening_.erase(id);
+  opening_.erase({from, id});
   for (auto& [rank, r] : restorations_) r.fetcher->on_opened(now(), from, id, plain);
   if (inputs_ && inputs_->fetcher) inputs_->fetcher->on_opened(now(), from, id, plain);
   look_after_all();
