@@ -24,7 +24,7 @@ constexpr std::size_t ring_bytes = 64 << 10;
 
 /// Reductions of 8 bytes, then messages around a ring, in every order of the ranks: which rank is on
 /// which peer differs from run to run, and must not matter. The mean time of one of each.
-task<> body(peal::rank& rank) {
+task<> conformance_body(peal::rank& rank) {
   mpi::communicator world(rank);
   co_await rank.restore();
   const int repeats = rank.option<int>("repeats");
@@ -105,7 +105,7 @@ job_times real(const char* profile, std::uint64_t seed, const option_map& option
 }  // namespace
 
 peal::program conformance_program() {
-  peal::program p("p2pdvm-bench-conformance", body);
+  peal::program p("p2pdvm-bench-conformance", conformance_body);
   p.option("repeats", "4", "reductions, and shifts of 64 KiB around the ring, in each order of the ranks")
       .output("output", "the time of one of each [s]");
   return p;

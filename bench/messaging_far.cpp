@@ -71,7 +71,7 @@ class far_ranks {
   std::vector<double> values_;
 };
 
-task<> body(peal::rank& rank) {
+task<> far_body(peal::rank& rank) {
   far_ranks ranks(rank);
   co_await rank.restore();
   std::string lines;
@@ -132,7 +132,7 @@ struct far_run {
 
 far_run run_simulated(const settings& how, const draw& d) {
   const peal::program program =
-      peal::program("far", body).option("large", "0", "").option("repeats", "1", "");
+      peal::program("far", far_body).option("large", "0", "").option("repeats", "1", "");
   runtime::simulated_cluster::options o;
   o.peers = d.ranks;
   o.job.ranks = d.ranks;

@@ -150,7 +150,7 @@ void bind_to_core(int core) {
   ::sched_setaffinity(0, sizeof set, &set);
 }
 
-task<> body(peal::rank& rank) {
+task<> messaging_body(peal::rank& rank) {
   plan_ranks ranks(rank);
   if (rank.option<int>("bind") != 0) bind_to_core(rank.id());
   co_await rank.restore();
@@ -325,7 +325,7 @@ std::vector<std::string> lines_from(const settings& how, const real_run& run) {
 }  // namespace
 
 peal::program messaging_program() {
-  peal::program p("p2pdvm-bench-messaging", body);
+  peal::program p("p2pdvm-bench-messaging", messaging_body);
   p.option("quick", "0", "1: tiny counts")
       .option("bind", "0", "1: each rank to a core of its own")
       .output("output", "the figures");

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <numbers>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -20,7 +21,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr double median_of_exponential = 0.693147180559945;
 const job_profile& wide = job_profiles[1];
 
 /// Members crash; each is evicted when all who lived then, live still and did not stall have agreed
@@ -161,7 +161,7 @@ void sweep_churn(const settings& how, report& out, double median_session) {
   random_generator random(seed);
   std::size_t begun = 0;
   const std::function<void(std::size_t)> end_later = [&](std::size_t i) {
-    const double session = sim::draw_exponential(random) * median_session / median_of_exponential;
+    const double session = sim::draw_exponential(random) * median_session / std::numbers::ln2;
     job.world().call_at(job.world().now() + from_seconds(session), [&, i] {
       if (begun >= crashes) return;
       ++begun;

@@ -5,6 +5,7 @@
 
 #include <malloc.h>
 
+#include <numbers>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -18,7 +19,6 @@ using std::chrono::seconds;
 
 /// What an idle peer may take.
 constexpr std::size_t peer_bytes_max = 65'536;
-constexpr double median_of_exponential = 0.693147180559945;
 
 class swarm_run {
  public:
@@ -159,7 +159,7 @@ void measure_harsh_churn(const settings& how, report& out) {
     run.x.swarm.peers = 1000;
     run.x.swarm.network.seed = seed;
     run.x.swarm.sessions = {sim::session_kind::exponential,
-                            from_seconds(84 / median_of_exponential)};
+                            from_seconds(84 / std::numbers::ln2)};
     run.x.settling = minutes(5);
     run.x.measured = minutes(5);
     run.x.lookups_per_second = 50;
@@ -196,7 +196,7 @@ void sweep_sessions(const settings& how, report& out) {
     run.sweeps("sessions");
     run.x.swarm.peers = 500;
     run.x.swarm.sessions = {sim::session_kind::exponential,
-                            from_seconds(median_session / median_of_exponential)};
+                            from_seconds(median_session / std::numbers::ln2)};
     run.x.settling = minutes(5);
     run.x.measured = minutes(5);
     run.x.lookups_per_second = 40;
