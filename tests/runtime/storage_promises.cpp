@@ -123,7 +123,7 @@ TEST_CASE("each of eight disks has its share of the newest snapshot and little m
     for (std::size_t rank = 0; rank < 8; ++rank) {
       const chunk_id& id = record.committed.manifests[rank];
       if (!disks.back().contains(id)) continue;
-      manifests[rank] = store::read_manifest(codec.open(id, (*log)->get(id).value()).value()).value();
+      manifests[rank] = store::read_manifest(codec.open(id, (*log)->get(id).value().view()).value().view()).value();
     }
   }
   std::uint64_t whole = 0;

@@ -214,7 +214,7 @@ TEST_CASE("slices measured in any order, on other threads, give what steps give"
         CHECK(c.chunk.stripe == expected.chunks[i].chunk.stripe);
         CHECK(c.chunk.bytes == expected.chunks[i].chunk.bytes);
         CHECK(std::ranges::equal(c.plain.view(), expected.chunks[i].plain.view()));
-        if (!c.sealed.empty()) CHECK(std::ranges::equal(codec.open(c.chunk.id, c.sealed.view()).value(), c.plain.view()));
+        if (!c.sealed.empty()) CHECK(codec.open(c.chunk.id, c.sealed.view()).value() == c.plain.view());
       }
     }
   }

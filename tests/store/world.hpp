@@ -44,14 +44,14 @@ class test_log final : public chunk_log {
     chunks[id] = to_vector(sealed);
     return {};
   }
-  result<byte_vector> get(const chunk_id& id) override {
+  result<payload> get(const chunk_id& id) override {
     if (!contains(id)) return error(errc::not_found);
     if (rotten == id) {
       rotten.reset();
       chunks.erase(id);
       return error(errc::corrupted, "rotten");
     }
-    return chunks.at(id);
+    return payload::copy_of(chunks.at(id));
   }
   result<> add_pin(const pin& p, const std::vector<chunk_id>& ids) override {
     for (const chunk_id& id : ids) REQUIRE(contains(id));

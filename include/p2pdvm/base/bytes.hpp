@@ -202,6 +202,9 @@ class payload {
     return part;
   }
 
+  /// Whether the bytes are equal.
+  [[nodiscard]] friend bool operator==(const payload& a, byte_view b) noexcept { return equal(a.view_, b); }
+
  private:
   detail::shared_bytes* owner_ = nullptr;
   byte_view view_;

@@ -40,7 +40,7 @@ class job_file final : public job_holder {
   [[nodiscard]] std::vector<chunk_id> promised(const job_id& job, epoch_number epoch) const override;
   [[nodiscard]] bool contains(const chunk_id& id) const override { return chunks_.contains(id); }
   [[nodiscard]] std::uint64_t sealed_bytes(const chunk_id& id) const override;
-  [[nodiscard]] result<byte_vector> get(const chunk_id& id) override;
+  [[nodiscard]] result<payload> get(const chunk_id& id) override;
 
  private:
   struct place {

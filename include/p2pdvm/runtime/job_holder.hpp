@@ -38,7 +38,7 @@ class job_holder {
   /// What a chunk takes there; 0 when it is not there.
   [[nodiscard]] virtual std::uint64_t sealed_bytes(const chunk_id& id) const = 0;
   /// `not_found`, `corrupted`, `io`. The same answer every time.
-  [[nodiscard]] virtual result<byte_vector> get(const chunk_id& id) = 0;
+  [[nodiscard]] virtual result<payload> get(const chunk_id& id) = 0;
 };
 
 /// A peer's folder, on whose disk nothing is changed. No peer may be using it meanwhile.
@@ -54,7 +54,7 @@ class peer_files final : public job_holder {
   [[nodiscard]] std::vector<chunk_id> promised(const job_id& job, epoch_number epoch) const override;
   [[nodiscard]] bool contains(const chunk_id& id) const override;
   [[nodiscard]] std::uint64_t sealed_bytes(const chunk_id& id) const override { return log_->sealed_bytes(id); }
-  [[nodiscard]] result<byte_vector> get(const chunk_id& id) override;
+  [[nodiscard]] result<payload> get(const chunk_id& id) override;
   /// Sealed bytes of all chunks.
   [[nodiscard]] std::uint64_t bytes() const { return log_->live_bytes(); }
   /// The peer whose folder it is; nothing where no job was ever kept.

@@ -110,8 +110,8 @@ class saved_job {
   [[nodiscard]] result<store::manifest> manifest(epoch_number epoch, rank_number rank);
   [[nodiscard]] result<byte_vector> read_section(const store::section& s);
   struct good_copy {
-    byte_vector sealed;  ///< as it lies there
-    byte_vector plain;
+    payload sealed;  ///< as it lies there
+    payload plain;
   };
   /// From the first holder whose copy is good.
   [[nodiscard]] result<good_copy> find(const chunk_id& id);

@@ -42,7 +42,7 @@ class chunk_codec {
   /// The plaintext, which hashes to `id`. Errors: `unsupported_version` (another algorithm),
   /// `corrupted` (damaged, not this chunk, or more than `bytes_max`, which is found out before any memory is
   /// taken), `authentication` (sealed under another secret).
-  [[nodiscard]] result<byte_vector> open(const chunk_id& id, byte_view sealed, std::size_t bytes_max = manifest_bytes_max) const;
+  [[nodiscard]] result<payload> open(const chunk_id& id, byte_view sealed, std::size_t bytes_max = manifest_bytes_max) const;
 
   /// Whether sealed bytes match their checksum: finds damage without the secret, no forgery.
   [[nodiscard]] static bool intact(byte_view sealed);

@@ -40,7 +40,7 @@ class chunk_log {
   virtual result<> put_shared(const chunk_id& id, const payload& sealed) { return put(id, sealed.view()); }
   /// Errors: `not_found`; `corrupted` when the stored bytes fail their checksum (the chunk is
   /// then forgotten, so that a new copy can be put); `io` when it could not be read this time.
-  virtual result<byte_vector> get(const chunk_id& id) = 0;
+  virtual result<payload> get(const chunk_id& id) = 0;
 
   /// Adds chunks (which are there) to a pin.
   virtual result<> add_pin(const pin& p, const std::vector<chunk_id>& ids) = 0;

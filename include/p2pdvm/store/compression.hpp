@@ -40,7 +40,7 @@ inline constexpr std::size_t packed_head_bytes = 1 + 4;
 [[nodiscard]] std::optional<byte_view> pack(byte_view plain, packing how, std::size_t room_bytes);
 /// The plaintext, or nothing when these are not packed bytes of one of at most `bytes_max`. Never takes
 /// more memory than that, twice, whatever the bytes say.
-[[nodiscard]] std::optional<byte_vector> unpack(byte_view packed, std::size_t bytes_max);
+[[nodiscard]] std::optional<payload> unpack(byte_view packed, std::size_t bytes_max);
 
 }  // namespace p2pdvm::store
 

@@ -26,7 +26,7 @@ class memory_log final : public chunk_log {
   [[nodiscard]] bool contains(const chunk_id& id) const override;
   result<> put(const chunk_id& id, byte_view sealed) override { return put_shared(id, payload::copy_of(sealed)); }
   result<> put_shared(const chunk_id& id, const payload& sealed) override;
-  result<byte_vector> get(const chunk_id& id) override;
+  result<payload> get(const chunk_id& id) override;
   result<> add_pin(const pin& p, const std::vector<chunk_id>& ids) override;
   result<> drop_pin(const pin& p) override;
   [[nodiscard]] std::vector<pin> pins() const override;

@@ -47,7 +47,7 @@ class segment_log final : public chunk_log {
 
   [[nodiscard]] bool contains(const chunk_id& id) const override;
   result<> put(const chunk_id& id, byte_view sealed) override;
-  result<byte_vector> get(const chunk_id& id) override;
+  result<payload> get(const chunk_id& id) override;
   /// `not_found` when a chunk is not there; nothing is pinned then.
   result<> add_pin(const pin& p, const std::vector<chunk_id>& ids) override;
   result<> drop_pin(const pin& p) override;
@@ -130,7 +130,7 @@ class segment_log final : public chunk_log {
   struct record {
     segment::record_head head;
     byte_vector key;
-    byte_vector body;
+    payload body;
   };
   /// Who may use how much of the reserve.
   enum class need : std::uint8_t { ordinary, value, upkeep };

@@ -32,7 +32,7 @@ class chunk_mover {
     if (const auto known = moved_.find(old); known != moved_.end()) return known->second;
     auto copy = from_.find(old);
     if (!copy.ok()) return copy.error();
-    auto fresh = put((*copy).plain);
+    auto fresh = put((*copy).plain.view());
     if (fresh.ok()) moved_.emplace(old, *fresh);
     return fresh;
   }

@@ -114,7 +114,7 @@ P2PDVM_DECL result<exported_job> export_job(saved_job& from, std::optional<epoch
     if (!there.insert(id).second) return {};
     const auto copy = from.find(id);
     if (!copy.ok()) return copy.error();
-    return out.add_chunk(what, id, (*copy).sealed);
+    return out.add_chunk(what, id, (*copy).sealed.view());
   };
   for (const auto& [name, input] : from.spec().inputs) {
     for (const chunk_id& id : input.chunks) {
@@ -220,13 +220,14 @@ P2PDVM_DECL std::uint64_t job_file::sealed_bytes(const chunk_id& id) const {
   return found == chunks_.end() ? 0 : found->second.bytes;
 }
 
-P2PDVM_DECL result<byte_vector> job_file::get(const chunk_id& id) {
+P2PDVM_DECL result<payload> job_file::get(const chunk_id& id) {
   const auto found = chunks_.find(id);
   if (found == chunks_.end()) return error(errc::not_found, "the chunk is not in '" + name_ + "'");
   auto sealed = detail::read_part(file_, found->second.offset, found->second.bytes);
   if (!sealed.ok() && sealed.error().code() == errc::malformed)
     return error(errc::io, "'" + name_ + "' became shorter while it was read");
-  return sealed;
+  if (!sealed.ok()) return sealed.error();
+  return payload(std::move(*sealed));
 }
 
 }  // namespace p2pdvm::runtime

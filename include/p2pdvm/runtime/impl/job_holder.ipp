@@ -70,7 +70,7 @@ P2PDVM_DECL bool peer_files::contains(const chunk_id& id) const {
   return log_->contains(id) || spoilt_.contains(id);
 }
 
-P2PDVM_DECL result<byte_vector> peer_files::get(const chunk_id& id) {
+P2PDVM_DECL result<payload> peer_files::get(const chunk_id& id) {
   if (const auto known = spoilt_.find(id); known != spoilt_.end()) return known->second;
   auto sealed = log_->get(id);
   if (!sealed.ok() && sealed.error().code() == errc::corrupted) spoilt_.emplace(id, sealed.error());

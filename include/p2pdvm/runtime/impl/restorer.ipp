@@ -155,8 +155,7 @@ P2PDVM_DECL void restorer::open(const node_id& from, const store::sealed_chunk& 
       chunk.sealed.size() > brief_bytes_max ? host::workers::length::any : host::workers::length::brief,
       [codec = codec_, chunk, plain, bytes_max] {
         try {
-          auto bytes = codec->open(chunk.id, chunk.sealed.view(), bytes_max);
-          *plain = bytes ? result<payload>(payload(std::move(*bytes))) : result<payload>(bytes.error());
+          *plain = codec->open(chunk.id, chunk.sealed.view(), bytes_max);
         } catch (const std::bad_alloc&) {
           // It says so already.
         }

@@ -93,7 +93,7 @@ P2PDVM_DECL result<saved_job::good_copy> saved_job::find(const chunk_id& id) {
   for (job_holder* h : holders_) {
     if (!h->contains(id)) continue;
     auto sealed = h->get(id);
-    auto plain = sealed.ok() ? codec_.open(id, *sealed) : result<byte_vector>(sealed.error());
+    auto plain = sealed.ok() ? codec_.open(id, sealed->view()) : sealed;
     if (plain.ok()) return good_copy{std::move(*sealed), std::move(*plain)};
     if (!why) why = plain.error().message() + " in " + h->name();
   }
@@ -110,7 +110,7 @@ P2PDVM_DECL result<store::manifest> saved_job::manifest(epoch_number epoch, rank
   };
   const auto copy = find(manifest_id(epoch, rank));
   if (!copy.ok()) return of_which(copy.error());
-  auto m = store::read_manifest((*copy).plain);
+  auto m = store::read_manifest((*copy).plain.view());
   if (!m.ok()) return of_which(m.error());
   if (m->rank != rank) return of_which(error(errc::corrupted, "its manifest is another rank's"));
   return m;
@@ -201,7 +201,7 @@ P2PDVM_DECL void saved_job::check_holder(job_holder& holder, const uses_map& use
   for (const chunk_id& id : wanted) {
     chunk_trouble t;
     auto sealed = holder.get(id);
-    auto plain = sealed.ok() ? codec_.open(id, *sealed) : result<byte_vector>(sealed.error());
+    auto plain = sealed.ok() ? codec_.open(id, sealed->view()) : sealed;
     if (plain.ok()) {
       ++good[id];
       ++found.copies;
@@ -245,7 +245,7 @@ P2PDVM_DECL result<byte_vector> saved_job::read_section(const store::section& s)
     if (!copy.ok()) return copy.error();
     if ((*copy).plain.size() != c.bytes)
       return error(errc::corrupted, "a chunk of '" + s.name + "' has not the size that its manifest says");
-    append(laid, (*copy).plain);
+    append(laid, (*copy).plain.view());
   }
   laid.erase(laid.begin(), laid.begin() + static_cast<std::ptrdiff_t>(s.skip));
   laid.resize(static_cast<std::size_t>(s.bytes));

@@ -430,9 +430,9 @@ P2PDVM_DECL result<byte_vector> snapshot_store::read_input(const job_input& inpu
   for (const chunk_id& id : input.chunks) {
     auto sealed = context_.log.get(id);
     if (!sealed.ok()) return error(sealed.error().code(), "a piece of the job's input is lost here: " + sealed.error().message());
-    auto plain = codec_.open(id, *sealed);
+    auto plain = codec_.open(id, sealed->view());
     if (!plain.ok()) return plain.error();
-    append(whole, *plain);
+    append(whole, plain->view());
   }
   if (whole.size() != input.bytes) return error(errc::corrupted, "the job's input has another size than its specification says");
   return whole;

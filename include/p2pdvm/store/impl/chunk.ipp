@@ -86,7 +86,7 @@ P2PDVM_DECL payload chunk_codec::seal(const chunk_id& id, byte_view plain, packi
   return sealed;
 }
 
-P2PDVM_DECL result<byte_vector> chunk_codec::open(const chunk_id& id, byte_view sealed, std::size_t bytes_max) const {
+P2PDVM_DECL result<payload> chunk_codec::open(const chunk_id& id, byte_view sealed, std::size_t bytes_max) const {
   if (id.bytes()[0] != chunk_algorithm)
     return detail::chunk_damaged(errc::unsupported_version, id, "has an unknown algorithm");
   const auto form = detail::form_of(sealed);
@@ -101,15 +101,16 @@ P2PDVM_DECL result<byte_vector> chunk_codec::open(const chunk_id& id, byte_view 
   const std::size_t bytes = ciphertext.size() - crypto::tag_bytes;
   // Packed bytes are fewer than those of the plaintext.
   if (bytes > bytes_max) return detail::chunk_damaged(errc::corrupted, id, "is larger than it may be");
-  byte_vector plain(bytes);
-  if (!crypto::open(packed ? sealing_packed_ : sealing_, nonce, id.bytes(), ciphertext, plain))
+  byte_span into;
+  payload plain = payload::unwritten(bytes, into);
+  if (!crypto::open(packed ? sealing_packed_ : sealing_, nonce, id.bytes(), ciphertext, into))
     return detail::chunk_damaged(errc::authentication, id, "was not sealed by this job");
   if (packed) {
-    auto unpacked = unpack(plain, bytes_max);
+    auto unpacked = unpack(plain.view(), bytes_max);
     if (!unpacked) return detail::chunk_damaged(errc::corrupted, id, "does not decompress");
     plain = std::move(*unpacked);
   }
-  if (this->id(plain) != id)
+  if (this->id(plain.view()) != id)
     return detail::chunk_damaged(errc::corrupted, id, "does not hash to its id");
   return plain;
 }

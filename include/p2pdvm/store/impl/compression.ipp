@@ -138,7 +138,7 @@ P2PDVM_DECL std::optional<byte_view> pack(byte_view plain, packing how, std::siz
   return out.first(packed_head_bytes + *frame);
 }
 
-P2PDVM_DECL std::optional<byte_vector> unpack(byte_view packed, std::size_t bytes_max) {
+P2PDVM_DECL std::optional<payload> unpack(byte_view packed, std::size_t bytes_max) {
   if (packed.size() <= packed_head_bytes) return std::nullopt;
   const auto how = static_cast<packing>(packed[0]);
   std::uint32_t bytes = 0;
@@ -148,11 +148,12 @@ P2PDVM_DECL std::optional<byte_vector> unpack(byte_view packed, std::size_t byte
   const byte_view frame = packed.subspan(packed_head_bytes);
   if (ZSTD_getFrameContentSize(frame.data(), frame.size()) != bytes) return std::nullopt;
   detail::packing_tools& tools = detail::packing_tools::here();
-  byte_vector plain(bytes);
-  const byte_span to = how == packing::words ? tools.room(tools.words, bytes) : byte_span(plain);
+  byte_span whole;
+  payload plain = payload::unwritten(bytes, whole);
+  const byte_span to = how == packing::words ? tools.room(tools.words, bytes) : whole;
   // It never writes behind `to`, nor needs a window of its own when all of it lies there.
   if (ZSTD_decompressDCtx(tools.unpacks.get(), to.data(), to.size(), frame.data(), frame.size()) != bytes) return std::nullopt;
-  if (how == packing::words) detail::join_words(to, plain);
+  if (how == packing::words) detail::join_words(to, whole);
   return plain;
 }
 

@@ -196,8 +196,7 @@ P2PDVM_DECL void fetcher::on_opened(time_point now, const node_id& from, const c
 P2PDVM_DECL void fetcher::on_data(time_point now, holder_index from, const sealed_chunk& data) {
   const auto found = index_.find(data.id);
   if (found == index_.end() || wanted_[found->second].state == phase::done) return;
-  auto plain = codec_.open(data.id, data.sealed.view(), bytes_max(found->second));
-  take(now, from, found->second, plain ? result<payload>(payload(std::move(*plain))) : result<payload>(plain.error()));
+  take(now, from, found->second, codec_.open(data.id, data.sealed.view(), bytes_max(found->second)));
 }
 
 /// Takes a sound chunk from anybody, be it late; a bad one counts only from whom it was asked.

@@ -141,8 +141,8 @@ P2PDVM_DECL void holder::on_get(const node_id& from, const get_chunks& get) {
   for (std::size_t i = 0; i < count; ++i) {
     const chunk_id& id = get.ids[i];
     auto sealed = log_.get(id);
-    if (sealed.ok() && chunk_codec::intact(*sealed)) {
-      emit_(from, chunk_data{{id, payload(std::move(*sealed))}});
+    if (sealed.ok() && chunk_codec::intact(sealed->view())) {
+      emit_(from, chunk_data{{id, std::move(*sealed)}});
     } else {
       if (!sealed.ok()) note_damage(id, sealed.error());
       absent.ids.push_back(id);

@@ -31,9 +31,9 @@ P2PDVM_DECL result<> memory_log::put_shared(const chunk_id& id, const payload& s
   return {};
 }
 
-P2PDVM_DECL result<byte_vector> memory_log::get(const chunk_id& id) {
+P2PDVM_DECL result<payload> memory_log::get(const chunk_id& id) {
   const auto it = chunks_.find(id);
-  if (it != chunks_.end()) return to_vector(it->second.sealed.view());
+  if (it != chunks_.end()) return it->second.sealed;
   return error(errc::not_found, "chunk " + id.brief() + " is not stored here");
 }
 

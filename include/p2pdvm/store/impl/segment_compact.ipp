@@ -76,7 +76,7 @@ P2PDVM_DECL result<std::size_t> segment_log::move_record(const segment::found_re
   record_type type = found.head.type;
   auto r = read(where);
   if (!r && r.error().code() != errc::corrupted) return r.error();
-  byte_vector body = r ? std::move(r->body) : byte_vector();
+  payload body = r ? std::move(r->body) : payload();
   if (!r && type == record_type::chunk) {
     forget(chunk_id(found.key));
     return std::size_t{0};
@@ -84,9 +84,9 @@ P2PDVM_DECL result<std::size_t> segment_log::move_record(const segment::found_re
   if (!r && type == record_type::value) type = record_type::value_lost;
   if (!r && type == record_type::pin_add) {
     const auto p = wire::decode<pin>(found.key);
-    body = wire::encode(pins_.at(*p).ids);
+    body = payload(wire::encode(pins_.at(*p).ids));
   }
-  const auto copy = append(type, found.key, body, need::upkeep, where.sequence);
+  const auto copy = append(type, found.key, body.view(), need::upkeep, where.sequence);
   if (!copy) return copy.error();
   // `append` may have made a segment and so buried tombstones, this very one included.
   place = live_location(found.head.type, found.key, where, &segments);

@@ -158,7 +158,7 @@ P2PDVM_DECL result<> segment_log::find_evidence(loading& l) {
       const auto r = read(where);
       if (!r && r.error().code() != errc::corrupted) return fail(r.error(), "read the store");
       if (!r) continue;
-      if (const auto p = wire::decode<position>(r->body)) l.durable = std::max(l.durable, *p);
+      if (const auto p = wire::decode<position>(r->body.view())) l.durable = std::max(l.durable, *p);
     }
   }
   return {};
@@ -273,7 +273,7 @@ P2PDVM_DECL result<> segment_log::replay_pin(const segment::found_record& found,
   if (!p) return {};
   auto r = read(where);
   if (!r && r.error().code() != errc::corrupted) return fail(r.error(), "read the store");
-  auto ids = r ? wire::decode<std::vector<chunk_id>>(r->body) : error(errc::corrupted);
+  auto ids = r ? wire::decode<std::vector<chunk_id>>(r->body.view()) : error(errc::corrupted);
   if (!ids) {
     damage_found_ = true;
     pins_[*p].segments.insert(where.at.segment);  // the pin is known, its chunks are not

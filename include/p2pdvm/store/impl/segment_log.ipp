@@ -180,10 +180,11 @@ P2PDVM_DECL result<segment_log::location> segment_log::append(
 P2PDVM_DECL result<segment_log::record> segment_log::read(const location& where) {
   auto file = file_of(where.at.segment);
   if (!file) return file.error();
-  byte_vector bytes(where.bytes);
-  const auto got = (*file)->read(where.at.offset, bytes);
+  byte_span into;
+  const payload whole = payload::unwritten(where.bytes, into);
+  const auto got = (*file)->read(where.at.offset, into);
   if (!got) return got.error();
-  bytes.resize(*got);
+  const byte_view bytes = whole.view().first(*got);
   const auto head = segment::decode_head(salt_, where.at, bytes);
   if (!head || head->sequence != where.sequence || head->body_bytes != where.body) {
     return error(errc::corrupted);
@@ -191,12 +192,9 @@ P2PDVM_DECL result<segment_log::record> segment_log::read(const location& where)
   record r{*head, {}, {}};
   const std::size_t body_at = segment::head_bytes + head->key_bytes;
   if (bytes.size() < body_at + head->body_bytes) return error(errc::corrupted);
-  r.key.assign(bytes.begin() + segment::head_bytes,
-               bytes.begin() + static_cast<std::ptrdiff_t>(body_at));
-  bytes.resize(body_at + head->body_bytes);
-  bytes.erase(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(body_at));
-  if (segment::checksum(bytes) != head->body_checksum) return error(errc::corrupted);
-  r.body = std::move(bytes);
+  r.key = to_vector(bytes.subspan(segment::head_bytes, head->key_bytes));
+  r.body = whole.slice(body_at, head->body_bytes);
+  if (segment::checksum(r.body.view()) != head->body_checksum) return error(errc::corrupted);
   return r;
 }
 
@@ -222,7 +220,7 @@ P2PDVM_DECL result<> segment_log::put(const chunk_id& id, byte_view sealed) {
   return {};
 }
 
-P2PDVM_DECL result<byte_vector> segment_log::get(const chunk_id& id) {
+P2PDVM_DECL result<payload> segment_log::get(const chunk_id& id) {
   if (broken_) return *broken_;
   const auto it = chunks_.find(id);
   if (it == chunks_.end() || !it->second.present) {
@@ -313,7 +311,7 @@ P2PDVM_DECL result<byte_vector> segment_log::get_value(std::string_view name) {
   }
   result<record> r = error(errc::corrupted);
   if (it->second.state == value_state::present) r = read(it->second.where);
-  if (r && as_text(r->key) == name) return std::move(r->body);
+  if (r && as_text(r->key) == name) return to_vector(r->body.view());
   if (!r && r.error().code() != errc::corrupted) {
     return fail(r.error(), "read the value '" + std::string(name) + "'");
   }

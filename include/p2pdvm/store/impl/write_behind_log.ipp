@@ -65,9 +65,9 @@ P2PDVM_DECL void write_behind_log::forget(const chunk_id& id) {
   chunks_.erase(found);
 }
 
-P2PDVM_DECL result<byte_vector> write_behind_log::get(const chunk_id& id) {
+P2PDVM_DECL result<payload> write_behind_log::get(const chunk_id& id) {
   const auto found = chunks_.find(id);
-  return found == chunks_.end() ? below_->get(id) : to_vector(found->second.sealed.view());
+  return found == chunks_.end() ? below_->get(id) : found->second.sealed;
 }
 
 P2PDVM_DECL result<> write_behind_log::add_pin(const pin& p, const std::vector<chunk_id>& ids) {
