@@ -1,4 +1,5 @@
 /// checkpoint: what a cut costs the program, how soon it is safe, and how soon a lost rank runs again.
+#include "lost_rank.hpp"
 #include "parts.hpp"
 #include "runs.hpp"
 #include "suites.hpp"
@@ -7,21 +8,12 @@
 
 #include <p2pdvm/peal/mpi.hpp>
 #include <p2pdvm/peal/rank.hpp>
-#include <p2pdvm/sim/large_pages.hpp>
-
-#include <signal.h>
-#if defined(__GLIBC__)
-#include <malloc.h>
-#endif
 
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
-#include <cstdlib>
 #include <cstring>
-#include <mutex>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -62,16 +54,6 @@ struct cut_series {
   double sending = 0;
 };
 cut_series* cuts_now = nullptr;
-
-/// A byte in each of the first chunks; how many bytes these have.
-std::size_t make_dirty(std::vector<std::byte>& region, double fraction) {
-  constexpr std::size_t chunk = 64 << 10;
-  const double end = static_cast<double>(region.size()) * fraction;
-  std::size_t at = 0;
-  for (; static_cast<double>(at) < end; at += chunk)
-    region[at] = static_cast<std::byte>(std::to_integer<unsigned>(region[at]) + 1);
-  return std::min(at, region.size());
-}
 
 /// Wishes for checkpoints one after another and times the safe points that take them.
 task<> cut_body(peal::rank& rank) {
@@ -241,93 +223,13 @@ void measure_overhead(const settings& how, report& out) {
 
 // --- a lost rank ---
 
-/// So that the figure is not that of the system's page tables: to touch 16 MiB of small pages for the first time takes 33 ms under some
-/// hypervisors, and a program that is restored begins with just that.
-void lay_out_memory(std::size_t region_bytes) {
-  static std::once_flag once;
-  std::call_once(once, [region_bytes] {
-    constexpr std::size_t regions = 6;  // of two ranks at once, their snapshots, and some to spare
-    sim::use_large_pages(regions * region_bytes);
-#if defined(__GLIBC__)
-    ::mallopt(M_MMAP_MAX, 0);
-#endif
-  });
-}
-
-/// Goes on until it was restored once, then ends soon.
-task<> replacement_body(peal::rank& rank) {
-  mpi::communicator world(rank);
-  lay_out_memory(static_cast<std::size_t>(rank.option<int>("bytes")));
-  std::vector<std::byte> region(static_cast<std::size_t>(rank.option<int>("bytes")));
-  std::uint64_t step = 0;
-  rank.region("region", region);
-  rank.state("step", step);
-  const bool again = co_await rank.restore();
-  if (!again) {
-    for (std::size_t i = 0; i < region.size(); ++i) region[i] = static_cast<std::byte>(rank.random()());
-  }
-  const std::uint64_t end = again ? step + 20 : std::uint64_t{1} << 40;
-  while (step < end) {
-    make_dirty(region, 0.02);
-    co_await rank.sleep(std::chrono::milliseconds(5));
-    ++step;
-    co_await rank.safe_point();
-  }
-}
-
-struct replacement {
-  double detection = 0;    ///< kill to the first event "lost"
-  double restoration = 0;  ///< from there until every rank runs again
-};
-
-/// Four peers with a rank each; one is killed once two checkpoints are committed.
-replacement replace_one(std::size_t bytes) {
-  const peal::program program = replacement_program();
-  const temporary_folder folder;
-  const std::string trace = folder.path() + "/trace";
-  process peers(program.name(), {"--ranks", "4", "--local", "4", "--data", folder.path() + "/data",
-                                 "--checkpoint-every", "0.5", "--trace", trace, "--", "--bytes",
-                                 std::to_string(bytes)});
-  int victim = -1;
-  double killed_at = 0;
-  const auto line = [&](std::string_view text) {
-    int peer = 0, pid = 0;
-    if (std::sscanf(std::string(text).c_str(), "peer %d pid %d", &peer, &pid) == 2 && peer == 2)
-      victim = pid;
-  };
-  const auto tick = [&] {
-    if (killed_at > 0 || victim < 0) return;
-    std::uint64_t newest = 0;
-    for (const std::string& l : lines_of(trace)) {
-      const auto e = nlohmann::json::parse(l, nullptr, false);
-      if (!e.is_discarded() && e.value("event", "") == "committed") newest = e.value("epoch", 0u);
-    }
-    if (newest < 2) return;
-    killed_at = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-    ::kill(victim, SIGKILL);
-  };
-  const auto status = peers.wait(std::chrono::seconds(60), line, tick);
-  if (!status || *status != 0)
-    throw std::runtime_error("four peers, one of them killed, did not end well" +
-                             std::string(status ? "" : " within 60 s"));
-  double lost = 0, recovered = 0;
-  for (const std::string& l : lines_of(trace)) {
-    const auto e = nlohmann::json::parse(l);
-    const double at = e.at("time");
-    if (lost == 0 && at > killed_at && e.at("event") == "lost") lost = at;
-    if (recovered == 0 && lost > 0 && e.at("event") == "recovered") recovered = at;
-  }
-  if (recovered == 0) throw std::runtime_error("a peer was killed and nobody told of the recovery");
-  return {lost - killed_at, recovered - lost};
-}
-
 void measure_replacement(const settings& how, report& out) {
   const std::size_t bytes = how.quick ? 64 << 10 : 16 << 20;
   std::vector<double> detections, restorations;
   for (int r = 0; r < (how.quick ? 1 : 5); ++r) {
-    const replacement one = replace_one(bytes);
+    const lost_rank one = lose_a_rank({.ranks = 4, .peers = 4, .bytes = bytes});
     detections.push_back(one.detection);
-    restorations.push_back(one.restoration);
+    restorations.push_back(one.replacement);
   }
   parameter_map p;
   p["path"] = "tcp";
@@ -339,12 +241,6 @@ void measure_replacement(const settings& how, report& out) {
 }
 
 }  // namespace
-
-peal::program replacement_program() {
-  peal::program p("p2pdvm-bench-replacement", replacement_body);
-  p.option("bytes", "65536", "of each rank's region");
-  return p;
-}
 
 void run_checkpoint(const settings& how, report& out) {
   measure_parts(how, out,

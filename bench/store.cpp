@@ -1,4 +1,7 @@
-/// store: chunks to disk against plain writes, and names of chunks against raw BLAKE2b.
+/// store: names of chunks against raw BLAKE2b, chunks to disk against plain writes, and back to a peer that takes over a rank against
+/// what ciphers and hash alone take.
+#include "lost_rank.hpp"
+#include "parts.hpp"
 #include "runs.hpp"
 #include "suites.hpp"
 
@@ -7,9 +10,16 @@
 #include <p2pdvm/store/chunk.hpp>
 #include <p2pdvm/store/segment_log.hpp>
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
 #include <cstddef>
 #include <memory>
 #include <stdexcept>
+#include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -100,48 +110,156 @@ double raw_seconds(const std::vector<std::pair<chunk_id, payload>>& sealed) {
   });
 }
 
-}  // namespace
+using sealed_chunks = std::vector<std::pair<chunk_id, payload>>;
 
-void run_store(const settings& how, report& out) {
-  const std::size_t count = how.quick ? 4 : 1024;
-  const int repetitions = how.quick ? 2 : 7;
-  const std::size_t bytes = count * chunk_bytes;
+/// The same number of bytes past the page cache, each batch in one write and then synced; 0 where the file system has no such writes.
+double direct_seconds(const sealed_chunks& sealed) {
+#if defined(O_DIRECT)
+  const temporary_folder folder;
+  const std::string path = folder.path() + "/direct";
+  const int file = ::open(path.c_str(), O_CREAT | O_WRONLY | O_DIRECT, 0600);
+  if (file < 0) return 0;
+  constexpr std::size_t aligned = 4096;
+  void* memory = nullptr;
+  const std::size_t batch = (sealed.front().second.size() + aligned - 1) / aligned * aligned * std::min(batch_chunks, sealed.size());
+  if (::posix_memalign(&memory, aligned, batch) != 0) throw std::bad_alloc();
+  std::size_t at = 0;
+  for (std::size_t n = 0; at < batch; at += sealed.front().second.size(), ++n) {
+    const byte_view bytes = sealed[n % sealed.size()].second.view();
+    std::copy_n(bytes.data(), std::min(bytes.size(), batch - at), static_cast<std::byte*>(memory) + at);
+  }
+  int failed = 0;
+  const double seconds = time_of([&] {
+    for (std::size_t done = 0; done < sealed.size() && failed == 0; done += batch_chunks) {
+      const ssize_t n = ::pwrite(file, memory, batch, static_cast<off_t>(done / batch_chunks * batch));
+      failed = n == static_cast<ssize_t>(batch) && ::fdatasync(file) == 0 ? 0 : errno != 0 ? errno : EIO;
+    }
+  });
+  ::free(memory);
+  ::close(file);
+  if (failed != 0) throw std::system_error(failed, std::generic_category(), "direct write");
+  return seconds;
+#else
+  (void)sealed;
+  return 0;
+#endif
+}
+
+void measure_ids(const settings& how, report& out) {
+  const std::size_t count = how.quick ? 4 : 1024, bytes = count * chunk_bytes;
   const std::vector<byte_vector> chunks = random_chunks(count);
-  crypto::secret_key secret;
-  const store::chunk_codec codec(secret);
-
-  std::vector<double> named, hashed, sealing;
-  std::vector<std::pair<chunk_id, payload>> sealed;
-  for (int r = 0; r < repetitions; ++r) {
-    std::vector<chunk_id> ids;
+  const store::chunk_codec codec{crypto::secret_key()};
+  const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
+  asio::io_context io;
+  const temporary_folder folder;
+  native::machine machine(io, {folder.path()});
+  std::vector<double> named, spread, hashed, sealed;
+  std::vector<chunk_id> ids(count);
+  const auto name_some = [&](std::size_t part, std::size_t parts) {
+    for (std::size_t i = count * part / parts; i < count * (part + 1) / parts; ++i) ids[i] = codec.id(chunks[i]);
+  };
+  for (int r = 0; r < (how.quick ? 2 : 7); ++r) {
+    named.push_back(time_of([&] { name_some(0, 1); }));
+    const std::size_t parts = std::min<std::size_t>(count, 16 * cores);
+    spread.push_back(time_of([&] { machine.workers()->share(parts, [&](std::size_t part) { name_some(part, parts); }); }));
     std::vector<digest256> digests;
-    named.push_back(time_of([&] {
-      for (const byte_vector& c : chunks) ids.push_back(codec.id(c));
-    }));
     hashed.push_back(time_of([&] {
       for (const byte_vector& c : chunks) digests.push_back(crypto::hash(c));
     }));
-    sealed.clear();
-    sealing.push_back(time_of([&] {
-      for (std::size_t i = 0; i < count; ++i) sealed.emplace_back(ids[i], codec.seal(ids[i], chunks[i]));
+    sealed.push_back(time_of([&] {
+      for (std::size_t i = 0; i < count; ++i) (void)codec.seal(ids[i], chunks[i]);
     }));
   }
-  const auto rate = [bytes](const std::vector<double>& times) {
-    return static_cast<double>(bytes) / median(times);
-  };
+  const auto rate = [bytes](const std::vector<double>& times) { return static_cast<double>(bytes) / median(times); };
   out.add(made("chunk_id_rate", "p2pdvm", bytes, byte_rate_unit, rate(named)));
   out.add(made("chunk_id_rate", "BLAKE2b-256", bytes, byte_rate_unit, rate(hashed)));
   out.add(made("chunk_id_ratio", "p2pdvm", bytes, fraction_unit, rate(named) / rate(hashed)));
-  out.add(made("seal_rate", "p2pdvm", bytes, byte_rate_unit, rate(sealing)));
+  measurement each = made("chunk_id_ratio", "p2pdvm", bytes, fraction_unit, rate(spread) / rate(hashed) / cores);
+  each.parameters["cores"] = cores;
+  out.add(each);
+  out.add(made("seal_rate", "p2pdvm", bytes, byte_rate_unit, rate(sealed)));
+}
 
-  std::vector<double> ingested, written;
-  for (int r = 0; r < repetitions; ++r) {
+void measure_ingest(const settings& how, report& out) {
+  const std::size_t count = how.quick ? 4 : 1024, bytes = count * chunk_bytes;
+  const store::chunk_codec codec{crypto::secret_key()};
+  sealed_chunks sealed;
+  for (const byte_vector& c : random_chunks(count)) {
+    const chunk_id id = codec.id(c);
+    sealed.emplace_back(id, codec.seal(id, c));
+  }
+  std::vector<double> ingested, written, direct;
+  for (int r = 0; r < (how.quick ? 2 : 7); ++r) {
     ingested.push_back(ingest_seconds(sealed));
     written.push_back(raw_seconds(sealed));
+    direct.push_back(direct_seconds(sealed));
   }
+  const auto rate = [bytes](const std::vector<double>& times) { return static_cast<double>(bytes) / median(times); };
   out.add(made("ingest", "p2pdvm", bytes, byte_rate_unit, rate(ingested)));
   out.add(made("ingest", "write, fdatasync", bytes, byte_rate_unit, rate(written)));
   out.add(made("ingest_ratio", "p2pdvm", bytes, fraction_unit, rate(ingested) / rate(written)));
+  if (median(direct) == 0) return;
+  out.add(made("ingest", "O_DIRECT, fdatasync", bytes, byte_rate_unit, rate(direct)));
+  measurement ratio = made("ingest_ratio", "p2pdvm", bytes, fraction_unit, rate(ingested) / rate(direct));
+  ratio.parameters["against"] = "O_DIRECT";
+  out.add(ratio);
+}
+
+/// Seconds that one core needs for each byte that comes to a peer: the link's cipher on both sides, the chunk's cipher and its name.
+double seconds_per_restored_byte(std::size_t chunks) {
+  const auto plain = random_chunks(1).front();
+  const store::chunk_codec codec{crypto::secret_key()};
+  const chunk_id id = codec.id(plain);
+  const payload sealed = codec.seal(id, plain);
+  const bool aes = crypto::aes_available();
+  std::optional<crypto::aes_key> link;
+  if (aes) link.emplace(crypto::secret_key());
+  byte_vector on_link(sealed.size() + crypto::tag_bytes), off_link(sealed.size());
+  std::vector<double> times;
+  bool good = true;
+  for (int r = 0; r < 7; ++r) {
+    times.push_back(time_of([&] {
+      for (std::size_t n = 0; n < chunks; ++n) {
+        if (aes) {
+          link->seal({}, {}, sealed.view(), on_link);
+          good = good && link->open({}, {}, on_link, off_link);
+        } else {
+          crypto::seal(crypto::secret_key(), crypto::nonce24{}, {}, sealed.view(), on_link);
+          good = good && crypto::open(crypto::secret_key(), crypto::nonce24{}, {}, on_link, off_link);
+        }
+        good = good && codec.open(id, sealed.view(), plain.size()).ok();
+      }
+    }));
+  }
+  if (!good) throw std::runtime_error("what was just sealed does not open");
+  return median(times) / static_cast<double>(chunks * chunk_bytes);
+}
+
+/// One rank on one of eight peers, two of which have each piece of its state.
+void measure_restore(const settings& how, report& out) {
+  const std::size_t bytes = how.quick ? 256 << 10 : 64 << 20;
+  const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
+  std::vector<double> rates, bounds;
+  for (int r = 0; r < (how.quick ? 1 : 5); ++r) {
+    bounds.push_back(std::min(8U, cores) / seconds_per_restored_byte(how.quick ? 4 : 512));
+    const lost_rank one = lose_a_rank({.ranks = 1, .peers = 8, .replicas = 2, .bytes = bytes});
+    rates.push_back(one.fetched / one.fetching);
+  }
+  const auto add = [&](const char* metric, const char* system, std::string_view unit, double value) {
+    measurement m = made(metric, system, bytes, unit, value);
+    m.parameters["path"] = "tcp";
+    m.parameters["processes"] = 8;
+    out.add(m);
+  };
+  add("restore", "p2pdvm", byte_rate_unit, median(rates));
+  add("restore", "ciphers and hash", byte_rate_unit, median(bounds));
+  add("restore_ratio", "p2pdvm", fraction_unit, median(rates) / median(bounds));
+}
+
+}  // namespace
+
+void run_store(const settings& how, report& out) {
+  measure_parts(how, out, {{"ids", measure_ids}, {"ingest", measure_ingest}, {"restore", measure_restore}});
 }
 
 }  // namespace p2pdvm::bench

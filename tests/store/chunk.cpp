@@ -64,7 +64,7 @@ TEST_CASE("a chunk opens only under its own id and its own job's secret") {
   CHECK(stranger.open(id, sealed).error().code() == errc::authentication);
   CHECK(codec.open(codec.id(as_bytes("b")), sealed).error().code() == errc::authentication);
   chunk_id other = id;
-  other.mutable_bytes()[0] = std::byte{2};
+  other.mutable_bytes()[0] = std::byte{3};
   CHECK(codec.open(other, sealed).error().code() == errc::unsupported_version);
   // A member who seals wrong bytes under an id is found out by the id.
   const payload lie = codec.seal(id, as_bytes("b"));
@@ -133,4 +133,20 @@ TEST_CASE("stripes get equal shares of a section") {
     for (std::size_t c = 0; c < 160; ++c) ++count.at(stripe_of(rank_number(rank), 2, c));
     for (const int n : count) CHECK(n == 10);
   }
+}
+
+TEST_CASE("chunks that an earlier version named open as well") {
+  const crypto::secret_key secret = secret_of(1);
+  const chunk_codec codec(secret);
+  const auto plain = as_bytes("named by BLAKE2b");
+  const digest256 digest = crypto::keyed_hash(crypto::derive(secret, "p2pdvm chunk id 1"), plain);
+  chunk_id id;
+  id.mutable_bytes()[0] = chunk_algorithm_before;
+  std::ranges::copy(digest.bytes(), id.mutable_bytes().begin() + 1);
+  const payload sealed = codec.seal(id, plain);
+  const auto opened = codec.open(id, sealed.view());
+  REQUIRE(opened.ok());
+  CHECK(*opened == plain);
+  const payload other = codec.seal(id, as_bytes("something else"));
+  CHECK(codec.open(id, other.view()).error().code() == errc::corrupted);
 }

@@ -51,6 +51,10 @@ class test_log final : public chunk_log {
       chunks.erase(id);
       return error(errc::corrupted, "rotten");
     }
+    if (!chunk_codec::intact(chunks.at(id))) {
+      chunks.erase(id);
+      return error(errc::corrupted, "damaged");
+    }
     return payload::copy_of(chunks.at(id));
   }
   result<> add_pin(const pin& p, const std::vector<chunk_id>& ids) override {

@@ -43,6 +43,8 @@ class secret_key {
 [[nodiscard]] digest256 hash(byte_view bytes);
 /// Keyed BLAKE2b-256.
 [[nodiscard]] digest256 keyed_hash(const secret_key& key, byte_view bytes);
+/// HMAC-SHA-256 (RFC 2104), for what is long: processors have instructions for it, and OpenSSL, where it is, uses them.
+[[nodiscard]] digest256 keyed_sha256(const secret_key& key, byte_view bytes);
 /// A sub-key for one purpose: keyed BLAKE2b-256 of the purpose's name.
 [[nodiscard]] secret_key derive(const secret_key& key, std::string_view purpose);
 

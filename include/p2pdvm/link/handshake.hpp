@@ -22,7 +22,7 @@ namespace p2pdvm::link {
 /// Which overlay a peer belongs to; peers of different swarms cannot talk.
 using swarm_id = opaque_id<struct swarm_tag, 32>;
 
-inline constexpr std::uint16_t protocol_version = 2;
+inline constexpr std::uint16_t protocol_version = 3;
 /// One Noise message with its payload.
 inline constexpr std::size_t handshake_frame_bytes_max = 512;
 inline constexpr std::size_t handshake_preamble_bytes = 7;

@@ -11,8 +11,13 @@
 
 namespace p2pdvm::store {
 
-/// First byte of every id: keyed BLAKE2b-256 names it, XChaCha20-Poly1305 seals it.
-inline constexpr std::byte chunk_algorithm{1};
+/// First byte of every id: HMAC-SHA-256 names it, XChaCha20-Poly1305 seals it.
+inline constexpr std::byte chunk_algorithm{2};
+/// Of chunks that were stored before: keyed BLAKE2b-256 names them.
+inline constexpr std::byte chunk_algorithm_before{1};
+[[nodiscard]] inline bool known_algorithm(const chunk_id& id) noexcept {
+  return id.bytes()[0] == chunk_algorithm || id.bytes()[0] == chunk_algorithm_before;
+}
 inline constexpr std::size_t chunk_checksum_bytes = 16;
 /// What sealing adds to a plaintext: the checksum in front, the tag behind.
 inline constexpr std::size_t chunk_overhead_bytes = chunk_checksum_bytes + crypto::tag_bytes;
@@ -35,7 +40,7 @@ class chunk_codec {
   explicit chunk_codec(const crypto::secret_key& job_secret);
 
   [[nodiscard]] chunk_id id(byte_view plain) const;
-  /// Precondition: `id` is `this->id(plain)` (it gives the nonce); at most `manifest_bytes_max`.
+  /// Precondition: `id` is that of `plain` (it gives the nonce); at most `manifest_bytes_max`.
   [[nodiscard]] payload seal(const chunk_id& id, byte_view plain) const;
   /// The same, packed if that pays; it is never longer than the above.
   [[nodiscard]] payload seal(const chunk_id& id, byte_view plain, packing how) const;
@@ -48,7 +53,11 @@ class chunk_codec {
   [[nodiscard]] static bool intact(byte_view sealed);
 
  private:
-  crypto::secret_key naming_;
+  [[nodiscard]] chunk_id id(byte_view plain, std::byte algorithm) const;
+  /// `plain`, if that is its id.
+  [[nodiscard]] result<payload> named(const chunk_id& id, const payload& plain) const;
+
+  crypto::secret_key naming_, naming_before_;
   crypto::secret_key sealing_, sealing_packed_, nonces_packed_;
 };
 

@@ -88,7 +88,7 @@ class holder {
   [[nodiscard]] std::string why_not(const pin& snapshot) const;
   void on_put(const node_id& from, const put_chunks& put);
   void on_get(const node_id& from, const get_chunks& get);
-  result<> store(const put_chunks& put, std::vector<chunk_id>& missing);
+  result<> store(const put_chunks& put, bool own, std::vector<chunk_id>& missing);
   void note_put(const result<>& stored);
   void note_damage(const chunk_id& id, const error& why);
   void tell(disk_notice::kind what, std::string text = {});

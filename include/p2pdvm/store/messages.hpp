@@ -7,6 +7,7 @@
 #include <p2pdvm/crypto/crypto.hpp>
 #include <p2pdvm/store/chunk.hpp>
 #include <p2pdvm/store/chunk_log.hpp>
+#include <p2pdvm/wire/codec.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -116,7 +117,8 @@ using store_message = std::variant<put_chunks, receipt, chunks_missing, put_refu
                                    chunk_data, chunks_absent>;
 
 /// `wire::encode` writes one; this reads one from a remote and checks the limits.
-[[nodiscard]] result<store_message> read_store_message(byte_view encoded);
+[[nodiscard]] result<store_message> read_store_message(wire::reader encoded);
+[[nodiscard]] inline result<store_message> read_store_message(byte_view encoded) { return read_store_message(wire::reader(encoded)); }
 
 /// Digest of a set of ids, however often and in whatever order they are listed.
 [[nodiscard]] digest256 digest_of(std::vector<chunk_id> ids);

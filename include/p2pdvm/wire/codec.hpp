@@ -100,6 +100,8 @@ class counted_writer : public basic_writer<counted_writer> {
 class reader {
  public:
   explicit reader(byte_view in) : in_(in) {}
+  /// A payload that is most of `whole` will share its memory; smaller ones are copied, as they would keep all of it.
+  explicit reader(const payload& whole) : in_(whole.view()), whole_(&whole) {}
 
   [[nodiscard]] bool ok() const noexcept { return ok_; }
   [[nodiscard]] std::size_t remaining() const noexcept { return in_.size(); }
@@ -116,6 +118,11 @@ class reader {
     const byte_view part = in_.first(count);
     in_ = in_.subspan(count);
     return part;
+  }
+  payload bytes(std::size_t count) {
+    const byte_view part = raw(count);
+    if (whole_ == nullptr || count < whole_->size() / 2 || !ok_) return payload::copy_of(part);
+    return whole_->slice(static_cast<std::size_t>(part.data() - whole_->data()), count);
   }
   /// A LEB128 number in its shortest form, at most `max`.
   std::uint64_t size(std::uint64_t max) {
@@ -167,6 +174,7 @@ class reader {
   }
 
   byte_view in_;
+  const payload* whole_ = nullptr;
   bool ok_ = true;
 };
 
@@ -284,7 +292,7 @@ void reader::operator()(T& value) {
   } else if constexpr (std::is_same_v<T, byte_vector>) {
     value = to_vector(raw(count()));
   } else if constexpr (std::is_same_v<T, payload>) {
-    value = payload::copy_of(raw(count()));
+    value = bytes(count());
   } else if constexpr (detail::is_vector<T>::value) {
     constexpr std::size_t believed = 32;
     const std::size_t n = count();
@@ -358,6 +366,16 @@ template <class T>
   return out;
 }
 
+/// The same in memory that a message can share.
+template <class T>
+[[nodiscard]] payload encode_shared(const T& value) {
+  byte_span out;
+  payload whole = payload::unwritten(encoded_bytes(value), out);
+  detail::counted_writer w(out.data());
+  w(value);
+  return whole;
+}
+
 /// The encoding of something small that is never longer than it says, on the caller's stack.
 template <class T>
 class encoded_front {
@@ -378,12 +396,15 @@ class encoded_front {
 /// Fails with `errc::malformed` on truncated or trailing bytes and out-of-range sizes.
 /// Enums are not range-checked here: switch over them with a default.
 template <class T>
-[[nodiscard]] result<T> decode(byte_view bytes) {
+[[nodiscard]] result<T> decode(reader r) {
   T value{};
-  reader r(bytes);
   r(value);
   if (!r.ok() || r.remaining() != 0) return error(errc::malformed);
   return value;
+}
+template <class T>
+[[nodiscard]] result<T> decode(byte_view bytes) {
+  return decode<T>(reader(bytes));
 }
 
 }  // namespace p2pdvm::wire

@@ -53,6 +53,69 @@ P2PDVM_DECL digest256 keyed_hash(const secret_key& key, byte_view bytes) {
   return digest;
 }
 
+namespace detail {
+
+#if defined(P2PDVM_WITH_OPENSSL)
+/// Of one thread. Null when the library's configuration has no such hash.
+class sha256 {
+ public:
+  static sha256* here() {
+    static ::EVP_MD* const hash = ::EVP_MD_fetch(nullptr, "SHA256", nullptr);
+    if (hash == nullptr) return nullptr;
+    thread_local sha256 one(hash);
+    return &one;
+  }
+  sha256(const sha256&) = delete;
+  sha256& operator=(const sha256&) = delete;
+
+  digest256 of(byte_view first, byte_view second) {
+    digest256 digest;
+    const bool done = ::EVP_DigestInit_ex2(context_, hash_, nullptr) == 1 && ::EVP_DigestUpdate(context_, first.data(), first.size()) == 1 &&
+                      ::EVP_DigestUpdate(context_, second.data(), second.size()) == 1 &&
+                      ::EVP_DigestFinal_ex(context_, out(digest.mutable_bytes()), nullptr) == 1;
+    P2PDVM_ASSERT(done);
+    return digest;
+  }
+
+ private:
+  explicit sha256(const ::EVP_MD* hash) : hash_(hash), context_(::EVP_MD_CTX_new()) {
+    if (context_ == nullptr) throw std::bad_alloc();
+  }
+  ~sha256() { ::EVP_MD_CTX_free(context_); }
+
+  const ::EVP_MD* hash_;
+  ::EVP_MD_CTX* context_;
+};
+
+/// RFC 2104.
+inline digest256 hmac(sha256& hash, const secret_key& key, byte_view bytes) {
+  constexpr std::size_t block_bytes = 64;
+  std::array<std::byte, block_bytes> padded{};
+  const auto pad = [&](std::byte with) -> byte_view {
+    std::copy(key.bytes().begin(), key.bytes().end(), padded.begin());
+    std::fill(padded.begin() + secret_key::size, padded.end(), std::byte{0});
+    for (std::byte& b : padded) b ^= with;
+    return padded;
+  };
+  const digest256 inner = hash.of(pad(std::byte{0x36}), bytes);
+  const digest256 outer = hash.of(pad(std::byte{0x5c}), inner.bytes());
+  ::sodium_memzero(padded.data(), padded.size());
+  return outer;
+}
+#endif
+
+}  // namespace detail
+
+P2PDVM_DECL digest256 keyed_sha256(const secret_key& key, byte_view bytes) {
+#if defined(P2PDVM_WITH_OPENSSL)
+  if (detail::sha256* const hash = detail::sha256::here()) return detail::hmac(*hash, key, bytes);
+#endif
+  static_assert(crypto_auth_hmacsha256_KEYBYTES == secret_key::size);
+  digest256 digest;
+  ::crypto_auth_hmacsha256(detail::out(digest.mutable_bytes()), detail::in(bytes), bytes.size(), detail::in(key.bytes()));
+  return digest;
+}
+
 P2PDVM_DECL std::uint64_t short_hash(const short_key& key, byte_view bytes) {
   static_assert(crypto_shorthash_BYTES == sizeof(std::uint64_t));
   static_assert(crypto_shorthash_KEYBYTES == std::tuple_size_v<short_key>);

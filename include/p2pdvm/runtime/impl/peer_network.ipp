@@ -25,7 +25,7 @@ P2PDVM_DECL void peer::on_message(const node_id& from, std::uint8_t channel,
     return;
   }
   if (channel == channel::store) {
-    auto decoded = store::read_store_message(message.view);
+    auto decoded = store::read_store_message(message.assembled != nullptr ? wire::reader(*message.assembled) : wire::reader(message.view));
     if (decoded.ok() && job_) job_->on_store_message(from, *decoded);
     return;
   }
@@ -156,7 +156,7 @@ P2PDVM_DECL void peer::send(const node_id& to, job_message message) {
 
 P2PDVM_DECL void peer::send_store(const node_id& to, const store::store_message& message) {
   if (!exchange_) return;
-  exchange_->send(to, channel::store, wire::encode(message), {}, messaging::priority::bulk);
+  exchange_->send(to, channel::store, {}, wire::encode_shared(message), messaging::priority::bulk);
 }
 
 P2PDVM_DECL overlay::packed_coordinate peer::place() {

@@ -37,6 +37,14 @@ inline std::optional<chunk_form> form_of(byte_view sealed) {
   return std::nullopt;
 }
 
+/// Precondition: `ciphertext` is at least as long as a tag.
+inline std::optional<payload> unseal(const crypto::secret_key& key, const crypto::nonce24& nonce, const chunk_id& id, byte_view ciphertext) {
+  byte_span into;
+  payload plain = payload::unwritten(ciphertext.size() - crypto::tag_bytes, into);
+  if (!crypto::open(key, nonce, id.bytes(), ciphertext, into)) return std::nullopt;
+  return plain;
+}
+
 inline error chunk_damaged(errc code, const chunk_id& id, const char* how) {
   return error(code, "chunk " + to_hex(id.bytes().subspan(1, 4)) + " " + how);
 }
@@ -44,21 +52,25 @@ inline error chunk_damaged(errc code, const chunk_id& id, const char* how) {
 }  // namespace detail
 
 P2PDVM_DECL chunk_codec::chunk_codec(const crypto::secret_key& job_secret)
-    : naming_(crypto::derive(job_secret, "p2pdvm chunk id 1")),
+    : naming_(crypto::derive(job_secret, "p2pdvm chunk id 2")),
+      naming_before_(crypto::derive(job_secret, "p2pdvm chunk id 1")),
       sealing_(crypto::derive(job_secret, "p2pdvm chunk seal 1")),
       sealing_packed_(crypto::derive(job_secret, "p2pdvm packed chunk seal 1")),
       nonces_packed_(crypto::derive(job_secret, "p2pdvm packed chunk nonce 1")) {}
 
-P2PDVM_DECL chunk_id chunk_codec::id(byte_view plain) const {
-  const digest256 digest = crypto::keyed_hash(naming_, plain);
+P2PDVM_DECL chunk_id chunk_codec::id(byte_view plain) const { return id(plain, chunk_algorithm); }
+
+P2PDVM_DECL chunk_id chunk_codec::id(byte_view plain, std::byte algorithm) const {
+  const digest256 digest =
+      algorithm == chunk_algorithm ? crypto::keyed_sha256(naming_, plain) : crypto::keyed_hash(naming_before_, plain);
   chunk_id id;
-  id.mutable_bytes()[0] = chunk_algorithm;
+  id.mutable_bytes()[0] = algorithm;
   std::memcpy(id.mutable_bytes().data() + 1, digest.bytes().data(), digest256::size);
   return id;
 }
 
 P2PDVM_DECL payload chunk_codec::seal(const chunk_id& id, byte_view plain) const {
-  P2PDVM_ASSERT(id.bytes()[0] == chunk_algorithm);
+  P2PDVM_ASSERT(known_algorithm(id));
   P2PDVM_ASSERT(plain.size() <= manifest_bytes_max);
   byte_span write;
   payload sealed = payload::unwritten(plain.size() + chunk_overhead_bytes, write);
@@ -73,8 +85,8 @@ P2PDVM_DECL payload chunk_codec::seal(const chunk_id& id, byte_view plain, packi
   crypto::nonce24 nonce{};
   const auto packed = pack(plain, how, nonce.size());
   if (!packed) return seal(id, plain);
-  P2PDVM_ASSERT(id.bytes()[0] == chunk_algorithm);
-  const digest256 unique = crypto::keyed_hash(nonces_packed_, *packed);
+  P2PDVM_ASSERT(known_algorithm(id));
+  const digest256 unique = crypto::keyed_sha256(nonces_packed_, *packed);
   std::memcpy(nonce.data(), unique.bytes().data(), nonce.size());
   byte_span write;
   payload sealed = payload::unwritten(packed->size() + packed_chunk_overhead_bytes, write);
@@ -87,8 +99,13 @@ P2PDVM_DECL payload chunk_codec::seal(const chunk_id& id, byte_view plain, packi
 }
 
 P2PDVM_DECL result<payload> chunk_codec::open(const chunk_id& id, byte_view sealed, std::size_t bytes_max) const {
-  if (id.bytes()[0] != chunk_algorithm)
+  if (!known_algorithm(id))
     return detail::chunk_damaged(errc::unsupported_version, id, "has an unknown algorithm");
+  // By its length it is not packed; its tag says more than its checksum, which only tells why it does not open.
+  if (sealed.size() == bytes_max + chunk_overhead_bytes) {
+    if (const auto plain = detail::unseal(sealing_, detail::chunk_nonce(id), id, sealed.subspan(chunk_checksum_bytes)))
+      return named(id, *plain);
+  }
   const auto form = detail::form_of(sealed);
   if (!form) return detail::chunk_damaged(errc::corrupted, id, "fails its checksum");
   const bool packed = *form == detail::chunk_form::packed;
@@ -98,21 +115,19 @@ P2PDVM_DECL result<payload> chunk_codec::open(const chunk_id& id, byte_view seal
     std::memcpy(nonce.data(), ciphertext.data(), nonce.size());
     ciphertext = ciphertext.subspan(nonce.size());
   }
-  const std::size_t bytes = ciphertext.size() - crypto::tag_bytes;
   // Packed bytes are fewer than those of the plaintext.
-  if (bytes > bytes_max) return detail::chunk_damaged(errc::corrupted, id, "is larger than it may be");
-  byte_span into;
-  payload plain = payload::unwritten(bytes, into);
-  if (!crypto::open(packed ? sealing_packed_ : sealing_, nonce, id.bytes(), ciphertext, into))
-    return detail::chunk_damaged(errc::authentication, id, "was not sealed by this job");
-  if (packed) {
-    auto unpacked = unpack(plain.view(), bytes_max);
-    if (!unpacked) return detail::chunk_damaged(errc::corrupted, id, "does not decompress");
-    plain = std::move(*unpacked);
-  }
-  if (this->id(plain.view()) != id)
-    return detail::chunk_damaged(errc::corrupted, id, "does not hash to its id");
-  return plain;
+  if (ciphertext.size() - crypto::tag_bytes > bytes_max)
+    return detail::chunk_damaged(errc::corrupted, id, "is larger than it may be");
+  auto plain = detail::unseal(packed ? sealing_packed_ : sealing_, nonce, id, ciphertext);
+  if (!plain) return detail::chunk_damaged(errc::authentication, id, "was not sealed by this job");
+  if (packed) plain = unpack(plain->view(), bytes_max);
+  if (!plain) return detail::chunk_damaged(errc::corrupted, id, "does not decompress");
+  return named(id, *plain);
+}
+
+P2PDVM_DECL result<payload> chunk_codec::named(const chunk_id& id, const payload& plain) const {
+  if (this->id(plain.view(), id.bytes()[0]) == id) return plain;
+  return detail::chunk_damaged(errc::corrupted, id, "does not hash to its id");
 }
 
 P2PDVM_DECL bool chunk_codec::intact(byte_view sealed) {

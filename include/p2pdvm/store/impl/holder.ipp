@@ -76,7 +76,7 @@ P2PDVM_DECL void holder::on_put(const node_id& from, const put_chunks& put) {
     return;
   }
   std::vector<chunk_id> missing;
-  const auto stored = store(put, missing);
+  const auto stored = store(put, from == self_.id(), missing);
   note_put(stored);
   if (!stored) {
     refuse(from, detail::receipt_for(put), stored.error().message());
@@ -91,11 +91,11 @@ P2PDVM_DECL void holder::on_put(const node_id& from, const put_chunks& put) {
 
 /// Even of a put that fails, what is there gets pinned: a chunk without a pin would never be
 /// collected.
-P2PDVM_DECL result<> holder::store(const put_chunks& put, std::vector<chunk_id>& missing) {
+P2PDVM_DECL result<> holder::store(const put_chunks& put, bool own, std::vector<chunk_id>& missing) {
   std::vector<chunk_id> there;
   result<> stored;
   for (const sealed_chunk& c : put.chunks) {
-    if (c.id.bytes()[0] != chunk_algorithm || !chunk_codec::intact(c.sealed.view())) {
+    if (!known_algorithm(c.id) || (!own && !chunk_codec::intact(c.sealed.view()))) {
       missing.push_back(c.id);
       continue;
     }
@@ -141,7 +141,7 @@ P2PDVM_DECL void holder::on_get(const node_id& from, const get_chunks& get) {
   for (std::size_t i = 0; i < count; ++i) {
     const chunk_id& id = get.ids[i];
     auto sealed = log_.get(id);
-    if (sealed.ok() && chunk_codec::intact(sealed->view())) {
+    if (sealed.ok()) {
       emit_(from, chunk_data{{id, std::move(*sealed)}});
     } else {
       if (!sealed.ok()) note_damage(id, sealed.error());

@@ -23,7 +23,7 @@ inline result<> validate_section(const section& s) {
   for (const chunk_reference& c : s.chunks) {
     if (c.bytes == 0 || c.bytes > limits::chunk_bytes_large)
       return bad("has a chunk of a wrong size");
-    if (c.id.bytes()[0] != chunk_algorithm) return bad("has a chunk of an unknown algorithm");
+    if (!known_algorithm(c.id)) return bad("has a chunk of an unknown algorithm");
     total += c.bytes;
   }
   if (s.chunks.size() == 1) {

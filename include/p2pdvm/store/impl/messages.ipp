@@ -45,7 +45,7 @@ P2PDVM_DECL bool receipt::signed_by(const public_key& key) const {
          crypto::verify(key, detail::receipt_statement(*this), proof);
 }
 
-P2PDVM_DECL result<store_message> read_store_message(byte_view encoded) {
+P2PDVM_DECL result<store_message> read_store_message(wire::reader encoded) {
   auto message = wire::decode<store_message>(encoded);
   if (!message) return error(errc::malformed, "a store message does not decode");
   if (!std::visit(detail::within_limits{}, *message))

@@ -171,6 +171,7 @@ class open_file : public std::enable_shared_from_this<open_file> {
       return disk_error("writing", path_, cause);
     }
     if (!bytes.empty()) size_ = std::max(size_, offset + bytes.size());
+    begin_writing(offset, bytes.size());
     return {};
   }
   result<std::size_t> read(std::uint64_t offset, byte_span into) const {
@@ -211,6 +212,20 @@ class open_file : public std::enable_shared_from_this<open_file> {
  private:
   using work_guard = asio::executor_work_guard<asio::io_context::executor_type>;
 
+  /// Lets the disk begin with what a sync will ask of it, so that it does not stand idle until then.
+  void begin_writing([[maybe_unused]] std::uint64_t offset, [[maybe_unused]] std::uint64_t bytes) {
+#if defined(__linux__)
+    constexpr std::uint64_t at_once = 1 << 20;
+    if (offset != unwritten_end_) unwritten_begin_ = offset;
+    unwritten_end_ = offset + bytes;
+    if (unwritten_end_ - unwritten_begin_ < at_once) return;
+    worker_->add([self = shared_from_this(), from = unwritten_begin_, to = unwritten_end_] {
+      // What fails here fails the sync, too.
+      (void)::sync_file_range(self->fd_.get(), static_cast<off_t>(from), static_cast<off_t>(to - from), SYNC_FILE_RANGE_WRITE);
+    });
+    unwritten_begin_ = unwritten_end_;
+#endif
+  }
   void begin_sync() {
     served_.swap(waiting_);
     auto guard = std::make_shared<work_guard>(io_.get_executor());
@@ -238,6 +253,7 @@ class open_file : public std::enable_shared_from_this<open_file> {
   std::string path_;
   std::vector<std::string> changed_folders_;
   std::uint64_t size_;
+  std::uint64_t unwritten_begin_ = 0, unwritten_end_ = 0;  ///< of bytes in a row that nobody has told the disk of
   std::vector<std::function<void(result<>)>> waiting_;  ///< for the sync after the current one
   std::vector<std::function<void(result<>)>> served_;   ///< by the sync that is under way
   bool ended_ = false;
