@@ -9,7 +9,7 @@ import time
 from job import Job, Trouble, check_recoveries
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
-BIN = os.path.join(ROOT, "build", "release", "bin")
+BIN = os.path.join(ROOT, os.environ.get("P2PDVM_DEMO_BIN", "build/release/bin"))
 OUT = os.path.join(ROOT, "build", "demo")
 RANKS, PEERS = 8, 4
 PATIENCE = 120  # seconds; a run takes some

@@ -5,6 +5,7 @@
 #include <p2pdvm/runtime/peer.hpp>
 
 #include <algorithm>
+#include <map>
 
 namespace p2pdvm::test {
 namespace {
@@ -44,6 +45,32 @@ TEST_CASE("a death counts for those who saw it and for a newcomer that is told; 
   world.leave(other);
   REQUIRE(world.run_to(event_kind::left, 60s));
   CHECK(failures_seen_by(world, *victim) < expected(4, 1.1));
+}
+
+TEST_CASE("at the end each peer tells what deaths have cost, beside what was to be expected", "[observations]") {
+  const peal::program program = slow_program();
+  auto how = cluster_of(4, 4, 4000);
+  how.checkpoint_interval = 300ms;
+  observed_cluster world(program, how);
+  REQUIRE(world.run_to(event_kind::committed, 60s, 8));
+  world.crash(3);
+  REQUIRE(world->run(20min));
+  for (std::size_t peer = 0; peer < 3; ++peer) {
+    REQUIRE(world.count(event_kind::utilised, peer) == 1);
+    std::map<epoch_number, time_point> cuts;
+    double lost = 0;
+    for (const auto& [who, e] : world.events()) {
+      if (who != peer) continue;
+      if (e.kind == event_kind::cut) cuts[e.epoch] = e.at;
+      if (e.kind == event_kind::recovered) lost += to_seconds(e.at - cuts.at(e.epoch));
+      if (e.kind != event_kind::utilised) continue;
+      CHECK(lost > 0);
+      CHECK(e.count > 3);
+      CHECK(e.achieved == Approx(1 - lost / e.seconds).epsilon(0.02));
+      CHECK(e.predicted > e.achieved);  // nobody expects a death in so short a time
+      CHECK(e.predicted < 1);
+    }
+  }
 }
 
 /// Steps that are much shorter than news takes, and nothing is said in them.

@@ -27,6 +27,8 @@ class blocking_meter {
   /// No rank is where it was.
   void reset();
 
+  /// Of the last checkpoint.
+  [[nodiscard]] duration last() const noexcept { return std::max(longest_, copies_); }
   /// Of the last checkpoint, or half of what it was before, if that is longer.
   [[nodiscard]] duration blocking() const noexcept;
 

@@ -120,6 +120,7 @@ class utilisation_meter {
   void recovered(time_point now) noexcept;
   /// Kept work (and work not lost so far) over all time until `now`; 1 for no time at all.
   [[nodiscard]] double achieved(time_point now) const noexcept;
+  [[nodiscard]] duration elapsed(time_point now) const noexcept { return now - start_; }
 
  private:
   time_point start_;

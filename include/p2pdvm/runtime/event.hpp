@@ -48,6 +48,7 @@ enum class event_kind : std::uint8_t {
   stalled,         ///< rank: it sends more than `text` says another reads; count: bytes not read
   hung,            ///< count: ranks that have been waiting for `seconds`; text: sentences, one a line
   went_on,         ///< seconds: so long they had been
+  utilised,        ///< the job is done. count: checkpoints; seconds: since it began here; achieved, predicted
   done,            ///< text: the digest, when results were offered
   failed,          ///< text: the sentence
   explained,       ///< rank, text: why it does something as it does, for `--explain`
@@ -60,7 +61,7 @@ enum class event_kind : std::uint8_t {
       "cut",       "drained",    "sealed",  "committed",     "abandoned",     "relayed", "direct", "suspected",
       "refuted",   "lost",       "evicted", "recovering",    "fetched",       "rank_started",
       "rank_returned", "recovered", "moved", "leaving",      "left",          "no_majority",
-      "majority_again", "damaged", "healed", "written", "progress", "stalled", "hung", "went_on", "done", "failed", "explained",
+      "majority_again", "damaged", "healed", "written", "progress", "stalled", "hung", "went_on", "utilised", "done", "failed", "explained",
       "warning"};
   return names[static_cast<std::size_t>(kind)];
 }
@@ -77,10 +78,12 @@ struct event {
   std::uint64_t count = 0;
   double seconds = 0;
   std::string text;
+  /// Shares of the time that went into work which was kept; predicted: 0 where nothing says.
+  double achieved = 0, predicted = 0;
   template <class F>
   void fields(F&& f) {
     std::int64_t nanoseconds = at.time_since_epoch().count();
-    f(kind), f(nanoseconds), f(incarnation), f(epoch), f(rank), f(node), f(count), f(seconds), f(text);
+    f(kind), f(nanoseconds), f(incarnation), f(epoch), f(rank), f(node), f(count), f(seconds), f(text), f(achieved), f(predicted);
     at = time_point(duration(nanoseconds));
   }
 };

@@ -291,6 +291,7 @@ class job final : private record_owner,
   void act(checkpoint::cut_action::inform& a);
   void propose_commit(const checkpoint::cut_action::committable& c);
   void arm_policy();
+  void tell_utilisation();
   void send_detector(const node_id& to, byte_view bytes, bool again);
   /// Whether messages of ranks may come from it: a living member, mostly the same one as the last time.
   [[nodiscard]] bool hears(const node_id& from);
@@ -353,6 +354,8 @@ class job final : private record_owner,
   std::unique_ptr<checkpoint::policy> policy_;
   member_lifetimes lifetimes_;
   checkpoint::blocking_meter blocking_;
+  std::optional<checkpoint::utilisation_meter> utilisation_;  ///< since ranks began here
+  std::uint64_t commits_ = 0;
   duration commit_latency_{}, recovery_{};
   time_point cut_at_{}, rollback_at_{};
   time_point whole_at_{};  ///< since then all ranks compute

@@ -5,6 +5,7 @@
 #include <p2pdvm/base/result.hpp>
 #include <p2pdvm/base/time.hpp>
 #include <p2pdvm/crypto/crypto.hpp>
+#include <p2pdvm/host/host.hpp>
 #include <p2pdvm/store/chunk_log.hpp>
 #include <p2pdvm/store/messages.hpp>
 
@@ -48,9 +49,9 @@ class holder {
   /// May not call back into the holder either.
   using notice_function = std::function<void(disk_notice notice)>;
 
-  /// `log` and `self` must outlive the holder. `notice` may be null.
+  /// `log` and `self` must outlive the holder. `notice` may be null; `workers`, too: they sign receipts while chunks become durable.
   holder(chunk_log& log, const crypto::identity& self, emit_function emit,
-         notice_function notice = nullptr);
+         notice_function notice = nullptr, host::workers* workers = nullptr);
 
   /// Puts and gets; other messages are not for a holder and have no effect. A put is answered
   /// once: by a receipt when all its chunks are durable, by `chunks_missing` at once if some
@@ -82,7 +83,8 @@ class holder {
   };
   struct waiting_receipt {
     node_id to;
-    receipt unsigned_form;
+    receipt word;
+    bool is_signed = false, durable = false;  ///< both, and it goes
   };
 
   [[nodiscard]] std::string why_not(const pin& snapshot) const;
@@ -95,12 +97,15 @@ class holder {
   void refuse(const node_id& to, const receipt& put, std::string reason);
   void await_durability(const node_id& from, const put_chunks& put);
   void on_durable(std::uint64_t ticket, const result<>& synced);
+  void sign(std::uint64_t ticket, const receipt& word);
   result<> drop_pins(const job_id& job, const std::function<bool(epoch_number)>& keeps);
 
   chunk_log& log_;
   const crypto::identity& self_;
   emit_function emit_;
   notice_function notice_;
+  host::workers* workers_;
+  std::shared_ptr<const crypto::identity> signer_;  ///< workers may have it for longer; null without any
   std::set<chunk_id> damaged_;
   bool refuses_ = false;  ///< the last put failed
   std::map<job_id, kept_epochs> kept_;

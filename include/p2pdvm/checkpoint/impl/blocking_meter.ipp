@@ -28,7 +28,7 @@ P2PDVM_DECL void blocking_meter::reset() {
 }
 
 P2PDVM_DECL duration blocking_meter::blocking() const noexcept {
-  return std::max({longest_, copies_, before_ / 2});
+  return std::max(last(), before_ / 2);
 }
 
 }  // namespace p2pdvm::checkpoint

@@ -344,6 +344,7 @@ P2PDVM_DECL void job::begin_running() {
   e.count = record().ranks;
   tell(event_kind::started, std::move(e));
   cut_at_ = clock_now();
+  utilisation_.emplace(cut_at_);
   begin_incarnation();
   roll_call_.begin();
   arm_policy();
@@ -506,6 +507,7 @@ P2PDVM_DECL void job::on_ready(const node_id& from, const ready_notice& notice) 
   whole_at_ = clock_now();
   arm_policy();
   if (record().incarnation.value() <= 1) return;
+  utilisation_->recovered(whole_at_);
   recovery_ = clock_now() - rollback_at_;
   event e;
   e.epoch = record().committed.epoch;

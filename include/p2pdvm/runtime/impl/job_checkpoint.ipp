@@ -158,7 +158,12 @@ P2PDVM_DECL void job::act(checkpoint::cut_action::released& a) {
 
 P2PDVM_DECL void job::act(checkpoint::cut_action::committed& a) {
   const bool has_ranks = !runners_.empty();
-  if (has_ranks) commit_latency_ = std::max(clock_now() - cut_at_, commit_latency_ / 2);
+  if (has_ranks) {
+    commit_latency_ = std::max(clock_now() - cut_at_, commit_latency_ / 2);
+    utilisation_->blocked(blocking_.last());
+    utilisation_->committed(cut_at_);
+    ++commits_;
+  }
   abandon_delay_ = abandon_delay_min;
   event e;
   e.epoch = a.epoch;
@@ -308,6 +313,20 @@ P2PDVM_DECL void job::on(const node_id&, lifetimes_told& told) {
   lifetimes_.learn(told, clock_now());
 }
 
+/// What checkpoints and deaths have cost, beside what was expected of them.
+P2PDVM_DECL void job::tell_utilisation() {
+  if (!utilisation_ || commits_ == 0) return;
+  const checkpoint::observation seen = observe();
+  const duration pause = policy_->next(seen);
+  event e;
+  e.count = commits_;
+  e.seconds = to_seconds(utilisation_->elapsed(clock_now()));
+  e.achieved = utilisation_->achieved(clock_now());
+  if (pause != duration::max())
+    e.predicted = checkpoint::predicted_utilisation(pause, seen.failures_per_second, seen.blocking, seen.recovery);
+  tell(event_kind::utilised, std::move(e));
+}
+
 P2PDVM_DECL void job::arm_policy() {
   if (record().state != checkpoint::job_state::running || !is_member()) return policy_timer_.cancel();
   // Who has no ranks sees no cuts: it knows neither when the last one was nor what one costs.
@@ -432,6 +451,7 @@ P2PDVM_DECL void job::look_for_missing() {
 
 P2PDVM_DECL void job::finish_job() {
   if (std::exchange(finishing_, true)) return;
+  tell_utilisation();
   policy_timer_.cancel();
   detector_timer_.cancel();
   const auto& last = record().committed;

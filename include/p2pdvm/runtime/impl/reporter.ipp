@@ -36,6 +36,8 @@ P2PDVM_DECL std::string to_json(const event& e, int peer) {
   if (e.node) j["node"] = e.node->hex();
   if (e.count != 0) j["count"] = e.count;
   if (e.seconds != 0) j["seconds"] = e.seconds;
+  if (e.achieved != 0) j["achieved"] = e.achieved;
+  if (e.predicted != 0) j["predicted"] = e.predicted;
   if (!e.text.empty()) j[e.kind == event_kind::done ? "digest" : "text"] = e.text;
   return j.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
@@ -148,6 +150,13 @@ P2PDVM_DECL std::optional<std::string> reporter::sentence(const event& e, int pe
     case event_kind::hung: return e.text;
     case event_kind::went_on:
       return fmt::format("ranks go on that had been waiting for {}", detail::human_time(e.seconds));
+    case event_kind::utilised: {
+      // Of what is soon over nobody asks that; a rollback is worth it.
+      if (e.seconds < 60 && e.incarnation.value() < 2) return std::nullopt;
+      std::string told = fmt::format("{:.1f} % of {} went into work that was kept", 100 * e.achieved, detail::human_time(e.seconds));
+      if (e.predicted != 0) told += fmt::format("; from what checkpoints cost and how long peers stay, {:.1f} % were to be expected", 100 * e.predicted);
+      return told;
+    }
     case event_kind::explained: return options_.explain ? std::optional(e.text) : std::nullopt;
     case event_kind::damaged: [[fallthrough]];
     case event_kind::warning: return "warning: " + e.text;

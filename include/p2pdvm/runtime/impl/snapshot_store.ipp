@@ -66,7 +66,7 @@ P2PDVM_DECL snapshot_store::snapshot_store(snapshot_store_owner& owner, peer_con
                 outbox_.emplace_back(to, std::move(message));
                 arm();  // receipts come from the disk's callbacks
               },
-              [this](const store::disk_notice& notice) { owner_.disk_noticed(notice); }),
+              [this](const store::disk_notice& notice) { owner_.disk_noticed(notice); }, context.machine.workers()),
       timer_(context.machine.clock()) {}
 
 P2PDVM_DECL void snapshot_store::set_members(std::vector<store::member> members,
