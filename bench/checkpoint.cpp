@@ -61,7 +61,9 @@ task<> cut_body(peal::rank& rank) {
   mpi::communicator world(rank);
   std::vector<std::byte> region(series.bytes);
   for (std::size_t i = 0; i < region.size(); ++i) region[i] = static_cast<std::byte>(rank.random()());
-  std::vector<std::byte> target(region);
+  // Somebody who keeps the last checkpoint and the one before cannot copy into what lies in caches from the last copy.
+  std::vector<std::vector<std::byte>> targets(3, region);
+  std::size_t next_target = 0;
   std::optional<peal::region_marks<std::byte>> marks;
   if (series.marked) {
     marks.emplace(rank.marked_region("region", region));
@@ -79,7 +81,7 @@ task<> cut_body(peal::rank& rank) {
       asked = series.settled + 1;
       if (first) {
         const double begin = rank.now();
-        std::memcpy(target.data(), region.data(), marks ? dirty : region.size());
+        std::memcpy(targets[++next_target % targets.size()].data(), region.data(), marks ? dirty : region.size());
         series.copies.push_back(rank.now() - begin);
         series.run->wish();
       }

@@ -2,10 +2,13 @@
 
 #include <p2pdvm/base/address.hpp>
 #include <p2pdvm/base/bytes.hpp>
+#include <p2pdvm/base/copy_past_caches.hpp>
 #include <p2pdvm/base/intrusive_list.hpp>
+#include <p2pdvm/base/payload_list.hpp>
 #include <p2pdvm/base/random.hpp>
 #include <p2pdvm/base/ring_queue.hpp>
 
+#include <algorithm>
 #include <deque>
 #include <memory>
 #include <thread>
@@ -157,4 +160,35 @@ TEST_CASE("an object leaves an intrusive list from anywhere, also while the list
   CHECK(list.front().number == 2);
   while (!list.empty()) list.erase(list.front());
   CHECK(numbers().empty());
+}
+
+TEST_CASE("a copy past the caches is a copy, whatever its length and places") {
+  random_generator random(5);
+  byte_vector from(4096);
+  for (std::byte& b : from) b = static_cast<std::byte>(random());
+  for (int n = 0; n < 2000; ++n) {
+    const std::size_t length = random.below(700), at = random.below(from.size() - length), to = random.below(130);
+    byte_vector out(900, std::byte{0xee}), expected = out;
+    copy_past_caches(out.data() + to, byte_view(from).subspan(at, length));
+    std::copy_n(from.begin() + static_cast<std::ptrdiff_t>(at), length, expected.begin() + static_cast<std::ptrdiff_t>(to));
+    REQUIRE(out == expected);
+  }
+}
+
+TEST_CASE("lists of payloads share their pages") {
+  std::vector<payload> all;
+  for (std::size_t n = 0; n < 2 * payload_list::page_size + 3; ++n) all.push_back(payload::copy_of(byte_vector(n, std::byte{1})));
+  const payload_list list(all);
+  REQUIRE(list.size() == all.size());
+  std::size_t n = 0;
+  for (const payload& p : list) CHECK(p.data() == all[n++].data());
+  CHECK(n == all.size());
+  CHECK(list.bytes() == all.size() * (all.size() - 1) / 2);
+  payload_list other;
+  other.share_page(list, 1);
+  other.add_page({payload::copy_of(as_bytes("x"))});
+  REQUIRE(other.size() == payload_list::page_size + 1);
+  CHECK(&other[3] == &list[payload_list::page_size + 3]);
+  CHECK(other[payload_list::page_size] == as_bytes("x"));
+  CHECK(payload_list().empty());
 }

@@ -12,13 +12,13 @@ namespace {
 
 constexpr std::size_t chunk = limits::chunk_bytes;
 
-byte_vector joined(const std::vector<payload>& parts) {
+byte_vector joined(const payload_list& parts) {
   byte_vector all;
   for (const payload& p : parts) append(all, p.view());
   return all;
 }
 
-std::set<const std::byte*> places(const std::vector<payload>& parts) {
+std::set<const std::byte*> places(const payload_list& parts) {
   std::set<const std::byte*> all;
   for (const payload& p : parts) all.insert(p.data());
   return all;
@@ -67,7 +67,7 @@ TEST_CASE("of a marked region only what was marked is copied") {
 TEST_CASE("parts that nobody has any more are written again, and no others") {
   byte_vector region(8 * chunk);
   region_copier copier;
-  std::vector<std::vector<payload>> kept;
+  std::vector<payload_list> kept;
   std::set<const std::byte*> all;
   for (unsigned epoch = 1; epoch <= 20; ++epoch) {
     std::fill(region.begin(), region.end(), std::byte(epoch));
@@ -100,5 +100,47 @@ TEST_CASE("after a restart the first copy takes what was not marked from the sna
     CHECK(again[2].data() == (whole ? one.data() + 2 * chunk : parts[2].data()));
     CHECK(again[1].data() != (whole ? one.data() + chunk : parts[1].data()));
     region[chunk] = std::byte{0};
+  }
+}
+
+TEST_CASE("copies of a region of many parts share whole pages of their lists") {
+  constexpr std::size_t count = 3 * payload_list::page_size + 5;
+  byte_vector region((count - 1) * chunk + 11);
+  random_generator random(3);
+  region_copier copier;
+  changed_ranges changed;
+  auto before = copier.copy(region, &changed);
+  for (int epoch = 1; epoch < 30; ++epoch) {
+    std::set<std::size_t> marked;
+    changed.clear();
+    for (std::uint64_t n = random.below(4); n > 0; --n) {
+      const std::size_t at = random.below(region.size());
+      region[at] = std::byte(epoch);
+      changed.mark(at, at + 1);
+      marked.insert(at / chunk);
+    }
+    const auto after = copier.copy(region, &changed);
+    REQUIRE(after.size() == count);
+    const bool right = joined(after) == region;  // not printed
+    REQUIRE(right);
+    for (std::size_t i = 0; i < count; ++i) REQUIRE((after[i].data() == before[i].data()) == !marked.contains(i));
+    before = after;
+  }
+}
+
+TEST_CASE("a region that is larger than caches is copied whole, wherever it begins") {
+  const std::size_t size = (std::size_t{9} << 20) + 77;
+  byte_vector memory(size + 64);
+  for (std::size_t begin = 0; begin < 5; ++begin) {
+    const byte_span region = byte_span(memory).subspan(begin, size);
+    region_copier copier;
+    std::vector<payload_list> kept;
+    for (unsigned epoch = 1; epoch <= 6; ++epoch) {
+      for (std::size_t at = epoch; at < size; at += 4093) region[at] = std::byte(epoch);
+      kept.push_back(copier.copy(region, nullptr));
+      if (kept.size() > 2) kept.erase(kept.begin());
+      const bool right = equal(joined(kept.back()), region);
+      REQUIRE(right);
+    }
   }
 }

@@ -30,7 +30,7 @@ class output_log {
   /// `last_step`: the rank has returned in it.
   [[nodiscard]] std::vector<payload> cut(epoch_number committed, std::optional<std::uint64_t> last_step = {});
   /// It is what these parts say. Error: `corrupted`.
-  result<> restore(const std::vector<payload>& parts);
+  result<> restore(const payload_list& parts);
 
  private:
   struct step_bytes {

@@ -3,6 +3,7 @@
 
 #include <p2pdvm/base/bytes.hpp>
 #include <p2pdvm/base/limits.hpp>
+#include <p2pdvm/base/payload_list.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -29,14 +30,14 @@ class changed_ranges {
 class region_copier {
  public:
   /// `changed`: all that changed since the last copy; without it everything may have.
-  [[nodiscard]] std::vector<payload> copy(byte_view region, const changed_ranges* changed);
+  [[nodiscard]] payload_list copy(byte_view region, const changed_ranges* changed);
   /// The region is what these parts say: as if they had been its last copy.
-  void restored(const std::vector<payload>& parts);
+  void restored(const payload_list& parts);
 
  private:
-  [[nodiscard]] payload part_for(byte_view bytes);
+  [[nodiscard]] payload part_for(byte_view bytes, bool past_caches);
 
-  std::vector<payload> last_;
+  payload_list last_;
   std::size_t bytes_ = 0;  ///< of the last copy
   std::deque<payload> spare_;  ///< replaced; others may still have them
 };

@@ -4,6 +4,7 @@
 #include <p2pdvm/base/assert.hpp>
 #include <p2pdvm/base/bytes.hpp>
 #include <p2pdvm/base/ids.hpp>
+#include <p2pdvm/base/payload_list.hpp>
 
 #include <string>
 #include <string_view>
@@ -19,14 +20,10 @@ class snapshot {
   struct piece {
     std::string name;
     /// One after another they are the piece: one of any size, or, of a bulk piece, as many as it has chunks.
-    std::vector<payload> parts;
+    payload_list parts;
     bool bulk = false;
 
-    [[nodiscard]] std::size_t size() const noexcept {
-      std::size_t bytes = 0;
-      for (const payload& p : parts) bytes += p.size();
-      return bytes;
-    }
+    [[nodiscard]] std::size_t size() const { return parts.bytes(); }
     /// Its bytes in one: a copy where it has several parts, as a bulk piece has when it was fetched from others.
     [[nodiscard]] payload whole() const {
       if (parts.size() <= 1) return parts.empty() ? payload() : parts.front();
@@ -49,7 +46,7 @@ class snapshot {
     }
     return nullptr;
   }
-  [[nodiscard]] std::size_t bytes() const noexcept {
+  [[nodiscard]] std::size_t bytes() const {
     std::size_t all = 0;
     for (const piece& p : pieces_) all += p.size();
     return all;

@@ -57,7 +57,7 @@ class output_collector final : private restorer_owner {
     std::optional<bool> collected;
     struct part {
       std::uint64_t from = 0;  ///< of the log
-      std::vector<payload> bytes;
+      payload_list bytes;
     };
     std::map<rank_number, part> parts;
   };

@@ -4,6 +4,7 @@
 #include <p2pdvm/base/bytes.hpp>
 #include <p2pdvm/base/ids.hpp>
 #include <p2pdvm/base/result.hpp>
+#include <p2pdvm/base/payload_list.hpp>
 #include <p2pdvm/store/chunk.hpp>
 #include <p2pdvm/store/compression.hpp>
 #include <p2pdvm/store/fingerprint.hpp>
@@ -34,14 +35,10 @@ inline constexpr std::size_t content_chunk_bytes_max = 256 * 1024;
 struct section_data {
   std::string name;
   /// One after another they are the section: one of any size, or, of an array, one for each of its chunks.
-  std::vector<payload> parts;
+  payload_list parts;
   bool bulk = false;
 
-  [[nodiscard]] std::size_t size() const noexcept {
-    std::size_t bytes = 0;
-    for (const payload& p : parts) bytes += p.size();
-    return bytes;
-  }
+  [[nodiscard]] std::size_t size() const { return parts.bytes(); }
 };
 
 struct chunk_source {
@@ -110,7 +107,7 @@ class chunker {
  private:
   /// Bytes to cut, and the sections that consist of them (several for tiny ones).
   struct blob {
-    std::vector<payload> parts;
+    payload_list parts;
     std::size_t bytes = 0;
     std::size_t piece = 0;  ///< fixed chunk size; 0: content-defined
     std::vector<std::size_t> owners;

@@ -45,10 +45,9 @@ P2PDVM_DECL std::vector<payload> output_log::cut(epoch_number committed, std::op
   return parts;
 }
 
-P2PDVM_DECL result<> output_log::restore(const std::vector<payload>& parts) {
+P2PDVM_DECL result<> output_log::restore(const payload_list& parts) {
   *this = output_log();
-  std::size_t all = 0;
-  for (const payload& p : parts) all += p.size();
+  const std::size_t all = parts.bytes();
   if (all > limits::output_bytes_max) return error(errc::corrupted, "what a rank wrote into an output is over its limit");
   for (const payload& p : parts) {
     for (std::size_t at = 0; at < p.size();) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <p2pdvm/base/assert.hpp>
+#include <p2pdvm/base/copy_past_caches.hpp>
 #include <p2pdvm/peal/region_copier.hpp>
 
 #include <algorithm>
@@ -15,6 +16,8 @@ namespace detail {
 inline constexpr std::size_t spares_looked_at = 4;
 /// More copies than are kept at any time: the committed one, the one before, the one that is being stored.
 inline constexpr std::size_t spare_copies_max = 3;
+/// A whole region from this size on leaves the caches when it is copied, whatever is done.
+inline constexpr std::size_t past_caches_bytes_min = std::size_t{8} << 20;
 
 }  // namespace detail
 
@@ -34,20 +37,33 @@ P2PDVM_DECL bool changed_ranges::any(std::size_t begin, std::size_t end) const n
   return false;
 }
 
-P2PDVM_DECL std::vector<payload> region_copier::copy(byte_view region, const changed_ranges* changed) {
+P2PDVM_DECL payload_list region_copier::copy(byte_view region, const changed_ranges* changed) {
   const std::size_t part_bytes = limits::chunk_bytes_of(region.size());
   const std::size_t count = (region.size() + part_bytes - 1) / part_bytes;
   const bool same_shape = region.size() == bytes_ && last_.size() == count;
-  std::vector<payload> parts;
-  parts.reserve(count);
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::size_t begin = i * part_bytes, end = std::min(begin + part_bytes, region.size());
-    if (same_shape && changed != nullptr && !changed->any(begin, end)) {
-      parts.push_back(last_[i]);
+  const bool past_caches = changed == nullptr && region.size() >= detail::past_caches_bytes_min;
+  const auto is_kept = [&](std::size_t begin, std::size_t end) {  // bytes
+    return same_shape && changed != nullptr && !changed->any(begin, std::min(end, region.size()));
+  };
+  payload_list parts;
+  for (std::size_t first = 0; first < count; first += payload_list::page_size) {
+    const std::size_t behind = std::min(first + payload_list::page_size, count);
+    if (is_kept(first * part_bytes, behind * part_bytes)) {
+      parts.share_page(last_, first / payload_list::page_size);
       continue;
     }
-    parts.push_back(part_for(region.subspan(begin, end - begin)));
-    if (i < last_.size()) spare_.push_back(std::move(last_[i]));
+    std::vector<payload> page;
+    page.reserve(behind - first);
+    for (std::size_t i = first; i < behind; ++i) {
+      const std::size_t begin = i * part_bytes, end = std::min(begin + part_bytes, region.size());
+      if (is_kept(begin, end)) {
+        page.push_back(last_[i]);
+        continue;
+      }
+      page.push_back(part_for(region.subspan(begin, end - begin), past_caches));
+      if (i < last_.size()) spare_.push_back(last_[i]);
+    }
+    parts.add_page(std::move(page));
   }
   while (spare_.size() > detail::spare_copies_max * count) spare_.pop_front();
   last_ = parts;
@@ -55,26 +71,28 @@ P2PDVM_DECL std::vector<payload> region_copier::copy(byte_view region, const cha
   return parts;
 }
 
-P2PDVM_DECL void region_copier::restored(const std::vector<payload>& parts) {
-  bytes_ = 0;
-  for (const payload& p : parts) bytes_ += p.size();
+P2PDVM_DECL void region_copier::restored(const payload_list& parts) {
+  bytes_ = parts.bytes();
+  last_ = parts;
+  if (parts.size() != 1) return;
   const std::size_t part_bytes = limits::chunk_bytes_of(bytes_);
-  last_.clear();
-  if (parts.size() != 1) {
-    last_ = parts;
-    return;
-  }
+  std::vector<payload> pieces;
   for (std::size_t begin = 0; begin < bytes_; begin += part_bytes)
-    last_.push_back(parts.front().slice(begin, std::min(part_bytes, bytes_ - begin)));
+    pieces.push_back(parts.front().slice(begin, std::min(part_bytes, bytes_ - begin)));
+  last_ = std::move(pieces);
 }
 
-P2PDVM_DECL payload region_copier::part_for(byte_view bytes) {
+P2PDVM_DECL payload region_copier::part_for(byte_view bytes, bool past_caches) {
   for (std::size_t n = std::min(spare_.size(), detail::spares_looked_at); n > 0; --n) {
     payload part = std::move(spare_.front());
     spare_.pop_front();
     const byte_span write = part.rewrite();
     if (write.size() == bytes.size()) {
-      std::memcpy(write.data(), bytes.data(), bytes.size());
+      if (past_caches) {
+        copy_past_caches(write.data(), bytes);
+      } else {
+        std::memcpy(write.data(), bytes.data(), bytes.size());
+      }
       return part;
     }
     if (write.empty()) spare_.push_back(std::move(part));  // somebody has it

@@ -111,7 +111,7 @@ P2PDVM_DECL void chunker::plan(std::vector<section_data> sections) {
   for (std::size_t p = 0; p < packs.size(); ++p) {
     blob& b = blobs_[pack_blobs[p]];
     b.bytes = packs[p].size();
-    b.parts.emplace_back(std::move(packs[p]));
+    b.parts.add_page({payload(std::move(packs[p]))});
   }
 }
 
@@ -156,7 +156,7 @@ P2PDVM_DECL std::size_t chunker::chunk_end(const blob& b, std::size_t begin) con
 
 P2PDVM_DECL payload chunker::chunk_of(const blob& b, std::size_t begin, std::size_t end) const {
   if (b.parts.size() == 1) return b.parts.front().slice(begin, end - begin);
-  const payload& part = b.parts.at(begin / b.piece);
+  const payload& part = b.parts[begin / b.piece];
   P2PDVM_ASSERT(part.size() == end - begin);
   return part;
 }
