@@ -204,6 +204,53 @@ TEST_CASE("holders that are full or broken are replaced, and too few domains are
   CHECK(covers(next.plan(w, 1), less.receipts));
 }
 
+TEST_CASE("an upload budget is kept whatever is sent, and nothing is too large for it") {
+  upload_budget budget(100'000);
+  time_point now{};
+  std::uint64_t sent = 0;
+  for (int i = 0; i < 200; ++i) {
+    now = std::max(now, budget.next());
+    REQUIRE(budget.ready(now));
+    const std::uint64_t bytes = i % 7 == 0 ? 300'000 : 1000;
+    budget.spend(now, bytes);
+    sent += bytes;
+    CHECK(static_cast<double>(sent) <= 100'000 * (to_seconds(now - time_point()) + to_seconds(upload_burst)) + 300'000);
+  }
+  CHECK(budget.spent() == sent);
+  CHECK(static_cast<double>(sent) >= 90'000 * to_seconds(now - time_point()));  // and it is used
+  upload_budget none;
+  none.spend(now, ~0u);
+  CHECK(none.ready(time_point()));
+  CHECK_FALSE(none.limited());
+}
+
+TEST_CASE("replication keeps within the upload budget, gives nobody up for that, and what stays here is free") {
+  world w(4, 17);
+  chunker c(secret, rank_number(0));
+  const snapshot s(c, 1, random_bytes(2 << 20, 17));
+  replica_map known;
+  constexpr std::uint64_t rate = 40'000;  // a hundred seconds for all of it, ten times `put_stall_time`
+  upload_budget budget(rate);
+  replication plan = s.plan(w, 3);
+  plan.self = w.peers[1]->identity.id();
+  std::uint64_t uploaded = 0;
+  replicator r(plan, known, w.genuine, s.sealer(), [&](const node_id& to, store_message m) {
+    std::uint64_t bytes = 0;
+    for (const sealed_chunk& chunk : std::get<put_chunks>(m).chunks) bytes += chunk.sealed.size();
+    if (to != plan.self) uploaded += bytes;
+    CHECK(static_cast<double>(uploaded) <= rate * (to_seconds(w.now - time_point()) + to_seconds(upload_burst)) + put_bytes_max);
+    w.send(to, std::move(m));
+  }, &budget);
+  r.start(w.now);
+  w.run(r);
+  REQUIRE(r.finished()->ok());
+  CHECK((*r.finished())->replicas == 3);
+  CHECK((*r.finished())->troubles.empty());
+  CHECK(uploaded > 4 << 20);
+  CHECK(budget.spent() == uploaded);
+  CHECK(copies(w, s) == 3);
+}
+
 TEST_CASE("a second peer of a domain takes over when the first is lost") {
   world w(2, 5);
   chunker c(secret, rank_number(0));

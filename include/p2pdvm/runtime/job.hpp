@@ -117,7 +117,8 @@ class job final : private record_owner,
   void fetch_inputs(const node_id& from, std::function<void(result<>)> done);
   /// The members to whom this one keeps a connection: see member_square.hpp.
   [[nodiscard]] const std::set<node_id>& links() const noexcept { return links_; }
-  /// Members that have seen the end.
+  /// Sealed bytes of chunks that others have got from this peer.
+  [[nodiscard]] std::uint64_t bytes_given() const noexcept { return store_.bytes_given(); }
   /// All members have seen the end, or are gone. Each knows it of its links, and hears it of theirs.
   [[nodiscard]] bool end_seen_by_all() const;
 
@@ -368,6 +369,8 @@ class job final : private record_owner,
   static constexpr duration abandon_delay_max = std::chrono::seconds(16);
   duration abandon_delay_ = abandon_delay_min;  ///< doubles while nobody can keep a snapshot
   epoch_number abandon_epoch_;                  ///< to be given up after it
+  static constexpr unsigned copies_told_none = ~0u;
+  unsigned copies_told_ = copies_told_none;     ///< of which the user was told that they are too few
   bool damage_seen_ = false;                    ///< on this peer's disk
   std::set<node_id> lost_;      ///< agreed to be dead, not yet evicted
   std::set<node_id> told_old_;  ///< outsiders, `members_max` at most, that were sent the record

@@ -13,11 +13,15 @@
 #include <p2pdvm/store/genuine_receipts.hpp>
 #include <p2pdvm/store/holder.hpp>
 #include <p2pdvm/store/replicator.hpp>
+#include <p2pdvm/store/upload_budget.hpp>
 
 #include <atomic>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -39,6 +43,8 @@ struct drain_outcome {
   byte_vector receipts;  ///< an encoded seal_proof
   std::uint64_t bytes_sent = 0;
   unsigned replicas = 0;
+  unsigned wanted = 0;  ///< copies: as many as asked for, or as there are failure domains
+  std::string trouble;  ///< why there are fewer, in the words of one holder
 };
 
 class snapshot_store_owner {
@@ -52,6 +58,9 @@ class snapshot_store_owner {
  protected:
   ~snapshot_store_owner() = default;
 };
+
+/// Chunks that others have asked for and that wait for the upload budget; who asks for more is not answered, and asks again.
+inline constexpr std::size_t asked_chunks_max = 16 * 1024;
 
 class snapshot_store {
  public:
@@ -88,6 +97,8 @@ class snapshot_store {
   [[nodiscard]] bool sufficient(const store::pin& snapshot, rank_number rank, byte_view proof);
   /// Least number of copies in the drains of the last epoch.
   [[nodiscard]] unsigned replicas() const noexcept { return replicas_achieved_; }
+  /// Sealed bytes of chunks that others have got from this peer's holder.
+  [[nodiscard]] std::uint64_t bytes_given() const noexcept { return bytes_given_; }
   /// Reads them all; what is damaged counts as absent from then on.
   [[nodiscard]] bool has_inputs(const std::map<std::string, job_input>& inputs);
   [[nodiscard]] result<byte_vector> read_input(const job_input& input);
@@ -132,6 +143,8 @@ class snapshot_store {
   void replicate(rank_number rank, drain& d);
   void look_after(rank_number rank, drain& d);
   void look_after_all();
+  void ask_holder(const node_id& from, const store::get_chunks& get);
+  void serve();
   void flush();
   void arm();
   [[nodiscard]] time_point now() const { return context_.machine.clock().now(); }
@@ -152,6 +165,11 @@ class snapshot_store {
   std::map<rank_number, std::map<epoch_number, std::shared_ptr<const peal::snapshot>>> kept_;
   epoch_number committed_;
   std::vector<std::pair<node_id, store::store_message>> outbox_;
+  store::upload_budget uploads_;
+  /// Asked for, and not given yet, oldest first.
+  std::deque<std::pair<node_id, chunk_id>> asked_;
+  std::set<std::pair<node_id, chunk_id>> asked_once_;
+  std::uint64_t bytes_given_ = 0;
   host::timer timer_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 

@@ -143,6 +143,7 @@ P2PDVM_DECL void job::mend_inputs() {
 
 P2PDVM_DECL void job::roll_back_own() {
   if (record().state != checkpoint::job_state::running || !is_member()) return;
+  if (context_.setting.storage_only) return;  // it has none
   keeper_.propose([seen = record().incarnation](const checkpoint::job_record& r) {
     return checkpoint::rollback(r, seen);
   });

@@ -163,6 +163,7 @@ P2PDVM_DECL void job::act(checkpoint::cut_action::committed& a) {
   event e;
   e.epoch = a.epoch;
   e.count = store_.replicas();
+  if (has_ranks && e.count >= std::min<std::size_t>(spec().replicas, record().live_count())) copies_told_ = copies_told_none;
   if (has_ranks) e.seconds = to_seconds(clock_now() - cut_at_);
   tell(event_kind::committed, std::move(e));
   store_.committed(record());
@@ -224,6 +225,12 @@ P2PDVM_DECL void job::drained(rank_number rank, epoch_number epoch, const drain_
   e.count = outcome.bytes_sent;
   tell(event_kind::drained, event(e));
   tell(event_kind::sealed, std::move(e));
+  if (outcome.replicas < outcome.wanted && outcome.replicas < copies_told_) {
+    copies_told_ = outcome.replicas;
+    warn("of some pieces of checkpoints there " +
+         (outcome.replicas == 1 ? std::string("is 1 copy") : "are " + std::to_string(outcome.replicas) + " copies") + " instead of " +
+         std::to_string(outcome.wanted) + (outcome.trouble.empty() ? "" : ": " + outcome.trouble));
+  }
   const auto told = barrier_->sealed(rank, epoch, outcome.manifest, outcome.receipts);
   if (!told.ok()) must_abandon(epoch, told.error().message());
   pump_barrier();
@@ -434,6 +441,8 @@ P2PDVM_DECL void job::finish_job() {
   if (std::exchange(finishing_, true)) return;
   policy_timer_.cancel();
   detector_timer_.cancel();
+  // Others may still want the results from it, but to it they mean nothing.
+  if (context_.setting.storage_only) return end(std::map<std::string, byte_vector>());
   const auto& last = record().committed;
   for (std::uint32_t r = 0; r < record().ranks; ++r) {
     const rank_number rank(r);

@@ -63,10 +63,15 @@ P2PDVM_DECL snapshot_store::snapshot_store(snapshot_store_owner& owner, peer_con
               [this](const node_id& to, store::store_message message) {
                 if (const auto* given = std::get_if<store::receipt>(&message); given != nullptr && to == context_.self.id())
                   genuine_.add(*given, context_.self.key());
+                if (const auto* data = std::get_if<store::chunk_data>(&message); data != nullptr && to != context_.self.id()) {
+                  bytes_given_ += data->chunk.sealed.size();
+                  uploads_.spend(now(), data->chunk.sealed.size());
+                }
                 outbox_.emplace_back(to, std::move(message));
                 arm();  // receipts come from the disk's callbacks
               },
               [this](const store::disk_notice& notice) { owner_.disk_noticed(notice); }),
+      uploads_(context.setting.upload_rate),
       timer_(context.machine.clock()) {}
 
 P2PDVM_DECL void snapshot_store::set_members(std::vector<store::member> members,
@@ -223,6 +228,7 @@ P2PDVM_DECL void snapshot_store::replicate(rank_number rank, drain& d) {
   what.chunks = d.chunks;
   what.members = members_;
   what.replicas = replicas_;
+  what.self = context_.self.id();
   d.outcome.reset();
   d.replicator = std::make_unique<store::replicator>(
       std::move(what), known_[rank], genuine_,
@@ -238,7 +244,8 @@ P2PDVM_DECL void snapshot_store::replicate(rank_number rank, drain& d) {
           for (const auto& c : put->chunks) drains_.at(rank).bytes_sent += c.sealed.size();
         }
         outbox_.emplace_back(to, std::move(message));
-      });
+      },
+      &uploads_);
   d.replicator->start(now());
   look_after(rank, d);
   arm();
@@ -266,6 +273,10 @@ P2PDVM_DECL void snapshot_store::look_after(rank_number rank, drain& d) {
   outcome.receipts = wire::encode(proof);
   outcome.bytes_sent = d.bytes_sent;
   outcome.replicas = good.replicas;
+  std::set<std::string_view> domains;
+  for (const auto& m : members_) domains.insert(m.domain);
+  outcome.wanted = static_cast<unsigned>(std::min<std::size_t>(replicas_, domains.size()));
+  if (!good.troubles.empty()) outcome.trouble = good.troubles.front();
   replicas_achieved_ = replicas_achieved_ == 0 ? good.replicas : std::min(replicas_achieved_, good.replicas);
   // The members may have changed since it began.
   if (!sufficient({job_, d.incarnation, d.epoch}, rank, outcome.receipts)) return replicate(rank, d);
@@ -287,6 +298,25 @@ P2PDVM_DECL void snapshot_store::look_after_all() {
   arm();
 }
 
+P2PDVM_DECL void snapshot_store::ask_holder(const node_id& from, const store::get_chunks& get) {
+  if (!uploads_.limited() || from == context_.self.id()) return holder_.on_message(now(), from, get);
+  for (const chunk_id& id : get.ids) {
+    if (asked_.size() < asked_chunks_max && asked_once_.emplace(from, id).second) asked_.emplace_back(from, id);
+  }
+  serve();
+}
+
+P2PDVM_DECL void snapshot_store::serve() {
+  while (!asked_.empty() && uploads_.ready(now())) {
+    const auto [to, id] = asked_.front();
+    asked_once_.erase(asked_.front());
+    asked_.pop_front();
+    store::get_chunks one;
+    one.ids.push_back(id);
+    holder_.on_message(now(), to, one);
+  }
+}
+
 P2PDVM_DECL void snapshot_store::flush() {
   for (auto& [to, message] : std::exchange(outbox_, {})) owner_.send_store(to, message);
 }
@@ -296,7 +326,9 @@ P2PDVM_DECL void snapshot_store::arm() {
   for (const auto& [rank, d] : drains_) {
     if (d.replicator) next = std::min(next, d.replicator->next_timer());
   }
+  if (!asked_.empty()) next = std::min(next, uploads_.next());
   timer_.at(next, [this] {
+    serve();
     flush();
     for (auto& [rank, d] : drains_) {
       if (d.replicator && d.replicator->next_timer() <= now()) d.replicator->on_timer(now());
@@ -312,7 +344,9 @@ P2PDVM_DECL bool snapshot_store::on_message(const node_id& from,
   const bool fetched = std::holds_alternative<store::chunk_data>(message) ||
                        std::holds_alternative<store::chunks_absent>(message);
   if (fetched) return false;
-  if (asks) {
+  if (const auto* get = std::get_if<store::get_chunks>(&message)) {
+    ask_holder(from, *get);
+  } else if (asks) {
     holder_.on_message(now(), from, message);
   } else if (const auto found = drains_.find(detail::rank_of(message)); found != drains_.end() && found->second.replicator) {
     found->second.replicator->on_message(now(), from, message);
@@ -324,6 +358,8 @@ P2PDVM_DECL bool snapshot_store::on_message(const node_id& from,
 }
 
 P2PDVM_DECL void snapshot_store::on_member_lost(const node_id& node) {
+  std::erase_if(asked_, [&](const auto& a) { return a.first == node; });
+  std::erase_if(asked_once_, [&](const auto& a) { return a.first == node; });
   for (auto& [rank, map] : known_) map.forget(node);
   for (auto& [rank, d] : drains_) {
     if (d.replicator) {
