@@ -437,13 +437,13 @@ TEST_CASE("chunks that are opened apart may come in any order, twice, too late o
     const node_id stranger = w.peers[w.peers[0]->identity.id() == to ? 1 : 0]->identity.id();
     CHECK(f.expects(to, id).value_or(0) == s.plain.at(id).size());
     CHECK_FALSE(f.expects(stranger, id));
-    f.on_opened(w.now, stranger, id, broken);
+    f.on_opened(w.now, stranger, id, broken, {});
     CHECK(f.expects(to, id));
     const bool first = refused.emplace(id, to).second;
     if (!first) CHECK(refused.at(id) != to);
-    f.on_opened(w.now, to, id, first ? broken : result<payload>(s.plain.at(id)));
+    f.on_opened(w.now, to, id, first ? broken : result<payload>(s.plain.at(id)), {});
     CHECK_FALSE(f.expects(to, id));
-    if (!first) f.on_opened(w.now, to, id, s.plain.at(id));
+    if (!first) f.on_opened(w.now, to, id, s.plain.at(id), {});
   }
   REQUIRE(f.finished());
   CHECK(f.finished()->ok());
@@ -508,6 +508,80 @@ TEST_CASE("missing chunks are counted in a sentence") {
         "1 of 17 chunks of rank 2 are missing after asking 3 holders; "
         "a peer that holds them has to come back");
   CHECK(got.plain.size() == s.chunks.size() - 1);
+}
+
+TEST_CASE("a holder that has lost a chunk, or damaged it, is given it again by who has found that out") {
+  for (std::uint64_t seed = 0; seed < 20; ++seed) {
+    INFO("seed " << seed);
+    world w(6, seed);
+    chunker c(secret, rank_number(2));
+    const snapshot s(c, 1, random_bytes(1 << 20, seed));
+    replica_map known;
+    replicate(w, s, known, 3);
+    const placement places(job_id(), rank_number(2), w.members(), 3);
+    std::set<std::pair<node_id, chunk_id>> spoilt;
+    for (const placed_chunk& chunk : s.chunks) {  // of three good copies one is left
+      const auto targets = places.targets(chunk.stripe);
+      for (std::size_t i = 0; i < 2; ++i) {
+        peer& p = *w.peers[targets[(i + seed) % 3]];
+        if (w.random.below(2) == 0) {
+          p.log.chunks.erase(chunk.id);
+        } else {
+          p.log.damage(chunk.id);
+        }
+        spoilt.emplace(p.identity.id(), chunk.id);
+      }
+    }
+    const chunk_codec codec(secret);
+    std::set<chunk_id> got;
+    std::set<std::pair<node_id, chunk_id>> mended;
+    fetcher f(
+        s.fetch(w), codec, [&](const chunk_id& id, const payload&) { got.insert(id); },
+        [&](const node_id& to, store_message m) { w.send(to, std::move(m)); },
+        [&](const node_id& holder, const chunk_id& id, const payload& sealed) {
+          CHECK(spoilt.contains({holder, id}));
+          CHECK(mended.emplace(holder, id).second);
+          const auto plain = codec.open(id, sealed.view());
+          REQUIRE(plain.ok());
+          const bool same = equal(*plain, s.plain.at(id).view());
+          CHECK(same);
+        });
+    f.start(w.now);
+    w.run(f);
+    CHECK(f.finished()->ok());
+    CHECK(got.size() == s.chunks.size());
+    CHECK(mended.size() > s.chunks.size() / 4);
+    CHECK_FALSE(f.all_denied());
+  }
+}
+
+TEST_CASE("chunks that all have denied are told from those of which nobody has said anything") {
+  world w(4, 16);
+  chunker c(secret, rank_number(2));
+  const snapshot s(c, 1, random_bytes(1 << 20, 9));
+  replica_map known;
+  replicate(w, s, known, 4);
+  const chunk_codec codec(secret);
+  for (const std::size_t silent : {4u, 0u}) {
+    for (auto& p : w.peers) {
+      p->log.chunks.erase(s.chunks[0].id);
+      p->log.chunks.erase(s.chunks[5].id);
+    }
+    if (silent < 4) w.peers[silent]->alive = false;
+    fetch_plan plan = s.fetch(w);
+    if (silent < 4) plan.members.push_back({w.peers[silent]->identity.id(), w.peers[silent]->identity.key(), "there", 1});
+    std::size_t mends = 0;
+    fetcher f(
+        plan, codec, [](const chunk_id&, const payload&) {}, [&](const node_id& to, store_message m) { w.send(to, std::move(m)); },
+        [&](const node_id&, const chunk_id&, const payload&) { ++mends; });
+    f.start(w.now);
+    w.run(f);
+    REQUIRE_FALSE(f.finished()->ok());
+    CHECK(f.missing() == 2);
+    CHECK(f.chunks() == s.chunks.size());
+    CHECK(f.all_denied() == (silent == 4));
+    CHECK(mends == 0);
+  }
 }
 
 TEST_CASE("nothing to fetch is fetched at once, and nobody to ask is an error") {

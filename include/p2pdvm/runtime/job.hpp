@@ -191,7 +191,10 @@ class job final : private record_owner,
   void disk_noticed(const store::disk_notice& notice) override;
   void restored(rank_number rank, epoch_number epoch,
                 std::shared_ptr<const peal::snapshot> snapshot, std::uint64_t fetched) override;
-  void restore_failed(rank_number rank, epoch_number epoch, const error& why) override;
+  void restore_failed(rank_number rank, epoch_number epoch, const error& why, const chunks_gone& gone) override;
+  void mend(const node_id& to, rank_number rank, epoch_number epoch, const store::sealed_chunk& chunk) override {
+    store_.mend(to, rank, epoch, chunk);
+  }
   std::shared_ptr<const peal::snapshot> snapshot_here(rank_number rank, epoch_number epoch) override;
   void output_written(const std::string& name, epoch_number epoch, std::uint64_t bytes) override;
   void output_held_up(const std::string& sentence) override { warn(sentence); }
@@ -300,6 +303,8 @@ class job final : private record_owner,
   void wish_to_leave();
   void move_away();
   void look_for_missing();
+  [[nodiscard]] bool is_anybody_away() const;
+  [[nodiscard]] bool given_up_on(rank_number rank, epoch_number epoch, const chunks_gone& gone);
   void fall_back(epoch_number unreadable, const std::string& sentence);
   void finish_job();
   void results_complete();
@@ -346,6 +351,15 @@ class job final : private record_owner,
   static constexpr duration missing_delay_min = std::chrono::seconds(1);
   static constexpr duration missing_delay_max = std::chrono::seconds(30);
   duration missing_delay_ = missing_delay_min;
+  /// All members have said of some chunk of a rank that they have it not, and say it again so much later: then it is gone. Where a
+  /// former member may come back with it, that is waited for.
+  static constexpr duration denial_pause = std::chrono::seconds(20);
+  static constexpr duration away_patience = std::chrono::seconds(60);
+  struct denial {
+    epoch_number epoch;
+    time_point first{};
+  };
+  std::map<rank_number, denial> denials_;
   std::map<std::string, payload> inputs_;
   bool inputs_whole_ = true;  ///< else no rank starts here
   static constexpr int inputs_tries_max = 60;

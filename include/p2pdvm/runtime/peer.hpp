@@ -90,6 +90,8 @@ class peer final : private messaging::exchange_handler,
   [[nodiscard]] const crypto::identity& identity() const { return *identity_; }
   [[nodiscard]] messaging::contact own_contact() const;
   [[nodiscard]] job* current_job() noexcept { return job_.get(); }
+  /// For who looks after it: what is taken out of it is lost. After `open`.
+  [[nodiscard]] store::chunk_log& log() { return *log_; }
   struct holdings {
     std::uint64_t chunk_bytes = 0;  ///< sealed
     std::uint64_t disk_bytes = 0;   ///< that the store takes

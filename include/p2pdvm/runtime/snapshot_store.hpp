@@ -61,6 +61,8 @@ class snapshot_store_owner {
 
 /// Chunks that others have asked for and that wait for the upload budget; who asks for more is not answered, and asks again.
 inline constexpr std::size_t asked_chunks_max = 16 * 1024;
+/// Chunks that wait to be given back to holders that have lost them; what comes beyond is left to the next who finds out.
+inline constexpr std::size_t mends_waiting_max = 256;
 
 class snapshot_store {
  public:
@@ -97,6 +99,8 @@ class snapshot_store {
   [[nodiscard]] bool sufficient(const store::pin& snapshot, rank_number rank, byte_view proof);
   /// Least number of copies in the drains of the last epoch.
   [[nodiscard]] unsigned replicas() const noexcept { return replicas_achieved_; }
+  /// Gives a holder a chunk of a committed epoch that it should have had, as the upload budget permits.
+  void mend(const node_id& to, rank_number rank, epoch_number epoch, store::sealed_chunk chunk);
   /// Sealed bytes of chunks that others have got from this peer's holder.
   [[nodiscard]] std::uint64_t bytes_given() const noexcept { return bytes_given_; }
   /// Reads them all; what is damaged counts as absent from then on.
@@ -145,6 +149,7 @@ class snapshot_store {
   void look_after_all();
   void ask_holder(const node_id& from, const store::get_chunks& get);
   void serve();
+  void send_mends();
   void flush();
   void arm();
   [[nodiscard]] time_point now() const { return context_.machine.clock().now(); }
@@ -170,6 +175,14 @@ class snapshot_store {
   std::deque<std::pair<node_id, chunk_id>> asked_;
   std::set<std::pair<node_id, chunk_id>> asked_once_;
   std::uint64_t bytes_given_ = 0;
+  struct waiting_mend {
+    node_id to;
+    rank_number rank;
+    epoch_number epoch;
+    store::sealed_chunk chunk;
+  };
+  std::deque<waiting_mend> mends_;
+  incarnation_number incarnation_;
   host::timer timer_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 

@@ -389,12 +389,27 @@ P2PDVM_DECL void job::restored(rank_number rank, epoch_number epoch,
   }
   if (!wanted_.contains(rank) || epoch != record().committed.epoch) return;
   if (auto fits = rank_runner::check(*snapshot, record().ranks); !fits.ok())
-    return restore_failed(rank, epoch, fits.error());
+    return restore_failed(rank, epoch, fits.error(), {});
   found_[rank] = std::move(snapshot);
   start_ranks();
 }
 
-P2PDVM_DECL void job::restore_failed(rank_number rank, epoch_number epoch, const error& why) {
+P2PDVM_DECL bool job::is_anybody_away() const {
+  return std::any_of(record().members.begin(), record().members.end(), [](const checkpoint::member& m) { return !m.live(); });
+}
+
+/// What all members deny for good.
+P2PDVM_DECL bool job::given_up_on(rank_number rank, epoch_number epoch, const chunks_gone& gone) {
+  if (!gone.denied) {
+    denials_.erase(rank);
+    return false;
+  }
+  denial& d = denials_[rank];
+  if (d.epoch != epoch) d = {epoch, clock_now()};
+  return clock_now() - d.first >= (is_anybody_away() ? away_patience : denial_pause);
+}
+
+P2PDVM_DECL void job::restore_failed(rank_number rank, epoch_number epoch, const error& why, const chunks_gone& gone) {
   const std::string what = "checkpoint " + std::to_string(epoch.value()) + " of rank " +
                            std::to_string(rank.value()) + " cannot be read: ";
   const std::string here = "it is damaged in " + context_.machine.disk().describe("") +
@@ -410,13 +425,29 @@ P2PDVM_DECL void job::restore_failed(rank_number rank, epoch_number epoch, const
     if (record().previous.epoch.value() == 0) return fail(sentence);
     return fall_back(epoch, alone_and_damaged() ? what + here : sentence);
   }
+  if (given_up_on(rank, epoch, gone)) {
+    const std::string all = what + std::to_string(gone.missing) + " of " + std::to_string(gone.of) +
+                            " chunks of it are gone, no peer of the job has them any more";
+    const std::string advice = ", and p2pdvm fork --epoch " + std::to_string(epoch.value()) +
+                               " makes a job of it where the folder of a peer that has them is brought back";
+    missing_.insert(rank);
+    if (!final && record().previous.epoch.value() != 0) return fall_back(epoch, all + advice);
+    const std::string none_before = final ? std::string() : ", and there is no checkpoint before it to go back to";
+    if (!is_anybody_away()) {
+      if (final) return end(error(errc::lost, all + advice));
+      return fail(all + none_before + advice);
+    }
+  }
   // Those who have the copies may only be away.
   if (std::exchange(missing_told_, epoch) != epoch)
     warn(sentence + "; the job waits for the peers that have copies of it: start them again with "
                     "--resume");
   missing_.insert(rank);
   if (missing_timer_.armed()) return;
-  missing_timer_.after(missing_delay_, [this] { look_for_missing(); });
+  duration delay = missing_delay_;
+  if (const auto denied = denials_.find(rank); denied != denials_.end() && clock_now() < denied->second.first + denial_pause)
+    delay = std::min<duration>(delay, denied->second.first + denial_pause - clock_now());
+  missing_timer_.after(delay, [this] { look_for_missing(); });
   missing_delay_ = std::min(missing_delay_ * 2, missing_delay_max);
 }
 
@@ -425,9 +456,16 @@ P2PDVM_DECL void job::fall_back(epoch_number unreadable, const std::string& sent
   if (std::exchange(given_up_, unreadable) == unreadable) return;
   warn(sentence + "; the job goes back to the checkpoint before, " +
        std::to_string(record().previous.epoch.value()));
-  keeper_.propose([seen = record().incarnation, unreadable](const checkpoint::job_record& r) {
-    return checkpoint::fall_back(r, seen, unreadable);
-  });
+  keeper_.propose(
+      [seen = record().incarnation, unreadable](const checkpoint::job_record& r) {
+        return checkpoint::fall_back(r, seen, unreadable);
+      },
+      [this, unreadable](const result<>& written) {
+        // Another write may have come between, and changed nothing of it.
+        if (written.ok() || record().committed.epoch != unreadable) return;
+        given_up_ = epoch_number();
+        missing_timer_.after(missing_delay_min, [this] { look_for_missing(); });
+      });
 }
 
 P2PDVM_DECL void job::look_for_missing() {

@@ -87,6 +87,7 @@ P2PDVM_DECL void snapshot_store::set_members(std::vector<store::member> members,
 
 P2PDVM_DECL void snapshot_store::follow(const checkpoint::job_record& record) {
   committed_ = record.committed.epoch;
+  incarnation_ = record.incarnation;
   holder_.follow(job_, record.committed.epoch, record.previous.epoch, record.floor);
 }
 
@@ -306,6 +307,31 @@ P2PDVM_DECL void snapshot_store::ask_holder(const node_id& from, const store::ge
   serve();
 }
 
+P2PDVM_DECL void snapshot_store::mend(const node_id& to, rank_number rank, epoch_number epoch, store::sealed_chunk chunk) {
+  if (mends_.size() < mends_waiting_max) mends_.push_back({to, rank, epoch, std::move(chunk)});
+  serve();
+  arm();
+}
+
+/// What is for one holder goes together. The receipt that comes for it covers no stripe, and nobody waits for it.
+P2PDVM_DECL void snapshot_store::send_mends() {
+  while (!mends_.empty() && (mends_.front().to == context_.self.id() || uploads_.ready(now()))) {
+    const node_id to = mends_.front().to;
+    store::put_chunks put{{job_, incarnation_, mends_.front().epoch}, mends_.front().rank, 0, 0, {}, {}};
+    std::size_t bytes = 0;
+    while (!mends_.empty()) {
+      waiting_mend& next = mends_.front();
+      const bool fits = put.chunks.empty() || bytes + next.chunk.sealed.size() <= store::put_bytes_max;
+      if (next.to != to || next.rank != put.rank || next.epoch != put.snapshot.epoch || !fits) break;
+      bytes += next.chunk.sealed.size();
+      put.chunks.push_back(std::move(next.chunk));
+      mends_.pop_front();
+    }
+    if (to != context_.self.id()) uploads_.spend(now(), bytes);
+    outbox_.emplace_back(to, std::move(put));
+  }
+}
+
 P2PDVM_DECL void snapshot_store::serve() {
   while (!asked_.empty() && uploads_.ready(now())) {
     const auto [to, id] = asked_.front();
@@ -315,6 +341,7 @@ P2PDVM_DECL void snapshot_store::serve() {
     one.ids.push_back(id);
     holder_.on_message(now(), to, one);
   }
+  send_mends();
 }
 
 P2PDVM_DECL void snapshot_store::flush() {
@@ -326,7 +353,7 @@ P2PDVM_DECL void snapshot_store::arm() {
   for (const auto& [rank, d] : drains_) {
     if (d.replicator) next = std::min(next, d.replicator->next_timer());
   }
-  if (!asked_.empty()) next = std::min(next, uploads_.next());
+  if (!asked_.empty() || !mends_.empty()) next = std::min(next, std::max(now(), uploads_.next()));
   timer_.at(next, [this] {
     serve();
     flush();
@@ -360,6 +387,7 @@ P2PDVM_DECL bool snapshot_store::on_message(const node_id& from,
 P2PDVM_DECL void snapshot_store::on_member_lost(const node_id& node) {
   std::erase_if(asked_, [&](const auto& a) { return a.first == node; });
   std::erase_if(asked_once_, [&](const auto& a) { return a.first == node; });
+  std::erase_if(mends_, [&](const waiting_mend& m) { return m.to == node; });
   for (auto& [rank, map] : known_) map.forget(node);
   for (auto& [rank, d] : drains_) {
     if (d.replicator) {
