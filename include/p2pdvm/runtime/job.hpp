@@ -117,6 +117,8 @@ class job final : private record_owner,
   void fetch_inputs(const node_id& from, std::function<void(result<>)> done);
   /// The members to whom this one keeps a connection: see member_square.hpp.
   [[nodiscard]] const std::set<node_id>& links() const noexcept { return links_; }
+  /// Questions to holders about what they have, so far.
+  [[nodiscard]] std::uint64_t survey_messages() const noexcept { return store_.survey_messages(); }
   /// Sealed bytes of chunks that others have got from this peer.
   [[nodiscard]] std::uint64_t bytes_given() const noexcept { return store_.bytes_given(); }
   /// All members have seen the end, or are gone. Each knows it of its links, and hears it of theirs.
@@ -192,6 +194,9 @@ class job final : private record_owner,
   void restored(rank_number rank, epoch_number epoch,
                 std::shared_ptr<const peal::snapshot> snapshot, std::uint64_t fetched) override;
   void restore_failed(rank_number rank, epoch_number epoch, const error& why, const chunks_gone& gone) override;
+  void chunks_known(rank_number rank, epoch_number epoch, const chunk_id& manifest,
+                    const std::vector<store::placed_chunk>& chunks) override;
+  void chunks_nowhere(rank_number rank, epoch_number epoch, std::size_t count) override;
   void mend(const node_id& to, rank_number rank, epoch_number epoch, const store::sealed_chunk& chunk) override {
     store_.mend(to, rank, epoch, chunk);
   }

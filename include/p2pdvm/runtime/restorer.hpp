@@ -32,6 +32,8 @@ class restorer_owner {
   virtual void restored(rank_number rank, epoch_number epoch,
                         std::shared_ptr<const peal::snapshot> snapshot, std::uint64_t fetched) = 0;
   virtual void restore_failed(rank_number rank, epoch_number epoch, const error& why, const chunks_gone& gone) = 0;
+  /// What a snapshot consists of, its manifest among it; before it is restored.
+  virtual void chunks_known(rank_number, epoch_number, const chunk_id&, const std::vector<store::placed_chunk>&) {}
   /// A holder that was to have this chunk has it not: here it is.
   virtual void mend(const node_id&, rank_number, epoch_number, const store::sealed_chunk&) {}
 
@@ -64,6 +66,7 @@ class restorer {
  private:
   struct restoration {
     epoch_number epoch;
+    chunk_id manifest_id;
     chooser choose;
     std::unique_ptr<store::fetcher> fetcher;
     std::optional<store::manifest> manifest;  ///< read in the first of two steps

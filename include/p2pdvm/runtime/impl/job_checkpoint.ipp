@@ -468,6 +468,19 @@ P2PDVM_DECL void job::fall_back(epoch_number unreadable, const std::string& sent
       });
 }
 
+P2PDVM_DECL void job::chunks_known(rank_number rank, epoch_number epoch, const chunk_id& manifest,
+                                   const std::vector<store::placed_chunk>& chunks) {
+  if (record().state == checkpoint::job_state::running && wanted_.contains(rank)) store_.note_chunks(rank, epoch, manifest, chunks);
+}
+
+/// The rank that they belong to still runs: its next snapshot has them again.
+P2PDVM_DECL void job::chunks_nowhere(rank_number rank, epoch_number epoch, std::size_t count) {
+  if (!runners_.contains(rank)) return;  // it is just being restored
+  warn("of checkpoint " + std::to_string(epoch.value()) + " of rank " + std::to_string(rank.value()) + " " + std::to_string(count) +
+       " chunk" + (count == 1 ? " is" : "s are") + " on no peer any more; a new checkpoint is taken at once");
+  wish();
+}
+
 P2PDVM_DECL void job::look_for_missing() {
   missing_timer_.cancel();
   const auto& base = record().committed;

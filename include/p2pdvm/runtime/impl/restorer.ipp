@@ -38,6 +38,7 @@ P2PDVM_DECL void restorer::start(rank_number rank, epoch_number epoch, const chu
   restoration& r = restorations_[rank];
   r = restoration();
   r.epoch = epoch;
+  r.manifest_id = manifest;
   r.choose = std::move(choose);
   r.fetcher = fetch(rank, {{manifest, 0, store::manifest_stripe}}, members_,
                     [this, rank](const chunk_id&, payload plain) {
@@ -55,6 +56,9 @@ P2PDVM_DECL void restorer::fetch_pieces(rank_number rank, restoration& r) {
   }
   r.manifest = std::move(*manifest);
   std::vector<store::placed_chunk> chunks = store::chunks_of(*r.manifest);  // where they lie, by all of it
+  std::vector<store::placed_chunk> all = chunks;
+  all.push_back({r.manifest_id, static_cast<std::uint32_t>(r.manifest_bytes.size()), store::manifest_stripe});
+  owner_.chunks_known(rank, r.epoch, r.manifest_id, all);
   if (r.choose) {
     r.choose(rank, *r.manifest);
     std::set<chunk_id> wanted;
