@@ -1,6 +1,7 @@
 #include "support/test.hpp"
 
 #include <p2pdvm/base/address.hpp>
+#include <p2pdvm/base/byte_size.hpp>
 #include <p2pdvm/base/bytes.hpp>
 #include <p2pdvm/base/copy_past_caches.hpp>
 #include <p2pdvm/base/intrusive_list.hpp>
@@ -192,4 +193,27 @@ TEST_CASE("lists of payloads share their pages") {
   CHECK(&other[3] == &list[payload_list::page_size + 3]);
   CHECK(other[payload_list::page_size] == as_bytes("x"));
   CHECK(payload_list().empty());
+}
+
+TEST_CASE("sizes are read as people write them, and written as they read them") {
+  CHECK(parse_byte_size("0").value() == 0u);
+  CHECK(parse_byte_size("4096").value() == 4096u);
+  CHECK(parse_byte_size("20GB").value() == 20'000'000'000u);
+  CHECK(parse_byte_size("20 gb").value() == 20'000'000'000u);
+  CHECK(parse_byte_size("500MiB").value() == std::uint64_t{500} << 20);
+  CHECK(parse_byte_size("1.5KiB").value() == 1536u);
+  CHECK(parse_byte_size("2tb").value() == 2'000'000'000'000u);
+  for (const char* bad : {"", "GB", "-1", "1 2", "12 parsecs", "1e400GB", "10000000TB", "inf", "nan", "1GB!", "0x10"}) {
+    INFO(bad);
+    const auto size = parse_byte_size(bad);
+    REQUIRE_FALSE(size.ok());
+    CHECK(size.error().code() == errc::invalid_argument);
+    CHECK(size.error().message().find(std::string("'") + bad + "'") != std::string::npos);
+  }
+  CHECK(byte_size_text(0) == "0 B");
+  CHECK(byte_size_text(999) == "999 B");
+  CHECK(byte_size_text(1000) == "1.0 kB");
+  CHECK(byte_size_text(1234567) == "1.2 MB");
+  CHECK(byte_size_text(20'000'000'000) == "20 GB");
+  CHECK(byte_size_text(999'600) == "1.0 MB");
 }

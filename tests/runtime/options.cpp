@@ -134,6 +134,21 @@ TEST_CASE("checkpoints come as often as the user says: auto, off or in seconds")
   }
 }
 
+TEST_CASE("what a peer gives of its disk, its memory and its uplink is a size, with a least one where less is of no use") {
+  CHECK_FALSE(accepted({}).quota);
+  CHECK_FALSE(accepted({}).memory_quota);
+  CHECK(accepted({}).upload_rate == 0);
+  CHECK(accepted({"--quota", "20GB"}).quota == 20'000'000'000u);
+  CHECK(accepted({"--memory-quota", "64MiB"}).memory_quota == 64u << 20);
+  CHECK(accepted({"--memory-quota", "0"}).memory_quota == 0u);
+  CHECK(accepted({"--upload-rate", "500kB/s"}).upload_rate == 500'000u);
+  CHECK(accepted({"--upload-rate", "1MiB"}).upload_rate == 1u << 20);
+  CHECK(contains(refused({"--quota", "much"}), "write a size such as 20GB or 500MiB, not 'much'"));
+  CHECK(contains(refused({"--quota", "1MB"}), "at least, not '1MB'"));
+  CHECK(contains(refused({"--upload-rate", "1kB/s"}), "at least, not '1kB/s'"));
+  CHECK(contains(refused({"--upload-rate", "1MB/h"}), "not '1MB/h'"));
+}
+
 TEST_CASE("how long simulated peers stay is a session model, stable without one") {
   using sim::session_kind;
   const auto churn = [](const char* words) { return accepted({"--simulate", "lan", "--churn", words}).churn; };

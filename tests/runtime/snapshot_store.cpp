@@ -59,6 +59,7 @@ class bench final : public runtime::snapshot_store_owner {
   void drained(rank_number, epoch_number, const runtime::drain_outcome&) override {}
   void drain_failed(rank_number, epoch_number, const error&) override {}
   void disk_noticed(const store::disk_notice&) override {}
+  void chunks_nowhere(rank_number, epoch_number, std::size_t) override {}
 
   const store::pin snapshot{job_id(), incarnation_number(2), epoch_number(9)};
   std::vector<crypto::identity> who;

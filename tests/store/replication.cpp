@@ -204,6 +204,53 @@ TEST_CASE("holders that are full or broken are replaced, and too few domains are
   CHECK(covers(next.plan(w, 1), less.receipts));
 }
 
+TEST_CASE("an upload budget is kept whatever is sent, and nothing is too large for it") {
+  upload_budget budget(100'000);
+  time_point now{};
+  std::uint64_t sent = 0;
+  for (int i = 0; i < 200; ++i) {
+    now = std::max(now, budget.next());
+    REQUIRE(budget.ready(now));
+    const std::uint64_t bytes = i % 7 == 0 ? 300'000 : 1000;
+    budget.spend(now, bytes);
+    sent += bytes;
+    CHECK(static_cast<double>(sent) <= 100'000 * (to_seconds(now - time_point()) + to_seconds(upload_burst)) + 300'000);
+  }
+  CHECK(budget.spent() == sent);
+  CHECK(static_cast<double>(sent) >= 90'000 * to_seconds(now - time_point()));  // and it is used
+  upload_budget none;
+  none.spend(now, ~0u);
+  CHECK(none.ready(time_point()));
+  CHECK_FALSE(none.limited());
+}
+
+TEST_CASE("replication keeps within the upload budget, gives nobody up for that, and what stays here is free") {
+  world w(4, 17);
+  chunker c(secret, rank_number(0));
+  const snapshot s(c, 1, random_bytes(2 << 20, 17));
+  replica_map known;
+  constexpr std::uint64_t rate = 40'000;  // a hundred seconds for all of it, ten times `put_stall_time`
+  upload_budget budget(rate);
+  replication plan = s.plan(w, 3);
+  plan.self = w.peers[1]->identity.id();
+  std::uint64_t uploaded = 0;
+  replicator r(plan, known, w.genuine, s.sealer(), [&](const node_id& to, store_message m) {
+    std::uint64_t bytes = 0;
+    for (const sealed_chunk& chunk : std::get<put_chunks>(m).chunks) bytes += chunk.sealed.size();
+    if (to != plan.self) uploaded += bytes;
+    CHECK(static_cast<double>(uploaded) <= rate * (to_seconds(w.now - time_point()) + to_seconds(upload_burst)) + put_bytes_max);
+    w.send(to, std::move(m));
+  }, &budget);
+  r.start(w.now);
+  w.run(r);
+  REQUIRE(r.finished()->ok());
+  CHECK((*r.finished())->replicas == 3);
+  CHECK((*r.finished())->troubles.empty());
+  CHECK(uploaded > 4 << 20);
+  CHECK(budget.spent() == uploaded);
+  CHECK(copies(w, s) == 3);
+}
+
 TEST_CASE("a second peer of a domain takes over when the first is lost") {
   world w(2, 5);
   chunker c(secret, rank_number(0));
@@ -390,13 +437,13 @@ TEST_CASE("chunks that are opened apart may come in any order, twice, too late o
     const node_id stranger = w.peers[w.peers[0]->identity.id() == to ? 1 : 0]->identity.id();
     CHECK(f.expects(to, id).value_or(0) == s.plain.at(id).size());
     CHECK_FALSE(f.expects(stranger, id));
-    f.on_opened(w.now, stranger, id, broken);
+    f.on_opened(w.now, stranger, id, broken, {});
     CHECK(f.expects(to, id));
     const bool first = refused.emplace(id, to).second;
     if (!first) CHECK(refused.at(id) != to);
-    f.on_opened(w.now, to, id, first ? broken : result<payload>(s.plain.at(id)));
+    f.on_opened(w.now, to, id, first ? broken : result<payload>(s.plain.at(id)), {});
     CHECK_FALSE(f.expects(to, id));
-    if (!first) f.on_opened(w.now, to, id, s.plain.at(id));
+    if (!first) f.on_opened(w.now, to, id, s.plain.at(id), {});
   }
   REQUIRE(f.finished());
   CHECK(f.finished()->ok());
@@ -461,6 +508,80 @@ TEST_CASE("missing chunks are counted in a sentence") {
         "1 of 17 chunks of rank 2 are missing after asking 3 holders; "
         "a peer that holds them has to come back");
   CHECK(got.plain.size() == s.chunks.size() - 1);
+}
+
+TEST_CASE("a holder that has lost a chunk, or damaged it, is given it again by who has found that out") {
+  for (std::uint64_t seed = 0; seed < 20; ++seed) {
+    INFO("seed " << seed);
+    world w(6, seed);
+    chunker c(secret, rank_number(2));
+    const snapshot s(c, 1, random_bytes(1 << 20, seed));
+    replica_map known;
+    replicate(w, s, known, 3);
+    const placement places(job_id(), rank_number(2), w.members(), 3);
+    std::set<std::pair<node_id, chunk_id>> spoilt;
+    for (const placed_chunk& chunk : s.chunks) {  // of three good copies one is left
+      const auto targets = places.targets(chunk.stripe);
+      for (std::size_t i = 0; i < 2; ++i) {
+        peer& p = *w.peers[targets[(i + seed) % 3]];
+        if (w.random.below(2) == 0) {
+          p.log.chunks.erase(chunk.id);
+        } else {
+          p.log.damage(chunk.id);
+        }
+        spoilt.emplace(p.identity.id(), chunk.id);
+      }
+    }
+    const chunk_codec codec(secret);
+    std::set<chunk_id> got;
+    std::set<std::pair<node_id, chunk_id>> mended;
+    fetcher f(
+        s.fetch(w), codec, [&](const chunk_id& id, const payload&) { got.insert(id); },
+        [&](const node_id& to, store_message m) { w.send(to, std::move(m)); },
+        [&](const node_id& holder, const chunk_id& id, const payload& sealed) {
+          CHECK(spoilt.contains({holder, id}));
+          CHECK(mended.emplace(holder, id).second);
+          const auto plain = codec.open(id, sealed.view());
+          REQUIRE(plain.ok());
+          const bool same = *plain == s.plain.at(id).view();
+          CHECK(same);
+        });
+    f.start(w.now);
+    w.run(f);
+    CHECK(f.finished()->ok());
+    CHECK(got.size() == s.chunks.size());
+    CHECK(mended.size() > s.chunks.size() / 4);
+    CHECK_FALSE(f.all_denied());
+  }
+}
+
+TEST_CASE("chunks that all have denied are told from those of which nobody has said anything") {
+  world w(4, 16);
+  chunker c(secret, rank_number(2));
+  const snapshot s(c, 1, random_bytes(1 << 20, 9));
+  replica_map known;
+  replicate(w, s, known, 4);
+  const chunk_codec codec(secret);
+  for (const std::size_t silent : {4u, 0u}) {
+    for (auto& p : w.peers) {
+      p->log.chunks.erase(s.chunks[0].id);
+      p->log.chunks.erase(s.chunks[5].id);
+    }
+    if (silent < 4) w.peers[silent]->alive = false;
+    fetch_plan plan = s.fetch(w);
+    if (silent < 4) plan.members.push_back({w.peers[silent]->identity.id(), w.peers[silent]->identity.key(), "there", 1});
+    std::size_t mends = 0;
+    fetcher f(
+        plan, codec, [](const chunk_id&, const payload&) {}, [&](const node_id& to, store_message m) { w.send(to, std::move(m)); },
+        [&](const node_id&, const chunk_id&, const payload&) { ++mends; });
+    f.start(w.now);
+    w.run(f);
+    REQUIRE_FALSE(f.finished()->ok());
+    CHECK(f.missing() == 2);
+    CHECK(f.chunks() == s.chunks.size());
+    CHECK(f.all_denied() == (silent == 4));
+    CHECK(mends == 0);
+  }
 }
 
 TEST_CASE("nothing to fetch is fetched at once, and nobody to ask is an error") {

@@ -245,6 +245,29 @@ TEST_CASE("a log that writes behind confirms from memory what it holds there, an
   CHECK_FALSE(log.contains(id_of(2)));
 }
 
+TEST_CASE("what exceeds the quota of memory is written at once, and waits for the disk") {
+  crash::disk disk;
+  manual_clock clock;
+  const std::size_t one = bytes_of_chunk(1).size() + store::unwritten_overhead_bytes;
+  store::write_behind_log log(clock, open(disk), 2 * one + one / 2);
+  log.receipts_from_memory(true);
+  for (std::uint64_t n = 1; n <= 4; ++n) {
+    REQUIRE(log.put(id_of(n), byte_vector(bytes_of_chunk(1))).ok());
+    REQUIRE(log.add_pin(pin_of(1), {id_of(n)}).ok());
+    CHECK(log.unwritten_bytes() == std::min<std::uint64_t>(n, 2) * one);
+  }
+  std::string order;
+  log.confirm([&order](const result<>& r) { order += r.ok() ? 'a' : '!'; });
+  clock.run();
+  CHECK(order.empty());  // two of them are not in memory, so it is the disk that has to confirm
+  disk.run();
+  CHECK(order == "a");
+  clock.run();
+  disk.run();
+  CHECK(log.unwritten_bytes() == 0);
+  for (std::uint64_t n = 1; n <= 4; ++n) CHECK(log.contains(id_of(n)));
+}
+
 TEST_CASE("whichever write or sync behind fails, all is still in memory, and is durable in the end") {
   std::size_t failed = 0;
   for (std::uint64_t operation = 1; operation <= 24; ++operation) {
@@ -448,6 +471,65 @@ TEST_CASE("chunks that never got a pin can be let go after a restart") {
   CHECK_FALSE(log->contains(id_of(1)));
   CHECK(log->contains(id_of(2)));
   CHECK(log->live_bytes() == bytes_of_chunk(2).size());
+}
+
+/// All that the folder takes.
+std::uint64_t bytes_on(crash::disk& disk) {
+  std::uint64_t sum = 0;
+  const auto names = disk.list("store");
+  for (const std::string& name : *names) sum += (*disk.open("store/" + name, false))->size();
+  return sum;
+}
+
+TEST_CASE("a quota that somebody has set is kept with the reserve in it, and what is full can be cleaned") {
+  constexpr std::uint64_t quota = segment_log::quota_bytes_min;
+  crash::disk disk;
+  auto o = segment_log::options::within(quota);
+  auto log = open(disk, o);
+  std::uint64_t n = 0, most = 0, stored = 0;
+  for (std::uint64_t round = 1; round <= 12; ++round) {
+    std::vector<chunk_id> ids;
+    while (log->put(id_of(++n), filled(60000, 'q')).ok()) {
+      ids.push_back(id_of(n));
+      if (!log->add_pin(pin_of(round), ids).ok()) break;
+      REQUIRE(synced(*log, disk).ok());
+      most = std::max(most, bytes_on(disk));
+      if (round % 2 == 1 && ids.size() > 9) break;
+    }
+    CHECK(ids.size() > 9);
+    stored += ids.size();
+    // A full log lets go of things, writes values and gives all of it back.
+    REQUIRE(log->put_value("v", filled(100000, 'v')).ok());
+    if (round > 1) REQUIRE(log->drop_pin(pin_of(round - 1)).ok());
+    if (round % 2 == 0) REQUIRE(log->drop_pin(pin_of(round)).ok());
+    REQUIRE(synced(*log, disk).ok());
+    most = std::max(most, bytes_on(disk));
+    for (int turn = 0; turn < 100 && log->compact(1 << 20) > 0; ++turn) {
+      most = std::max(most, bytes_on(disk));
+      REQUIRE(synced(*log, disk).ok());
+    }
+    most = std::max(most, bytes_on(disk));
+  }
+  CHECK(stored > 2 * quota / 60000);
+  CHECK(most > quota / 4 * 3);
+  CHECK(most <= quota);
+  // With a lower quota it takes nothing more, and comes below it.
+  REQUIRE(log->put(id_of(++n), filled(60000, 'q')).ok());
+  std::vector<chunk_id> ids{id_of(n)};
+  while (log->put(id_of(++n), filled(60000, 'q')).ok()) ids.push_back(id_of(n));
+  REQUIRE(log->add_pin(pin_of(100), ids).ok());
+  REQUIRE(synced(*log, disk).ok());
+  log.reset();
+  o = segment_log::options::within(quota / 2);
+  log = open(disk, o);
+  CHECK(bytes_on(disk) > quota / 2);
+  CHECK(log->put(id_of(++n), filled(60000, 'q')).error().message().find("--quota") != std::string::npos);
+  REQUIRE(log->put_value("v", filled(1000, 'v')).ok());
+  REQUIRE(log->drop_pin(pin_of(100)).ok());
+  REQUIRE(synced(*log, disk).ok());
+  compact_all(*log, disk);
+  CHECK(bytes_on(disk) <= quota / 2);
+  CHECK(log->put(id_of(++n), filled(60000, 'q')).ok());
 }
 
 TEST_CASE("a full disk refuses chunks in a sentence and can still be cleaned") {

@@ -1,6 +1,7 @@
 /// The subcommands of p2pdvm.
 #pragma once
 
+#include <p2pdvm/base/byte_size.hpp>
 #include <p2pdvm/runtime/job_copy.hpp>
 #include <p2pdvm/runtime/job_file.hpp>
 #include <p2pdvm/runtime/native_files.hpp>
@@ -19,6 +20,8 @@ namespace p2pdvm::tools {
 using command = std::function<int()>;
 
 /// Each adds its subcommand to `app`, which must outlive what is returned.
+[[nodiscard]] command peer_command(CLI::App& app);
+[[nodiscard]] command status_command(CLI::App& app);
 [[nodiscard]] command ls_command(CLI::App& app);
 [[nodiscard]] command verify_command(CLI::App& app);
 [[nodiscard]] command diff_command(CLI::App& app);
@@ -42,8 +45,6 @@ class named_holders {
   std::vector<std::unique_ptr<runtime::job_holder>> holders_;
 };
 
-/// "1.2 MB".
-[[nodiscard]] std::string size_text(std::uint64_t bytes);
 /// In the user's time zone; "-" when unknown.
 [[nodiscard]] std::string date_text(const std::optional<unix_seconds>& when);
 /// "1 chunk", "2 chunks".

@@ -17,13 +17,13 @@ void print(const std::vector<runtime::part_change>& changes) {
   std::uint64_t bytes = 0, changed = 0;
   for (const auto& c : changes) {
     std::string note;
-    if (c.bytes_before != c.bytes_after) note = fmt::format("  ({} before)", size_text(c.bytes_before));
-    fmt::print("{:>6}  {:<32} {:>10} {:>10} {:>16}{}\n", c.rank.value(), c.part, size_text(c.bytes_after),
-               size_text(c.bytes_changed), fmt::format("{} of {}", c.chunks_shared, c.chunks), note);
+    if (c.bytes_before != c.bytes_after) note = fmt::format("  ({} before)", byte_size_text(c.bytes_before));
+    fmt::print("{:>6}  {:<32} {:>10} {:>10} {:>16}{}\n", c.rank.value(), c.part, byte_size_text(c.bytes_after),
+               byte_size_text(c.bytes_changed), fmt::format("{} of {}", c.chunks_shared, c.chunks), note);
     bytes += c.bytes_after;
     changed += c.bytes_changed;
   }
-  fmt::print("in all {}, {} changed\n", size_text(bytes), size_text(changed));
+  fmt::print("in all {}, {} changed\n", byte_size_text(bytes), byte_size_text(changed));
 }
 
 int compare(const options& how) {

@@ -4,7 +4,6 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
-#include <array>
 #include <ctime>
 #include <filesystem>
 
@@ -41,18 +40,6 @@ std::vector<runtime::job_holder*> named_holders::all() const {
   std::vector<runtime::job_holder*> list;
   for (const auto& h : holders_) list.push_back(h.get());
   return list;
-}
-
-std::string size_text(std::uint64_t bytes) {
-  if (bytes < 1000) return fmt::format("{} B", bytes);
-  constexpr std::array units = {"kB", "MB", "GB", "TB"};
-  double size = static_cast<double>(bytes) / 1000;
-  std::size_t unit = 0;
-  while (size >= 999.5 && unit + 1 < units.size()) {
-    size /= 1000;
-    ++unit;
-  }
-  return fmt::format("{:.{}f} {}", size, size < 9.95 ? 1 : 0, units[unit]);
 }
 
 std::string date_text(const std::optional<unix_seconds>& when) {

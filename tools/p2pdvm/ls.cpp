@@ -65,8 +65,8 @@ void print(runtime::saved_job& job) {
   for (const epoch_number epoch : job.epochs()) {
     const runtime::epoch_summary s = job.summarize(epoch);
     fmt::print("  checkpoint {}  {}  {} in {}, {} new; a copy takes {}; copies here: {}\n", epoch.value(),
-               date_text(s.when), size_text(s.bytes), count_text(s.chunks, "chunk"), size_text(s.new_bytes),
-               size_text(s.stored_bytes), copies_text(s));
+               date_text(s.when), byte_size_text(s.bytes), count_text(s.chunks, "chunk"), byte_size_text(s.new_bytes),
+               byte_size_text(s.stored_bytes), copies_text(s));
     if (s.manifests_unreadable > 0)
       fmt::print("    without {} whose manifests cannot be read here\n", count_text(s.manifests_unreadable, "rank"));
   }

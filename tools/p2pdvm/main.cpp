@@ -1,4 +1,4 @@
-/// p2pdvm: looks at checkpoints that lie in peers' folders, checks them, moves and forks jobs.
+/// p2pdvm: holds checkpoints for others; looks at those that lie in peers' folders, checks them, moves and forks jobs.
 #include "commands.hpp"
 
 #include <p2pdvm/base/config.hpp>
@@ -30,11 +30,14 @@ int run(int argc, char** argv) {
       (split == 0 ? own : after).emplace_back(argv[i]);
     }
   }
-  CLI::App app("Checkpoints of jobs that do not run: what is there, whether it is whole, and jobs to move or to fork",
+  CLI::App app("Peers that hold checkpoints for others; and checkpoints of jobs that do not run: what is there, whether it is whole, and "
+               "jobs to move or to fork",
                "p2pdvm");
   app.set_version_flag("--version", "p2pdvm " P2PDVM_VERSION_STRING);
   app.require_subcommand(1);
-  const std::array commands = {std::pair("ls", ls_command(app)),
+  const std::array commands = {std::pair("peer", peer_command(app)),
+                               std::pair("status", status_command(app)),
+                               std::pair("ls", ls_command(app)),
                                std::pair("verify", verify_command(app)),
                                std::pair("diff", diff_command(app)),
                                std::pair("export", export_command(app)),

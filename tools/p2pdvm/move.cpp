@@ -72,7 +72,7 @@ int export_to(const options& how) {
   }
   fmt::print("checkpoint {} of job {} ({}): {} in '{}'\n"
              "keep it as secret as the folder: whoever can read it can read the job's state and go on with it\n",
-             written->epoch.value(), job->spec().id.brief(), job->spec().program, size_text(written->bytes), how.target);
+             written->epoch.value(), job->spec().id.brief(), job->spec().program, byte_size_text(written->bytes), how.target);
   return 0;
 }
 

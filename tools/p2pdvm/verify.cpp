@@ -67,7 +67,7 @@ int check(const options& how) {
     fmt::print("checkpoint {}: {}, {}\n", e.epoch.value(), count_text(e.chunks, "chunk"),
                e.whole ? "can be restored" : "cannot be restored from what was named");
   if (!v.inputs_whole) fmt::print("the job's input cannot be restored from what was named\n");
-  fmt::print("read {} of {} good copies in {}\n", size_text(v.bytes), v.copies,
+  fmt::print("read {} of {} good copies in {}\n", byte_size_text(v.bytes), v.copies,
              count_text(job->holders().size(), "holder"));
   fmt::print("{}\n", conclusion(v));
   return v.sound() ? 0 : 1;

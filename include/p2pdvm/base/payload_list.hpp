@@ -5,6 +5,7 @@
 #include <p2pdvm/base/bytes.hpp>
 
 #include <cstddef>
+#include <initializer_list>
 #include <iterator>
 #include <memory>
 #include <utility>
@@ -19,6 +20,7 @@ class payload_list {
   static constexpr std::size_t page_size = 32;
 
   payload_list() = default;
+  payload_list(std::initializer_list<payload> all) : payload_list(std::vector<payload>(all)) {}
   payload_list(std::vector<payload> all) {  // NOLINT(google-explicit-constructor): it is the same sequence
     for (std::size_t begin = 0; begin < all.size(); begin += page_size) {
       const std::size_t end = begin + page_size < all.size() ? begin + page_size : all.size();

@@ -46,7 +46,8 @@ struct member {
   [[nodiscard]] public_key key() const { return public_key(node.bytes()); }
   [[nodiscard]] bool live() const noexcept { return (flags & (left | evicted)) == 0; }
   [[nodiscard]] bool is_hidden() const noexcept { return (flags & hidden) != 0; }
-  [[nodiscard]] bool can_host() const noexcept { return live() && (flags & storage_only) == 0; }
+  [[nodiscard]] bool is_storage_only() const noexcept { return (flags & storage_only) != 0; }
+  [[nodiscard]] bool can_host() const noexcept { return live() && !is_storage_only(); }
   friend bool operator==(const member&, const member&) = default;
   template <class F>
   void fields(F&& f) {
@@ -110,6 +111,8 @@ struct job_record {
   /// The same, quickly where another record has the member at `place`: entries keep theirs.
   [[nodiscard]] bool is_live(const node_id& node, std::uint32_t place) const;
   [[nodiscard]] std::size_t live_count() const;
+  /// Of those who can run ranks.
+  [[nodiscard]] std::size_t host_count() const;
   /// The member that hosts `rank`, or none while forming. Precondition: `rank < ranks`.
   [[nodiscard]] const member* host(rank_number rank) const;
   [[nodiscard]] std::vector<rank_number> ranks_of(const node_id& node) const;

@@ -43,6 +43,7 @@ enum class event_kind : std::uint8_t {
   majority_again,
   damaged,         ///< count: chunks on this peer's disk that cannot be read back; text: which, why
   healed,          ///< count: such chunks that others have sent again
+  holds,           ///< epoch: the newest committed one; count: bytes of chunks here; text: a sentence, by a peer without ranks when it goes
   written,         ///< epoch; text: an output's name; count: bytes of its file here, all of that epoch
   progress,        ///< count: safe points of the slowest rank here, text: what holds it up; for the live line only
   stalled,         ///< rank: it sends more than `text` says another reads; count: bytes not read
@@ -61,7 +62,7 @@ enum class event_kind : std::uint8_t {
       "cut",       "drained",    "sealed",  "committed",     "abandoned",     "relayed", "direct", "suspected",
       "refuted",   "lost",       "evicted", "recovering",    "fetched",       "rank_started",
       "rank_returned", "recovered", "moved", "leaving",      "left",          "no_majority",
-      "majority_again", "damaged", "healed", "written", "progress", "stalled", "hung", "went_on", "utilised", "done", "failed", "explained",
+      "majority_again", "damaged", "healed", "holds", "written", "progress", "stalled", "hung", "went_on", "utilised", "done", "failed", "explained",
       "warning"};
   return names[static_cast<std::size_t>(kind)];
 }

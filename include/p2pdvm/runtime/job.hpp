@@ -117,7 +117,10 @@ class job final : private record_owner,
   void fetch_inputs(const node_id& from, std::function<void(result<>)> done);
   /// The members to whom this one keeps a connection: see member_square.hpp.
   [[nodiscard]] const std::set<node_id>& links() const noexcept { return links_; }
-  /// Members that have seen the end.
+  /// Questions to holders about what they have, so far.
+  [[nodiscard]] std::uint64_t survey_messages() const noexcept { return store_.survey_messages(); }
+  /// Sealed bytes of chunks that others have got from this peer.
+  [[nodiscard]] std::uint64_t bytes_given() const noexcept { return store_.bytes_given(); }
   /// All members have seen the end, or are gone. Each knows it of its links, and hears it of theirs.
   [[nodiscard]] bool end_seen_by_all() const;
 
@@ -190,7 +193,13 @@ class job final : private record_owner,
   void disk_noticed(const store::disk_notice& notice) override;
   void restored(rank_number rank, epoch_number epoch,
                 std::shared_ptr<const peal::snapshot> snapshot, std::uint64_t fetched) override;
-  void restore_failed(rank_number rank, epoch_number epoch, const error& why) override;
+  void restore_failed(rank_number rank, epoch_number epoch, const error& why, const chunks_gone& gone) override;
+  void chunks_known(rank_number rank, epoch_number epoch, const chunk_id& manifest,
+                    const std::vector<store::placed_chunk>& chunks) override;
+  void chunks_nowhere(rank_number rank, epoch_number epoch, std::size_t count) override;
+  void mend(const node_id& to, rank_number rank, epoch_number epoch, const store::sealed_chunk& chunk) override {
+    store_.mend(to, rank, epoch, chunk);
+  }
   std::shared_ptr<const peal::snapshot> snapshot_here(rank_number rank, epoch_number epoch) override;
   void output_written(const std::string& name, epoch_number epoch, std::uint64_t bytes) override;
   void output_held_up(const std::string& sentence) override { warn(sentence); }
@@ -300,6 +309,8 @@ class job final : private record_owner,
   void wish_to_leave();
   void move_away();
   void look_for_missing();
+  [[nodiscard]] bool is_anybody_away() const;
+  [[nodiscard]] bool given_up_on(rank_number rank, epoch_number epoch, const chunks_gone& gone);
   void fall_back(epoch_number unreadable, const std::string& sentence);
   void finish_job();
   void results_complete();
@@ -346,6 +357,15 @@ class job final : private record_owner,
   static constexpr duration missing_delay_min = std::chrono::seconds(1);
   static constexpr duration missing_delay_max = std::chrono::seconds(30);
   duration missing_delay_ = missing_delay_min;
+  /// All members have said of some chunk of a rank that they have it not, and say it again so much later: then it is gone. Where a
+  /// former member may come back with it, that is waited for.
+  static constexpr duration denial_pause = std::chrono::seconds(20);
+  static constexpr duration away_patience = std::chrono::seconds(60);
+  struct denial {
+    epoch_number epoch;
+    time_point first{};
+  };
+  std::map<rank_number, denial> denials_;
   std::map<std::string, payload> inputs_;
   bool inputs_whole_ = true;  ///< else no rank starts here
   static constexpr int inputs_tries_max = 60;
@@ -371,6 +391,8 @@ class job final : private record_owner,
   static constexpr duration abandon_delay_max = std::chrono::seconds(16);
   duration abandon_delay_ = abandon_delay_min;  ///< doubles while nobody can keep a snapshot
   epoch_number abandon_epoch_;                  ///< to be given up after it
+  static constexpr unsigned copies_told_none = ~0u;
+  unsigned copies_told_ = copies_told_none;     ///< of which the user was told that they are too few
   bool damage_seen_ = false;                    ///< on this peer's disk
   std::set<node_id> lost_;      ///< agreed to be dead, not yet evicted
   std::set<node_id> told_old_;  ///< outsiders, `members_max` at most, that were sent the record

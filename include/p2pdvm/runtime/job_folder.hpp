@@ -48,8 +48,8 @@ class job_folder {
   [[nodiscard]] std::map<epoch_number, unix_seconds> dates() const;
   void keep_dates(const std::map<epoch_number, unix_seconds>& dates);
   /// The job to go on with. `not_found`, `corrupted`, `wrong_job` for another program's, `misuse`
-  /// when it has failed.
-  [[nodiscard]] result<kept_job> load(const std::string& program,
+  /// when it has failed. No program: of a peer that runs none, whose job it is to hold what is another's.
+  [[nodiscard]] result<kept_job> load(const std::optional<std::string>& program,
                                       const crypto::identity& self) const;
   /// Whether it was this peer that kept the job here. It may be a member of which the record that
   /// was kept does not know yet.
@@ -69,6 +69,9 @@ class job_folder {
   /// The port that others remember; 0: none yet.
   [[nodiscard]] std::uint16_t port() const;
   result<> keep_port(std::uint16_t port);
+  /// What the peer may take of the disk, as it was told the last time; nothing where it never was.
+  [[nodiscard]] std::optional<std::uint64_t> quota() const;
+  void keep_quota(std::uint64_t bytes);
   [[nodiscard]] std::vector<messaging::contact> contacts() const;
   void keep_contacts(const std::vector<messaging::contact>& list);
 

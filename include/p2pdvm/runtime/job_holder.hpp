@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace p2pdvm::runtime {
@@ -41,7 +42,8 @@ class job_holder {
   [[nodiscard]] virtual result<payload> get(const chunk_id& id) = 0;
 };
 
-/// A peer's folder, on whose disk nothing is changed. No peer may be using it meanwhile.
+/// A peer's folder, on whose disk nothing is changed. No peer may be using it meanwhile, unless only numbers are asked for, and an error of
+/// `open` is no reason to despair.
 class peer_files final : public job_holder {
  public:
   /// `disk` must outlive it. `not_found` when no peer has ever used the folder; errors of
@@ -57,13 +59,23 @@ class peer_files final : public job_holder {
   [[nodiscard]] result<payload> get(const chunk_id& id) override;
   /// Sealed bytes of all chunks.
   [[nodiscard]] std::uint64_t bytes() const { return log_->live_bytes(); }
+  /// Bytes of the store's files.
+  [[nodiscard]] std::uint64_t disk_bytes() const { return log_->used_bytes(); }
+  /// What the peer was allowed to take of the disk, when it ran last.
+  [[nodiscard]] std::optional<std::uint64_t> quota() const { return job_folder(disk_, *log_).quota(); }
+  struct kept_epoch {
+    std::size_t chunks = 0;
+    std::uint64_t bytes = 0;  ///< sealed; what epochs have in common counts in each
+  };
+  /// All that is kept, of all jobs; epoch 0: inputs.
+  [[nodiscard]] std::map<std::pair<job_id, epoch_number>, kept_epoch> kept() const;
   /// The peer whose folder it is; nothing where no job was ever kept.
   [[nodiscard]] std::optional<node_id> peer() const { return owner_; }
 
  private:
   explicit peer_files(host::disk& disk) : disk_(disk) {}
 
-  host::copy_on_write_disk disk_;
+  mutable host::copy_on_write_disk disk_;
   std::unique_ptr<store::segment_log> log_;
   result<held_job> job_ = error(errc::not_found);
   std::optional<node_id> owner_;

@@ -17,6 +17,10 @@ class native_folder {
  public:
   /// For reading: nothing in it changes. Errors of `folder_lock::share`; `not_found`.
   [[nodiscard]] static result<std::unique_ptr<native_folder>> read(const std::string& folder);
+  /// For a glance at what a peer is perhaps just changing: not locked. `not_found`.
+  [[nodiscard]] static result<std::unique_ptr<native_folder>> look(const std::string& folder);
+  /// Of one that was only looked at: whether a peer uses it.
+  [[nodiscard]] bool in_use() const noexcept { return in_use_; }
   /// As a peer uses it. Errors of `folder_lock::take`.
   [[nodiscard]] static result<std::unique_ptr<native_folder>> write(const std::string& folder);
   ~native_folder();
@@ -32,6 +36,7 @@ class native_folder {
   struct parts;
   native_folder();
   native::folder_lock lock_;
+  bool in_use_ = false;
   std::unique_ptr<parts> parts_;
 };
 

@@ -12,6 +12,10 @@
 #include <string>
 #include <vector>
 
+namespace CLI {
+class App;
+}
+
 namespace p2pdvm::runtime {
 
 struct command_line {
@@ -31,6 +35,10 @@ struct command_line {
   std::string checkpoint_every = "auto";
   std::uint32_t replicas = 3;
   std::string receipts = "disk";  ///< or memory
+  std::optional<std::uint64_t> quota;         ///< bytes on disk,
+  std::optional<std::uint64_t> memory_quota;  ///< and of chunks in memory
+  std::uint64_t upload_rate = 0;              ///< of chunks [bytes/s]; 0: no limit
+  bool without_ranks = false;                 ///< `p2pdvm peer`: no program, no ranks
   std::string compression = "auto";  ///< or off: of what this peer seals
   unsigned threads = 1;
   std::string shared_memory = "on";  ///< or off: between peers of this computer
@@ -61,6 +69,9 @@ struct parse_exit {
 [[nodiscard]] std::optional<parse_exit> parse_command_line(int argc, const char* const* argv,
                                                            const peal::program& program,
                                                            command_line& out);
+
+/// Adds `--quota`, `--memory-quota` and `--upload-rate`, for every command that begins a peer.
+void add_quota_options(CLI::App& app, command_line& out, const std::string& group);
 
 /// $XDG_STATE_HOME/p2pdvm/PROGRAM, or below ~/.local/state.
 [[nodiscard]] std::string default_data_folder(const std::string& program);

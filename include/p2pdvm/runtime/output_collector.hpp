@@ -41,7 +41,9 @@ class output_collector final : private restorer_owner {
  public:
   output_collector(output_collector_owner& owner, peer_context& context, const job_id& job, const crypto::secret_key& secret);
 
-  void set_members(std::vector<store::member> members) { restorer_.set_members(std::move(members)); }
+  void set_members(std::vector<store::member> members, unsigned replicas) {
+    restorer_.set_members(std::move(members), replicas);
+  }
   void on_member_lost(const node_id& node) { restorer_.on_member_lost(node); }
   void on_message(const node_id& from, const store::store_message& message) { restorer_.on_message(from, message); }
   /// An epoch has committed. It may be older than the last one: then that one could not be read any more.
@@ -66,7 +68,7 @@ class output_collector final : private restorer_owner {
   void send_store(const node_id& to, const store::store_message& message) override { owner_.send_store(to, message); }
   void restored(rank_number rank, epoch_number epoch, std::shared_ptr<const peal::snapshot> snapshot,
                 std::uint64_t fetched) override;
-  void restore_failed(rank_number rank, epoch_number epoch, const error& why) override;
+  void restore_failed(rank_number rank, epoch_number epoch, const error& why, const chunks_gone& gone) override;
 
   [[nodiscard]] bool wanted() const noexcept { return sink_ != nullptr && !files_.empty(); }
   void begin();

@@ -90,6 +90,17 @@ class peer final : private messaging::exchange_handler,
   [[nodiscard]] const crypto::identity& identity() const { return *identity_; }
   [[nodiscard]] messaging::contact own_contact() const;
   [[nodiscard]] job* current_job() noexcept { return job_.get(); }
+  /// For who looks after it: what is taken out of it is lost. After `open`.
+  [[nodiscard]] store::chunk_log& log() { return *log_; }
+  struct holdings {
+    std::uint64_t chunk_bytes = 0;  ///< sealed
+    std::uint64_t disk_bytes = 0;   ///< that the store takes
+    std::uint64_t quota_bytes = 0;  ///< and may take
+    std::uint64_t given_bytes = 0;  ///< sealed chunks that others have got from here
+  };
+  [[nodiscard]] holdings held() const;
+  /// "holds 1.2 MB of chunks of job 1a2b3c4d (heat) …"
+  [[nodiscard]] event holds_event() const;
   [[nodiscard]] const overlay::node* swarm() const noexcept { return node_.get(); }
   [[nodiscard]] bool ended() const noexcept { return ended_; }
 

@@ -13,6 +13,7 @@
 #include <p2pdvm/runtime/output_sink.hpp>
 #include <p2pdvm/store/chunk_log.hpp>
 #include <p2pdvm/store/compression.hpp>
+#include <p2pdvm/store/write_behind_log.hpp>
 
 #include <functional>
 #include <optional>
@@ -41,6 +42,11 @@ struct peer_setting {
   /// What chunks and values may take of the disk: members of a job are believed to be members,
   /// not to be modest. Three epochs of three copies of 28 GB of state per peer.
   std::uint64_t store_bytes_max = std::uint64_t{256} << 30;
+  /// Copies of chunks in memory that are not on disk yet (receipts from memory).
+  std::size_t memory_bytes_max = store::unwritten_bytes_max;
+  /// Of chunks that go to other peers, in bytes per second; 0: as fast as it goes.
+  std::uint64_t upload_rate = 0;
+  /// A member without the program: keeper, holder and relay, and never a host of ranks.
   bool storage_only = false;
   /// Ranks that wait so long for one thing are told of, with all others; zero: never.
   duration hang_after = std::chrono::seconds(30);

@@ -40,6 +40,8 @@ class reporter {
   /// holds it up.
   void progress(std::size_t ranks, std::size_t peers, epoch_number committed,
                 std::uint64_t safe_points, double seconds, const std::string& held_up = {});
+  /// Another live line, of a peer that computes nothing.
+  void progress(const std::string& text);
   /// Ends the live line.
   void finish();
   [[nodiscard]] const std::string& digest() const noexcept { return digest_; }

@@ -20,12 +20,22 @@
 
 namespace p2pdvm::runtime {
 
+/// Of chunks that could not be had.
+struct chunks_gone {
+  std::size_t missing = 0, of = 0;
+  bool denied = false;  ///< every member has said that it has none of them
+};
+
 class restorer_owner {
  public:
   virtual void send_store(const node_id& to, const store::store_message& message) = 0;
   virtual void restored(rank_number rank, epoch_number epoch,
                         std::shared_ptr<const peal::snapshot> snapshot, std::uint64_t fetched) = 0;
-  virtual void restore_failed(rank_number rank, epoch_number epoch, const error& why) = 0;
+  virtual void restore_failed(rank_number rank, epoch_number epoch, const error& why, const chunks_gone& gone) = 0;
+  /// What a snapshot consists of, its manifest among it; before it is restored.
+  virtual void chunks_known(rank_number, epoch_number, const chunk_id&, const std::vector<store::placed_chunk>&) {}
+  /// A holder that was to have this chunk has it not: here it is.
+  virtual void mend(const node_id&, rank_number, epoch_number, const store::sealed_chunk&) {}
 
  protected:
   ~restorer_owner() = default;
@@ -37,7 +47,10 @@ class restorer {
            const crypto::secret_key& secret);
   ~restorer() { *alive_ = false; }
 
-  void set_members(std::vector<store::member> members) { members_ = std::move(members); }
+  void set_members(std::vector<store::member> members, unsigned replicas) {
+    members_ = std::move(members);
+    replicas_ = replicas;
+  }
   void on_member_lost(const node_id& node);
   /// Leaves of a manifest what is wanted: sections may go, and whole chunks from a section's beginning.
   using chooser = std::function<void(rank_number, store::manifest&)>;
@@ -53,6 +66,7 @@ class restorer {
  private:
   struct restoration {
     epoch_number epoch;
+    chunk_id manifest_id;
     chooser choose;
     std::unique_ptr<store::fetcher> fetcher;
     std::optional<store::manifest> manifest;  ///< read in the first of two steps
@@ -60,6 +74,14 @@ class restorer {
     payload manifest_bytes;
     std::uint64_t fetched = 0;
     std::optional<error> trouble;
+    chunks_gone gone;
+  };
+  /// For a holder that lacks it.
+  struct mended {
+    node_id holder;
+    rank_number rank;
+    epoch_number epoch;
+    store::sealed_chunk chunk;
   };
   struct inputs_fetch {
     std::unique_ptr<store::fetcher> fetcher;
@@ -71,12 +93,13 @@ class restorer {
   [[nodiscard]] std::unique_ptr<store::fetcher> fetch(rank_number rank,
                                                       std::vector<store::placed_chunk> chunks,
                                                       std::vector<store::member> members,
-                                                      store::fetcher::sink_function sink);
+                                                      store::fetcher::sink_function sink,
+                                                      std::optional<epoch_number> mends = std::nullopt);
   void fetch_pieces(rank_number rank, restoration& r);
   void finish(rank_number rank, restoration r);
   /// By a worker, where there are any.
   void open(const node_id& from, const store::sealed_chunk& chunk, std::size_t bytes_max);
-  void opened(const node_id& from, const chunk_id& id, const result<payload>& plain);
+  void opened(const node_id& from, const store::sealed_chunk& chunk, const result<payload>& plain);
   [[nodiscard]] std::optional<std::size_t> expected(const node_id& from, const chunk_id& id) const;
   void look_after_all();
   void look_after_inputs();
@@ -89,6 +112,8 @@ class restorer {
   std::shared_ptr<const store::chunk_codec> codec_;  ///< workers may have it for longer
   std::set<std::pair<node_id, chunk_id>> opening_;  ///< whose answers workers have
   std::vector<store::member> members_;
+  unsigned replicas_ = 3;
+  std::vector<mended> mended_;
   std::map<rank_number, restoration> restorations_;
   std::optional<inputs_fetch> inputs_;
   std::vector<std::pair<node_id, store::store_message>> outbox_;

@@ -29,6 +29,8 @@ class simulated_cluster {
     /// These peers are each behind a NAT of its own, of this kind.
     std::set<std::uint32_t> hidden;
     sim::nat_options nat;
+    /// Called with what a peer is about to begin with, and may change it; null: nothing is changed.
+    std::function<void(std::size_t peer, peer_setting&)> adjust;
     /// These peers compress nothing.
     std::set<std::uint32_t> uncompressed;
     /// Called when a peer's process begins; null: no outputs. The sink of a process that has ended the job stays, others go

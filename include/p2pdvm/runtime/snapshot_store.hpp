@@ -9,15 +9,20 @@
 #include <p2pdvm/runtime/job_spec.hpp>
 #include <p2pdvm/runtime/peer_context.hpp>
 #include <p2pdvm/store/chunk.hpp>
+#include <p2pdvm/store/chunk_survey.hpp>
 #include <p2pdvm/store/chunker.hpp>
 #include <p2pdvm/store/genuine_receipts.hpp>
 #include <p2pdvm/store/holder.hpp>
 #include <p2pdvm/store/replicator.hpp>
+#include <p2pdvm/store/upload_budget.hpp>
 
 #include <atomic>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -39,6 +44,8 @@ struct drain_outcome {
   byte_vector receipts;  ///< an encoded seal_proof
   std::uint64_t bytes_sent = 0;
   unsigned replicas = 0;
+  unsigned wanted = 0;  ///< copies: as many as asked for, or as there are failure domains
+  std::string trouble;  ///< why there are fewer, in the words of one holder
 };
 
 class snapshot_store_owner {
@@ -48,10 +55,24 @@ class snapshot_store_owner {
   virtual void drained(rank_number rank, epoch_number epoch, const drain_outcome& outcome) = 0;
   virtual void drain_failed(rank_number rank, epoch_number epoch, const error& why) = 0;
   virtual void disk_noticed(const store::disk_notice& notice) = 0;
+  /// Of a committed snapshot of a rank here, so many chunks are nowhere any more.
+  virtual void chunks_nowhere(rank_number rank, epoch_number epoch, std::size_t count) = 0;
 
  protected:
   ~snapshot_store_owner() = default;
 };
+
+/// Chunks that others have asked for and that wait for the upload budget; who asks for more is not answered, and asks again.
+inline constexpr std::size_t asked_chunks_max = 16 * 1024;
+/// Chunks that wait to be given to holders that lack them: those that are in memory, and those that are on disk here. What comes beyond is left to the
+/// next who finds out.
+inline constexpr std::size_t mends_waiting_max = 256, passes_waiting_max = 16 * 1024;
+/// Holders' chunks are compared so long after a commit, or the last time: in a job that commits more often never, for a commit itself asks for every chunk.
+/// Sooner where members have come or gone.
+inline constexpr duration survey_interval = std::chrono::minutes(5), survey_after_change = std::chrono::seconds(10);
+/// A holder reads so much of its chunks at a time, to find out what has become unreadable, and rests when it has read all.
+inline constexpr duration scrub_pause = std::chrono::seconds(1), scrub_pass_pause = std::chrono::minutes(2);
+inline constexpr std::size_t scrub_bytes_per_turn = 256 * 1024;
 
 class snapshot_store {
  public:
@@ -88,6 +109,14 @@ class snapshot_store {
   [[nodiscard]] bool sufficient(const store::pin& snapshot, rank_number rank, byte_view proof);
   /// Least number of copies in the drains of the last epoch.
   [[nodiscard]] unsigned replicas() const noexcept { return replicas_achieved_; }
+  /// What a rank's committed snapshot consists of, so that this peer can look after it.
+  void note_chunks(rank_number rank, epoch_number epoch, const chunk_id& manifest, std::vector<store::placed_chunk> chunks);
+  /// Gives a holder a chunk of a committed epoch that it should have had, as the upload budget permits.
+  void mend(const node_id& to, rank_number rank, epoch_number epoch, store::sealed_chunk chunk);
+  /// Questions to holders about what they have, and orders that follow.
+  [[nodiscard]] std::uint64_t survey_messages() const noexcept { return survey_messages_; }
+  /// Sealed bytes of chunks that others have got from this peer's holder.
+  [[nodiscard]] std::uint64_t bytes_given() const noexcept { return bytes_given_; }
   /// Reads them all; what is damaged counts as absent from then on.
   [[nodiscard]] bool has_inputs(const std::map<std::string, job_input>& inputs);
   [[nodiscard]] result<byte_vector> read_input(const job_input& input);
@@ -132,6 +161,15 @@ class snapshot_store {
   void replicate(rank_number rank, drain& d);
   void look_after(rank_number rank, drain& d);
   void look_after_all();
+  void scrub_later();
+  void ask_holder(const node_id& from, const store::get_chunks& get);
+  void serve();
+  void send_mends();
+  void pass(const store::pass_chunks& order);
+  void survey_by(time_point when);
+  void begin_survey();
+  void begin_survey_soon();
+  void look_after_survey();
   void flush();
   void arm();
   [[nodiscard]] time_point now() const { return context_.machine.clock().now(); }
@@ -152,6 +190,31 @@ class snapshot_store {
   std::map<rank_number, std::map<epoch_number, std::shared_ptr<const peal::snapshot>>> kept_;
   epoch_number committed_;
   std::vector<std::pair<node_id, store::store_message>> outbox_;
+  store::upload_budget uploads_;
+  /// Asked for, and not given yet, oldest first.
+  std::deque<std::pair<node_id, chunk_id>> asked_;
+  std::set<std::pair<node_id, chunk_id>> asked_once_;
+  std::uint64_t bytes_given_ = 0;
+  struct waiting_mend {
+    node_id to;
+    rank_number rank;
+    epoch_number epoch;
+    store::sealed_chunk chunk;  ///< without bytes: to be read from the log
+  };
+  std::deque<waiting_mend> mends_;
+  std::size_t mends_in_memory_ = 0;
+  incarnation_number incarnation_;
+  struct listed_snapshot {
+    chunk_id manifest;
+    std::vector<store::placed_chunk> chunks;
+  };
+  std::map<std::pair<rank_number, epoch_number>, listed_snapshot> listed_;  ///< of ranks here
+  std::vector<std::pair<rank_number, epoch_number>> to_survey_;
+  std::optional<store::chunk_survey> survey_;
+  time_point survey_at_ = time_point_never;
+  host::timer survey_timer_, scrub_timer_;
+  bool scrub_all_read_ = false;
+  std::uint64_t survey_messages_ = 0;
   host::timer timer_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 

@@ -55,9 +55,13 @@ class fetcher {
   using emit_function = std::function<void(const node_id& to, store_message message)>;
   /// Takes a verified chunk, each once; may not call back into the fetcher.
   using sink_function = std::function<void(const chunk_id& id, payload plain)>;
+  /// Told of a holder that was to have a chunk and said that it had not, or gave it damaged, once another one has given it: so that it can have it
+  /// again. May not call back into the fetcher.
+  using mend_function = std::function<void(const node_id& holder, const chunk_id& id, const payload& sealed)>;
 
-  /// `codec` must outlive the fetcher.
-  fetcher(fetch_plan plan, const chunk_codec& codec, sink_function sink, emit_function emit);
+  /// `codec` must outlive the fetcher. `mend` may be null.
+  fetcher(fetch_plan plan, const chunk_codec& codec, sink_function sink, emit_function emit,
+          mend_function mend = nullptr);
 
   void start(time_point now);
   /// Chunks that are not wanted have no effect, so that several fetchers may see all answers.
@@ -65,8 +69,9 @@ class fetcher {
   /// When it waits for that chunk from that holder, the bytes that this has at most: who opens chunks apart, on another thread, brings
   /// them by `on_opened`.
   [[nodiscard]] std::optional<std::size_t> expects(const node_id& from, const chunk_id& id) const;
-  /// What `chunk_codec::open` said of an answer.
-  void on_opened(time_point now, const node_id& from, const chunk_id& id, const result<payload>& plain);
+  /// What `chunk_codec::open` said of an answer, which was `sealed`.
+  void on_opened(time_point now, const node_id& from, const chunk_id& id, const result<payload>& plain,
+                 const payload& sealed);
   void on_member_lost(time_point now, const node_id& lost);
   void on_timer(time_point now);
   /// When `on_timer` is due.
@@ -76,6 +81,11 @@ class fetcher {
   [[nodiscard]] const std::optional<result<>>& finished() const noexcept { return finished_; }
   /// Answers that failed verification.
   [[nodiscard]] std::size_t damaged() const noexcept { return damaged_; }
+  /// Once it has failed: chunks that are missing, and whether every member has said of all of them that it has none, or given a damaged one; it may be
+  /// that only nobody has answered.
+  [[nodiscard]] std::size_t chunks() const noexcept { return wanted_.size(); }
+  [[nodiscard]] std::size_t missing() const noexcept { return missing_; }
+  [[nodiscard]] bool all_denied() const noexcept;
 
  private:
   using chunk_index = std::uint32_t;
@@ -88,6 +98,7 @@ class fetcher {
     unsigned rounds = 0;
     std::vector<holder_index> tried;   ///< asked in this round
     std::vector<holder_index> silent;  ///< of these, those that did not answer
+    std::vector<holder_index> lacking; ///< that were to have it, and have not
   };
   struct source {
     bool lost = false;
@@ -116,7 +127,8 @@ class fetcher {
   void release(chunk_index c);
   [[nodiscard]] std::size_t bytes_max(chunk_index c) const;
   void on_data(time_point now, holder_index from, const sealed_chunk& data);
-  void take(time_point now, holder_index from, chunk_index c, const result<payload>& plain);
+  void take(time_point now, holder_index from, chunk_index c, const result<payload>& plain, const payload& sealed);
+  void note_lacking(holder_index h, chunk_index c);
   void on_absent(time_point now, holder_index from, const chunks_absent& absent);
   void requeue_all(holder_index h, bool silent);
   void check_finished();
@@ -125,6 +137,7 @@ class fetcher {
   const chunk_codec& codec_;
   sink_function sink_;
   emit_function emit_;
+  mend_function mend_;
   std::map<chunk_id, chunk_index> index_;
   std::map<node_id, holder_index> by_node_;
   std::vector<wanted> wanted_;   ///< as `plan_.chunks`

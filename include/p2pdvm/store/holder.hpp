@@ -15,8 +15,11 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace p2pdvm::store {
 
@@ -53,11 +56,15 @@ class holder {
   holder(chunk_log& log, const crypto::identity& self, emit_function emit,
          notice_function notice = nullptr, host::workers* workers = nullptr);
 
-  /// Puts and gets; other messages are not for a holder and have no effect. A put is answered
+  /// Puts, gets and comparisons; other messages are not for a holder and have no effect. A put is answered
   /// once: by a receipt when all its chunks are durable, by `chunks_missing` at once if some
   /// were damaged or are not here, by `put_refused` if the log cannot take them or no record
   /// that this holder follows will ever let go of them.
   void on_message(time_point now, const node_id& from, const store_message& message);
+
+  /// Reads chunks that are kept, one after another and round and round, until it has read so many bytes or all: what has become unreadable counts as
+  /// absent from then on, so that a comparison finds it before it is needed. Gives the bytes read.
+  std::size_t scrub(std::size_t bytes);
 
   /// What the job's newest record says. Puts are taken only for jobs that are followed, and of
   /// those for `committed`, `previous` and the next `epochs_ahead_max` epochs; never for 0.
@@ -90,6 +97,7 @@ class holder {
   [[nodiscard]] std::string why_not(const pin& snapshot) const;
   void on_put(const node_id& from, const put_chunks& put);
   void on_get(const node_id& from, const get_chunks& get);
+  void on_compare(const node_id& from, const compare_chunks& question);
   result<> store(const put_chunks& put, bool own, std::vector<chunk_id>& missing);
   void note_put(const result<>& stored);
   void note_damage(const chunk_id& id, const error& why);
@@ -109,6 +117,14 @@ class holder {
   std::set<chunk_id> damaged_;
   bool refuses_ = false;  ///< the last put failed
   std::map<job_id, kept_epochs> kept_;
+  /// What the last comparison looked through, until something changes: several ranks are compared at once.
+  struct compared {
+    job_id job;
+    epoch_number epoch;
+    std::vector<std::pair<std::uint64_t, chunk_id>> names;  ///< sorted
+  };
+  std::optional<compared> compared_;
+  std::vector<chunk_id> to_scrub_;  ///< the next one last
   std::map<std::uint64_t, waiting_receipt> waiting_;
   std::uint64_t next_ticket_ = 0;
   /// Gone with the holder, so that a late completion of the log finds nobody.

@@ -22,6 +22,9 @@ inline constexpr std::size_t ids_per_put_max = 512 * 1024;
 /// Bounds what a single request makes a holder send.
 inline constexpr std::size_t ids_per_get_max = 64;
 
+/// Of one comparison: 32 KiB.
+inline constexpr std::size_t names_per_compare_max = 4096;
+
 struct sealed_chunk {
   chunk_id id;
   payload sealed;
@@ -113,8 +116,47 @@ struct chunks_absent {
   }
 };
 
+/// Asks a holder which chunks of a snapshot it has, by `short_name`. To have one is to have it pinned for that epoch, and readable as far as the holder
+/// knows.
+struct compare_chunks {
+  pin snapshot;
+  rank_number rank;
+  chunk_id manifest;  ///< whose chunks they are
+  std::uint32_t sequence = 0;
+  std::vector<std::uint64_t> names;
+  template <class F>
+  void fields(F&& f) {
+    f(snapshot), f(rank), f(manifest), f(sequence), f(names);
+  }
+};
+
+/// The answer: bit i % 8 of byte i / 8 is the i-th name's. Empty where the holder keeps nothing of such snapshots.
+struct chunk_bitmap {
+  pin snapshot;
+  rank_number rank;
+  chunk_id manifest;
+  std::uint32_t sequence = 0;
+  byte_vector have;
+  template <class F>
+  void fields(F&& f) {
+    f(snapshot), f(rank), f(manifest), f(sequence), f(have);
+  }
+};
+
+/// Asks a holder to give another member chunks of a snapshot which that one lacks.
+struct pass_chunks {
+  pin snapshot;
+  rank_number rank;
+  node_id to;
+  std::vector<chunk_id> ids;
+  template <class F>
+  void fields(F&& f) {
+    f(snapshot), f(rank), f(to), f(ids);
+  }
+};
+
 using store_message = std::variant<put_chunks, receipt, chunks_missing, put_refused, get_chunks,
-                                   chunk_data, chunks_absent>;
+                                   chunk_data, chunks_absent, compare_chunks, chunk_bitmap, pass_chunks>;
 
 /// `wire::encode` writes one; this reads one from a remote and checks the limits.
 [[nodiscard]] result<store_message> read_store_message(wire::reader encoded);

@@ -8,6 +8,7 @@
 #include <p2pdvm/store/manifest.hpp>
 #include <p2pdvm/store/messages.hpp>
 #include <p2pdvm/store/placement.hpp>
+#include <p2pdvm/store/upload_budget.hpp>
 
 #include <array>
 #include <chrono>
@@ -63,6 +64,7 @@ struct replication {
   std::vector<placed_chunk> chunks;  ///< the manifest's own included; each id once
   std::vector<member> members;
   unsigned replicas = 3;
+  std::optional<node_id> self = std::nullopt;  ///< the member to whom nothing has to be sent over a network
 };
 
 /// The least number of failure domains, over all chunks, whose members gave valid receipts.
@@ -88,9 +90,10 @@ class replicator {
   /// chunk. An error ends the replication.
   using sealed_function = std::function<result<payload>(const chunk_id&)>;
 
-  /// `known` and `genuine` must outlive the replicator.
+  /// `known`, `genuine` and `budget` must outlive the replicator. Chunks go out as the budget, which others may use too, permits;
+  /// null: at once.
   replicator(replication what, replica_map& known, genuine_receipts& genuine, sealed_function sealed,
-             emit_function emit);
+             emit_function emit, upload_budget* budget = nullptr);
 
   void start(time_point now);
   /// Answers of another rank or epoch have no effect.
@@ -148,6 +151,9 @@ class replicator {
   genuine_receipts& genuine_;
   sealed_function sealed_;
   emit_function emit_;
+  upload_budget* budget_;
+  bool held_back_ = false;  ///< a put waits for the budget
+  std::size_t turn_ = 0;    ///< whose put that is
   std::array<std::vector<chunk_index>, limits::stripes_per_rank> by_stripe_;
   std::map<chunk_id, chunk_index> index_;
   std::map<node_id, std::size_t> by_node_;

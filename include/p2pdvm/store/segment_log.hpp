@@ -24,7 +24,7 @@ class segment_log final : public chunk_log {
  public:
   struct options {
     std::uint64_t segment_bytes = std::uint64_t{64} << 20;
-    /// Bytes of all segments, dead records and reserve included.
+    /// Bytes of all segments, dead records and reserve included: no more than this is on disk at any time.
     std::uint64_t quota_bytes = std::numeric_limits<std::uint64_t>::max();
     /// Kept free, as quota and as a file, so that dropping pins, values and compaction still
     /// work on a full disk. Once it was needed, chunks are refused until `compact` finds room
@@ -33,7 +33,13 @@ class segment_log final : public chunk_log {
     /// Used when the folder is new; from `host::entropy`, so that strangers cannot put bytes
     /// into chunks that look like records of this log.
     std::uint64_t salt = 0;
+
+    /// For a quota that somebody has set, however small: segments of a sixteenth of it and a reserve of an eighth, but not more than by
+    /// default, so that compaction finds the room that it needs in the reserve.
+    [[nodiscard]] static options within(std::uint64_t quota_bytes);
   };
+  /// The least quota that is of any use.
+  static constexpr std::uint64_t quota_bytes_min = std::uint64_t{4} << 20;
 
   /// Files that stay open at once.
   static constexpr std::size_t open_files_max = 64;
@@ -80,6 +86,10 @@ class segment_log final : public chunk_log {
   std::size_t drop_unpinned();
   /// Bytes of all segment files.
   [[nodiscard]] std::uint64_t used_bytes() const noexcept { return used_; }
+  /// Of the quota so much is used, dead records included, that it is time to `compact`.
+  [[nodiscard]] bool is_crowded() const noexcept {
+    return used_ > (options_.quota_bytes - options_.reserve_bytes) / 4 * 3;
+  }
 
  private:
   using position = segment::position;
@@ -209,6 +219,7 @@ class segment_log final : public chunk_log {
   bool ends_owed_ = false;
   std::uint64_t next_sequence_ = 1;
   std::uint64_t used_ = 0;
+  std::uint64_t loaded_bytes_ = 0;  ///< `used_` when it was opened
   std::uint64_t uses_ = 0;
   position needed_;   ///< end of the last record that a sync must cover
   position durable_;  ///< everything before it is durable

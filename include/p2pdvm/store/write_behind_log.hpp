@@ -16,7 +16,7 @@
 
 namespace p2pdvm::store {
 
-/// Memory for chunks that are not durable yet; what comes beyond it is written at once.
+/// Memory for chunks that are not durable yet, where nobody has set another quota; what comes beyond it is written at once.
 inline constexpr std::size_t unwritten_bytes_max = std::size_t{512} << 20;
 /// What a chunk takes beside its bytes.
 inline constexpr std::size_t unwritten_overhead_bytes = 512;
@@ -33,7 +33,7 @@ inline constexpr duration write_behind_retry = std::chrono::seconds(1);
 class write_behind_log final : public chunk_log {
  public:
   /// `clock` must outlive the log. `below` is not null.
-  write_behind_log(host::clock& clock, std::unique_ptr<chunk_log> below);
+  write_behind_log(host::clock& clock, std::unique_ptr<chunk_log> below, std::size_t memory_bytes_max = unwritten_bytes_max);
   write_behind_log(const write_behind_log&) = delete;
   write_behind_log& operator=(const write_behind_log&) = delete;
   /// Writes what is in memory, and leaves it to the system when that is durable.
@@ -89,6 +89,7 @@ class write_behind_log final : public chunk_log {
 
   host::clock& clock_;
   std::unique_ptr<chunk_log> below_;
+  std::size_t memory_bytes_max_;
   bool from_memory_ = false;
   std::unordered_map<chunk_id, entry> chunks_;  ///< not known to be durable
   std::deque<chunk_id> order_;                  ///< to be written, oldest first; some are gone

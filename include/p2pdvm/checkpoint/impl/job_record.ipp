@@ -101,6 +101,11 @@ P2PDVM_DECL std::size_t job_record::live_count() const {
       std::count_if(members.begin(), members.end(), [](const member& m) { return m.live(); }));
 }
 
+P2PDVM_DECL std::size_t job_record::host_count() const {
+  return static_cast<std::size_t>(
+      std::count_if(members.begin(), members.end(), [](const member& m) { return m.can_host(); }));
+}
+
 P2PDVM_DECL const member* job_record::host(rank_number rank) const {
   P2PDVM_ASSERT(rank.value() < ranks);
   return host_of_rank.empty() ? nullptr : &members[host_of_rank[rank.value()]];

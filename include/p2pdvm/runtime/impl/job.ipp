@@ -143,6 +143,7 @@ P2PDVM_DECL void job::mend_inputs() {
 
 P2PDVM_DECL void job::roll_back_own() {
   if (record().state != checkpoint::job_state::running || !is_member()) return;
+  if (context_.setting.storage_only) return;  // it has none
   keeper_.propose([seen = record().incarnation](const checkpoint::job_record& r) {
     return checkpoint::rollback(r, seen);
   });
@@ -161,6 +162,7 @@ P2PDVM_DECL void job::note_members(const checkpoint::job_record& previous) {
     if (m.live()) {
       lifetimes_.joined(m.node, now, previous.state == checkpoint::job_state::running);
       told_old_.erase(m.node);
+      denials_.clear();  // it may have what the others have not
       tell(event_kind::joined, std::move(e));
       continue;
     }
@@ -181,8 +183,8 @@ P2PDVM_DECL void job::note_members(const checkpoint::job_record& previous) {
   }
   store_.set_members(holders(), who_.spec.replicas);
   store_.follow(record());
-  restorer_.set_members(holders());
-  outputs_.set_members(holders());
+  restorer_.set_members(holders(), who_.spec.replicas);
+  outputs_.set_members(holders(), who_.spec.replicas);
   if (!missing_.empty()) missing_timer_.after(missing_delay_min, [this] { look_for_missing(); });
   if (context_.exchange != nullptr) {
     detector_.set_members(now, is_member() ? live : std::vector<node_id>());

@@ -168,6 +168,7 @@ P2PDVM_DECL void job::act(checkpoint::cut_action::committed& a) {
   event e;
   e.epoch = a.epoch;
   e.count = store_.replicas();
+  if (has_ranks && e.count >= std::min<std::size_t>(spec().replicas, record().live_count())) copies_told_ = copies_told_none;
   if (has_ranks) e.seconds = to_seconds(clock_now() - cut_at_);
   tell(event_kind::committed, std::move(e));
   store_.committed(record());
@@ -229,6 +230,12 @@ P2PDVM_DECL void job::drained(rank_number rank, epoch_number epoch, const drain_
   e.count = outcome.bytes_sent;
   tell(event_kind::drained, event(e));
   tell(event_kind::sealed, std::move(e));
+  if (outcome.replicas < outcome.wanted && outcome.replicas < copies_told_) {
+    copies_told_ = outcome.replicas;
+    warn("of some pieces of checkpoints there " +
+         (outcome.replicas == 1 ? std::string("is 1 copy") : "are " + std::to_string(outcome.replicas) + " copies") + " instead of " +
+         std::to_string(outcome.wanted) + (outcome.trouble.empty() ? "" : ": " + outcome.trouble));
+  }
   const auto told = barrier_->sealed(rank, epoch, outcome.manifest, outcome.receipts);
   if (!told.ok()) must_abandon(epoch, told.error().message());
   pump_barrier();
@@ -401,12 +408,27 @@ P2PDVM_DECL void job::restored(rank_number rank, epoch_number epoch,
   }
   if (!wanted_.contains(rank) || epoch != record().committed.epoch) return;
   if (auto fits = rank_runner::check(*snapshot, record().ranks); !fits.ok())
-    return restore_failed(rank, epoch, fits.error());
+    return restore_failed(rank, epoch, fits.error(), {});
   found_[rank] = std::move(snapshot);
   start_ranks();
 }
 
-P2PDVM_DECL void job::restore_failed(rank_number rank, epoch_number epoch, const error& why) {
+P2PDVM_DECL bool job::is_anybody_away() const {
+  return std::any_of(record().members.begin(), record().members.end(), [](const checkpoint::member& m) { return !m.live(); });
+}
+
+/// What all members deny for good.
+P2PDVM_DECL bool job::given_up_on(rank_number rank, epoch_number epoch, const chunks_gone& gone) {
+  if (!gone.denied) {
+    denials_.erase(rank);
+    return false;
+  }
+  denial& d = denials_[rank];
+  if (d.epoch != epoch) d = {epoch, clock_now()};
+  return clock_now() - d.first >= (is_anybody_away() ? away_patience : denial_pause);
+}
+
+P2PDVM_DECL void job::restore_failed(rank_number rank, epoch_number epoch, const error& why, const chunks_gone& gone) {
   const std::string what = "checkpoint " + std::to_string(epoch.value()) + " of rank " +
                            std::to_string(rank.value()) + " cannot be read: ";
   const std::string here = "it is damaged in " + context_.machine.disk().describe("") +
@@ -422,13 +444,29 @@ P2PDVM_DECL void job::restore_failed(rank_number rank, epoch_number epoch, const
     if (record().previous.epoch.value() == 0) return fail(sentence);
     return fall_back(epoch, alone_and_damaged() ? what + here : sentence);
   }
+  if (given_up_on(rank, epoch, gone)) {
+    const std::string all = what + std::to_string(gone.missing) + " of " + std::to_string(gone.of) +
+                            " chunks of it are gone, no peer of the job has them any more";
+    const std::string advice = ", and p2pdvm fork --epoch " + std::to_string(epoch.value()) +
+                               " makes a job of it where the folder of a peer that has them is brought back";
+    missing_.insert(rank);
+    if (!final && record().previous.epoch.value() != 0) return fall_back(epoch, all + advice);
+    const std::string none_before = final ? std::string() : ", and there is no checkpoint before it to go back to";
+    if (!is_anybody_away()) {
+      if (final) return end(error(errc::lost, all + advice));
+      return fail(all + none_before + advice);
+    }
+  }
   // Those who have the copies may only be away.
   if (std::exchange(missing_told_, epoch) != epoch)
     warn(sentence + "; the job waits for the peers that have copies of it: start them again with "
                     "--resume");
   missing_.insert(rank);
   if (missing_timer_.armed()) return;
-  missing_timer_.after(missing_delay_, [this] { look_for_missing(); });
+  duration delay = missing_delay_;
+  if (const auto denied = denials_.find(rank); denied != denials_.end() && clock_now() < denied->second.first + denial_pause)
+    delay = std::min<duration>(delay, denied->second.first + denial_pause - clock_now());
+  missing_timer_.after(delay, [this] { look_for_missing(); });
   missing_delay_ = std::min(missing_delay_ * 2, missing_delay_max);
 }
 
@@ -437,9 +475,29 @@ P2PDVM_DECL void job::fall_back(epoch_number unreadable, const std::string& sent
   if (std::exchange(given_up_, unreadable) == unreadable) return;
   warn(sentence + "; the job goes back to the checkpoint before, " +
        std::to_string(record().previous.epoch.value()));
-  keeper_.propose([seen = record().incarnation, unreadable](const checkpoint::job_record& r) {
-    return checkpoint::fall_back(r, seen, unreadable);
-  });
+  keeper_.propose(
+      [seen = record().incarnation, unreadable](const checkpoint::job_record& r) {
+        return checkpoint::fall_back(r, seen, unreadable);
+      },
+      [this, unreadable](const result<>& written) {
+        // Another write may have come between, and changed nothing of it.
+        if (written.ok() || record().committed.epoch != unreadable) return;
+        given_up_ = epoch_number();
+        missing_timer_.after(missing_delay_min, [this] { look_for_missing(); });
+      });
+}
+
+P2PDVM_DECL void job::chunks_known(rank_number rank, epoch_number epoch, const chunk_id& manifest,
+                                   const std::vector<store::placed_chunk>& chunks) {
+  if (record().state == checkpoint::job_state::running && wanted_.contains(rank)) store_.note_chunks(rank, epoch, manifest, chunks);
+}
+
+/// The rank that they belong to still runs: its next snapshot has them again.
+P2PDVM_DECL void job::chunks_nowhere(rank_number rank, epoch_number epoch, std::size_t count) {
+  if (!runners_.contains(rank)) return;  // it is just being restored
+  warn("of checkpoint " + std::to_string(epoch.value()) + " of rank " + std::to_string(rank.value()) + " " + std::to_string(count) +
+       " chunk" + (count == 1 ? " is" : "s are") + " on no peer any more; a new checkpoint is taken at once");
+  wish();
 }
 
 P2PDVM_DECL void job::look_for_missing() {
@@ -454,6 +512,8 @@ P2PDVM_DECL void job::finish_job() {
   tell_utilisation();
   policy_timer_.cancel();
   detector_timer_.cancel();
+  // Others may still want the results from it, but to it they mean nothing.
+  if (context_.setting.storage_only) return end(std::map<std::string, byte_vector>());
   const auto& last = record().committed;
   for (std::uint32_t r = 0; r < record().ranks; ++r) {
     const rank_number rank(r);

@@ -16,6 +16,7 @@ inline constexpr std::string_view secret_name = "job/secret";
 inline constexpr std::string_view peer_name = "job/peer";
 inline constexpr std::string_view contacts_name = "contacts";
 inline constexpr std::string_view port_name = "port";
+inline constexpr std::string_view quota_name = "quota";
 
 /// Nothing when it is not there or does not decode.
 template <class T>
@@ -112,14 +113,14 @@ P2PDVM_DECL void job_folder::keep_dates(const std::map<epoch_number, unix_second
   (void)log_.put_value(record_keeper::dates_name, wire::encode(dates));
 }
 
-P2PDVM_DECL result<job_folder::kept_job> job_folder::load(const std::string& program,
+P2PDVM_DECL result<job_folder::kept_job> job_folder::load(const std::optional<std::string>& program,
                                                           const crypto::identity& self) const {
   auto stored = read();
   if (!stored.ok()) return stored.error();
   const job_spec& spec = stored->who.spec;
-  if (spec.program != program)
+  if (program && spec.program != *program)
     return error(errc::wrong_job, name() + " holds a job of the program '" + spec.program +
-                                      "', not of '" + program +
+                                      "', not of '" + *program +
                                       "'; choose another folder with --data");
   if (stored->newest.record.state == checkpoint::job_state::failed)
     return error(errc::misuse, "the job in " + name() + " has failed: " + stored->newest.record.failure);
@@ -191,6 +192,14 @@ P2PDVM_DECL std::uint16_t job_folder::port() const {
 
 P2PDVM_DECL result<> job_folder::keep_port(std::uint16_t port) {
   return log_.put_value(detail::port_name, wire::encode(port));
+}
+
+P2PDVM_DECL std::optional<std::uint64_t> job_folder::quota() const {
+  return detail::value_of<std::uint64_t>(log_, detail::quota_name);
+}
+
+P2PDVM_DECL void job_folder::keep_quota(std::uint64_t bytes) {
+  if (quota() != bytes) (void)log_.put_value(detail::quota_name, wire::encode(bytes));
 }
 
 P2PDVM_DECL std::vector<messaging::contact> job_folder::contacts() const {

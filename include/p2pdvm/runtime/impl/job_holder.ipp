@@ -66,6 +66,20 @@ P2PDVM_DECL std::vector<chunk_id> peer_files::promised(const job_id& job, epoch_
   return all;
 }
 
+P2PDVM_DECL std::map<std::pair<job_id, epoch_number>, peer_files::kept_epoch> peer_files::kept() const {
+  std::map<std::pair<job_id, epoch_number>, kept_epoch> all;
+  for (const store::pin& p : log_->pins()) {
+    const auto key = std::pair(p.job, p.epoch);
+    if (all.contains(key)) continue;  // another incarnation
+    kept_epoch& e = all[key];
+    for (const chunk_id& id : promised(p.job, p.epoch)) {
+      ++e.chunks;
+      e.bytes += log_->sealed_bytes(id);
+    }
+  }
+  return all;
+}
+
 P2PDVM_DECL bool peer_files::contains(const chunk_id& id) const {
   return log_->contains(id) || spoilt_.contains(id);
 }

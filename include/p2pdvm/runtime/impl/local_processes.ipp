@@ -87,6 +87,9 @@ class local_parent {
                                   "--compression", how_.compression,
                                   "--hang-after", how_.hang_after};
     const auto add = [&a](std::initializer_list<std::string> words) { a.insert(a.end(), words); };
+    if (how_.quota) add({"--quota", std::to_string(*how_.quota)});
+    if (how_.memory_quota) add({"--memory-quota", std::to_string(*how_.memory_quota)});
+    if (how_.upload_rate != 0) add({"--upload-rate", std::to_string(how_.upload_rate)});
     if (!how_.profile.empty()) add({"--profile", how_.profile, "--seed", std::to_string(how_.seed)});
     // A job that was imported or forked has begun in the first peer's folder alone.
     const bool joins = how_.resume && k > 0 && !has_data(k) && !report_.ticket().empty();

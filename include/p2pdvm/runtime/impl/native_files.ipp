@@ -34,6 +34,15 @@ P2PDVM_DECL result<std::unique_ptr<native_folder>> native_folder::read(const std
   return here;
 }
 
+P2PDVM_DECL result<std::unique_ptr<native_folder>> native_folder::look(const std::string& folder) {
+  auto here = read(folder);
+  if (here.ok() || here.error().code() != errc::conflict) return here;
+  std::unique_ptr<native_folder> used(new native_folder);
+  used->in_use_ = true;
+  used->parts_ = std::make_unique<parts>(folder);
+  return used;
+}
+
 P2PDVM_DECL result<std::unique_ptr<native_folder>> native_folder::write(const std::string& folder) {
   std::unique_ptr<native_folder> here(new native_folder);
   if (auto r = here->lock_.take(folder); !r.ok()) return r.error();

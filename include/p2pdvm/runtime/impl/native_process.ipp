@@ -1,5 +1,6 @@
 #pragma once
 
+#include <p2pdvm/base/byte_size.hpp>
 #include <p2pdvm/host/native/folder_lock.hpp>
 #include <p2pdvm/host/native/machine.hpp>
 #include <p2pdvm/runtime/local_profile.hpp>
@@ -110,10 +111,14 @@ inline peer_setting setting_of(const command_line& how) {
   peer_setting s;
   s.checkpoint_interval = how.checkpoint_interval();
   s.hang_after = how.hang_patience();
+  if (how.quota) s.store_bytes_max = *how.quota;
+  if (how.memory_quota) s.memory_bytes_max = *how.memory_quota;
+  s.upload_rate = how.upload_rate;
+  s.storage_only = how.without_ranks;
   s.platform = platform_probe();
   if (!how.listen.empty()) {
     s.listen = *address::parse(how.listen);
-  } else if (how.host || !how.join.empty()) {
+  } else if (how.host || !how.join.empty() || how.without_ranks) {
     s.listen = address::v4(0, 0, 0, 0, 0);
   }
   s.failure_domain = how.local_index >= 0 ? "process " + std::to_string(how.local_index) : machine_name();
@@ -191,9 +196,11 @@ P2PDVM_DECL int run_peer(const peal::program& program, const command_line& how) 
   detail::event_pipe pipe(how.event_fd);
   detail::death_wish death(how.local_index);
   peer_setting setting = detail::setting_of(how);
-  auto executable = executable_digest();
-  if (!executable.ok()) return fail(executable.error().message());
-  setting.executable = *executable;
+  if (!how.without_ranks) {
+    auto executable = executable_digest();
+    if (!executable.ok()) return fail(executable.error().message());
+    setting.executable = *executable;
+  }
   setting.shared_memory = how.shared_memory == "on";
   if (how.compression == "off") setting.compression = store::compression::off;
   output_files outputs(how.outputs);
@@ -253,8 +260,9 @@ P2PDVM_DECL int run_peer(const peal::program& program, const command_line& how) 
     signals.async_wait([&](const asio::error_code& ec, int which) {
       if (ec) return;
       if (std::exchange(stopped, true)) ::_exit(130);
-      // Alone, or told to by the parent of `--local`: the whole job stops here.
-      if (which == SIGTERM || how.local_index >= 0 || p->swarm() == nullptr) {
+      // Alone, or told to by the parent of `--local`: the whole job stops here. Who has no ranks stops nothing.
+      const bool whole_job = which == SIGTERM || how.local_index >= 0 || p->swarm() == nullptr;
+      if (whole_job && !how.without_ranks) {
         p->stop();
       } else {
         p->leave();
@@ -272,7 +280,12 @@ P2PDVM_DECL int run_peer(const peal::program& program, const command_line& how) 
       if (auto* j = p->current_job()) {
         const auto s = j->now();
         const std::string held_up = s.stalls.empty() ? std::string() : text_of(s.stalls.front());
-        if (!child) {
+        if (how.without_ranks) {
+          const peer::holdings h = p->held();
+          report.progress(fmt::format("holds {} of chunks, on disk {} of {} | {} peer{} | checkpoint {}", byte_size_text(h.chunk_bytes),
+                                      byte_size_text(h.disk_bytes), byte_size_text(h.quota_bytes), s.live_peers,
+                                      s.live_peers == 1 ? "" : "s", s.committed.value()));
+        } else if (!child) {
           report.progress(s.ranks_here, s.live_peers, s.committed, s.safe_points,
                           to_seconds(machine.clock().now() - began), held_up);
         } else if (s.ranks_here > 0) {
@@ -292,6 +305,7 @@ P2PDVM_DECL int run_peer(const peal::program& program, const command_line& how) 
 
   {
     const std::lock_guard held(token);
+    if (how.without_ranks) call.event(p->holds_event());
     p.reset();
   }
   report.finish();

@@ -1,9 +1,12 @@
 #pragma once
 
 #include <p2pdvm/base/address.hpp>
+#include <p2pdvm/base/byte_size.hpp>
 #include <p2pdvm/base/limits.hpp>
 #include <p2pdvm/runtime/options.hpp>
 #include <p2pdvm/sim/latency.hpp>
+#include <p2pdvm/store/segment_log.hpp>
+#include <p2pdvm/store/upload_budget.hpp>
 
 #include <CLI/CLI.hpp>
 
@@ -184,6 +187,18 @@ inline void add_simulator_options(CLI::App& app, command_line& out) {
       ->group(group);
 }
 
+/// A sentence when it is no size, or less than the least one.
+inline std::string check_size(const std::string& text, std::uint64_t least) {
+  const auto size = parse_byte_size(text);
+  if (!size.ok()) return size.error().message();
+  return *size >= least ? std::string() : "write " + byte_size_text(least) + " at least, not '" + text + "'";
+}
+
+/// "2MB/s": the "/s" may be left out.
+inline std::string without_per_second(const std::string& text) {
+  return text.ends_with("/s") ? text.substr(0, text.size() - 2) : text;
+}
+
 inline void add_data_options(CLI::App& app, command_line& out) {
   constexpr const char* group = "Checkpoints and data";
   app.add_option("--data", out.data,
@@ -211,6 +226,7 @@ inline void add_data_options(CLI::App& app, command_line& out) {
       ->type_name("FROM")
       ->capture_default_str()
       ->group(group);
+  add_quota_options(app, out, group);
   app.add_option("--compression", out.compression,
                  "auto: pieces of checkpoints and inputs are compressed where a sample says that it pays; off: this "
                  "peer compresses nothing")
@@ -319,6 +335,33 @@ inline std::string program_help(const peal::program& program) {
 }
 
 }  // namespace detail
+
+P2PDVM_DECL void add_quota_options(CLI::App& app, command_line& out, const std::string& group) {
+  const auto size = [](std::uint64_t least) {
+    return [least](const std::string& text) { return detail::check_size(text, least); };
+  };
+  app.add_option_function<std::string>(
+         "--quota", [&out](const std::string& text) { out.quota = parse_byte_size(text).value(); },
+         "what this peer's store, with copies of other peers' checkpoints, may take of the disk, such as 20GB; what does not fit goes to others")
+      ->check(size(store::segment_log::quota_bytes_min))
+      ->type_name("SIZE")
+      ->group(group);
+  app.add_option_function<std::string>(
+         "--memory-quota", [&out](const std::string& text) { out.memory_quota = parse_byte_size(text).value(); },
+         "what copies that count before they are on disk (--receipts memory) may take of the memory; default: 512MiB")
+      ->check(size(0))
+      ->type_name("SIZE")
+      ->group(group);
+  app.add_option_function<std::string>(
+         "--upload-rate",
+         [&out](const std::string& text) { out.upload_rate = parse_byte_size(detail::without_per_second(text)).value(); },
+         "how fast pieces of checkpoints may leave this peer, such as 500kB/s; messages of ranks are not held up")
+      ->check([](const std::string& text) {
+        return detail::check_size(detail::without_per_second(text), store::upload_rate_min);
+      })
+      ->type_name("SIZE/s")
+      ->group(group);
+}
 
 P2PDVM_DECL std::optional<duration> command_line::checkpoint_interval() const {
   if (checkpoint_every == "auto") return std::nullopt;

@@ -110,7 +110,7 @@ P2PDVM_DECL void output_collector::restored(rank_number rank, epoch_number epoch
   if (missing_.empty()) all_there();
 }
 
-P2PDVM_DECL void output_collector::restore_failed(rank_number, epoch_number epoch, const error& why) {
+P2PDVM_DECL void output_collector::restore_failed(rank_number, epoch_number epoch, const error& why, const chunks_gone&) {
   if (epoch == collecting_) try_again(why);
 }
 

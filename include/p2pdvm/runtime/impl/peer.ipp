@@ -1,5 +1,6 @@
 #pragma once
 
+#include <p2pdvm/base/byte_size.hpp>
 #include <p2pdvm/runtime/peer.hpp>
 #include <p2pdvm/runtime/peer_identity.hpp>
 #include <p2pdvm/store/segment_log.hpp>
@@ -42,15 +43,15 @@ P2PDVM_DECL result<> peer::open() {
   auto identity = open_identity(machine_.disk(), machine_.entropy());
   if (!identity.ok()) return identity.error();
   identity_ = std::move(*identity);
-  store::segment_log::options how;
+  auto how = store::segment_log::options::within(setting_.store_bytes_max);
   how.salt = machine_.entropy().next();
-  how.quota_bytes = setting_.store_bytes_max;
   auto log = store::segment_log::open(machine_.disk(), "store", how);
   if (!log.ok()) return log.error();
   (*log)->drop_unpinned();
   disk_log_ = log->get();
-  log_.emplace(machine_.clock(), std::move(*log));
+  log_.emplace(machine_.clock(), std::move(*log), setting_.memory_bytes_max);
   folder_.emplace(machine_.disk(), *log_);
+  folder_->keep_quota(setting_.store_bytes_max);
   if (setting_.listen) {
     if (auto r = open_network(); !r.ok()) return r;
   }
@@ -153,7 +154,7 @@ P2PDVM_DECL result<> peer::make_job(job_request request) {
     begin(who, newest, acceptor);
     first_record_ = newest;
     job_->begin();
-    if (job_->spec().peers > 1) tell_ticket();
+    if (exchange_) tell_ticket();  // also when it begins alone: others may hold for it
     maybe_start();
   });
   return {};
@@ -181,9 +182,16 @@ P2PDVM_DECL void peer::begin(job_identity who, record_update newest,
 
 P2PDVM_DECL result<> peer::resume() {
   P2PDVM_ASSERT(job_ == nullptr);
-  auto kept = folder_->load(program_.name(), *identity_);
+  auto kept = folder_->load(setting_.storage_only ? std::optional<std::string>() : program_.name(), *identity_);
   if (!kept.ok()) return kept.error();
   const checkpoint::job_record& record = kept->newest.record;
+  if (const auto* me = record.find(identity_->id()); me != nullptr && me->is_storage_only() != setting_.storage_only)
+    return error(errc::wrong_job, machine_.disk().describe("") +
+                                      (setting_.storage_only
+                                           ? " is the folder of a peer that runs ranks of '" + kept->who.spec.program +
+                                                 "'; go on there with that program and --resume, or choose another folder with --data"
+                                           : " is the folder of a peer without ranks; go on there with p2pdvm peer --resume, or choose "
+                                             "another folder with --data"));
   // A job of several peers needs the network, where none was asked for too.
   if (!exchange_ && kept->who.spec.peers > 1) {
     setting_.listen = address::v4(0, 0, 0, 0, 0);
@@ -205,6 +213,25 @@ P2PDVM_DECL result<> peer::resume() {
   if (away) on_evicted();  // it stopped before it could come back, or in
   maybe_start();
   return {};
+}
+
+P2PDVM_DECL peer::holdings peer::held() const {
+  return {log_->live_bytes(), disk_log_->used_bytes(), setting_.store_bytes_max, job_ ? job_->bytes_given() : 0};
+}
+
+P2PDVM_DECL event peer::holds_event() const {
+  const holdings h = held();
+  event e;
+  e.kind = event_kind::holds;
+  e.at = machine_.clock().now();
+  e.node = identity_->id();
+  e.count = h.chunk_bytes;
+  if (job_) e.epoch = job_->record().committed.epoch;
+  e.text = "this peer holds " + byte_size_text(h.chunk_bytes) + " of chunks";
+  if (job_) e.text += " of job " + job_->spec().id.brief() + " (" + job_->spec().program + ")";
+  e.text += ", on disk " + byte_size_text(h.disk_bytes) + " of its quota of " + byte_size_text(h.quota_bytes) + "; it gave others " +
+            byte_size_text(h.given_bytes);
+  return e;
 }
 
 // --- the end ---

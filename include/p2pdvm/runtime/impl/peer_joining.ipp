@@ -148,9 +148,12 @@ P2PDVM_DECL std::string peer::why_not(const node_id& from, const join_request& r
   const auto& record = job_->record();
   if (record.state == checkpoint::job_state::done) return "the job is done already";
   if (record.state == checkpoint::job_state::failed) return "the job has failed: " + record.failure;
-  if (request.executable != setting_.executable)
+  // Who runs no ranks needs no program. If this peer is such a one itself, the job says with what it was made.
+  const job_spec& spec = job_->spec();
+  const bool knows = !setting_.storage_only;
+  if (!request.storage_only && request.executable != (knows ? setting_.executable : spec.executable))
     return "your program is another build than the job's; every peer must run the same executable";
-  if (request.platform != setting_.platform)
+  if (!request.storage_only && request.platform != (knows ? setting_.platform : spec.platform))
     return "your platform computes other floating-point results than the job's peers, so that "
            "results would depend on where ranks run";
   if (record.find(from) != nullptr) return {};
@@ -174,7 +177,7 @@ P2PDVM_DECL void peer::on_join_request(const node_id& from, join_request& reques
   if (!job_ || request.job != job_->spec().id)
     return send(from, join_refusal{"this peer does not work on that job", true, {}});
   if (std::string reason = why_not(from, request); !reason.empty())
-    return send(from, join_refusal{std::move(reason), false, {}});
+    return send(from, join_refusal{std::move(reason), setting_.storage_only, {}});
   exchange_->trust(from);
   // Its process may be another one by now, which knows nothing of what that one was told.
   const auto since = awaited_.find(from);
@@ -311,7 +314,8 @@ P2PDVM_DECL bool peer::is_awaited(const node_id& node) const {
 P2PDVM_DECL void peer::admit_waiting() {
   if (!job_ || admissions_.empty() || admitting_) return;
   const bool forming = job_->record().state == checkpoint::job_state::forming;
-  const bool whole = job_->record().live_count() + admissions_.size() >= job_->spec().peers;
+  const auto hosts = std::count_if(admissions_.begin(), admissions_.end(), [](const auto& a) { return a.second.can_host(); });
+  const bool whole = job_->record().host_count() + static_cast<std::size_t>(hosts) >= job_->spec().peers;
   if (!forming || whole || reception_->next_write() <= machine_.clock().now()) return write_admissions();
   admit_timer_.at(reception_->next_write(), [this] { admit_waiting(); });
 }
@@ -361,7 +365,7 @@ P2PDVM_DECL void peer::on_admitted(const std::vector<checkpoint::member>& batch,
 P2PDVM_DECL void peer::on_welcome(const node_id& from, welcome message) {
   if (job_ || !joining_ || !joining_->has_asked(from) || !joining_->is_meant(message.spec)) return;
   if (auto r = message.spec.validate(); !r.ok()) return join_failed(r.error());
-  if (message.spec.program != program_.name())
+  if (!setting_.storage_only && message.spec.program != program_.name())
     return join_failed(error(errc::incompatible, "the job runs the program '" +
                                                      message.spec.program + "', this one is '" +
                                                      program_.name() + "'"));
@@ -419,10 +423,10 @@ P2PDVM_DECL void peer::maybe_start() {
   if (!job_) return;
   const auto& record = job_->record();
   if (record.state != checkpoint::job_state::forming) return;
-  const bool enough = record.live_count() >= job_->spec().peers;
+  const bool enough = record.host_count() >= job_->spec().peers;
   event e;
   e.kind = event_kind::waiting_peers;
-  e.count = record.live_count();
+  e.count = record.host_count();
   e.text = std::to_string(job_->spec().peers);
   if (!enough) return context_->tell(std::move(e));
   for (const auto& m : record.members) {

@@ -195,11 +195,12 @@ P2PDVM_DECL void peer::nearest(std::size_t wanted, overlay::node::nearest_callba
   arm_node();
 }
 
-/// Gives the space of collected chunks back, little by little.
+/// Gives the space of collected chunks back, little by little, and sooner where there is not much of it left: what is dead must not be why chunks are
+/// refused.
 P2PDVM_DECL void peer::compact_later() {
-  constexpr auto pause = std::chrono::seconds(2);
+  constexpr duration pause = std::chrono::seconds(2), pause_crowded = std::chrono::milliseconds(100);
   constexpr std::size_t bytes_per_turn = 4 * 1024 * 1024;
-  compact_timer_.after(pause, [this] {
+  compact_timer_.after(disk_log_->is_crowded() ? pause_crowded : pause, [this] {
     if (disk_log_->compact(bytes_per_turn) > 0) disk_log_->sync([](const result<>&) {});
     compact_later();
   });

@@ -158,6 +158,7 @@ P2PDVM_DECL std::optional<std::string> reporter::sentence(const event& e, int pe
       return told;
     }
     case event_kind::explained: return options_.explain ? std::optional(e.text) : std::nullopt;
+    case event_kind::holds: return e.text;
     case event_kind::damaged: [[fallthrough]];
     case event_kind::warning: return "warning: " + e.text;
     default: return std::nullopt;
@@ -174,9 +175,14 @@ P2PDVM_DECL void reporter::progress(std::size_t ranks, std::size_t peers, epoch_
   const double rate = back ? 0 : static_cast<double>(safe_points - shown_safe_points_) / since;
   shown_at_ = seconds;
   shown_safe_points_ = safe_points;
-  fmt::print("\r\033[K{} ranks on {} peer{} | step {} ({:.1f}/s) | checkpoint {} | {}{}{}", ranks, peers,
-             peers == 1 ? "" : "s", safe_points, rate, committed.value(), detail::human_time(seconds),
-             held_up.empty() ? "" : " | ", held_up);
+  progress(fmt::format("{} ranks on {} peer{} | step {} ({:.1f}/s) | checkpoint {} | {}{}{}", ranks, peers,
+                       peers == 1 ? "" : "s", safe_points, rate, committed.value(), detail::human_time(seconds),
+                       held_up.empty() ? "" : " | ", held_up));
+}
+
+P2PDVM_DECL void reporter::progress(const std::string& text) {
+  if (!terminal_ || options_.quiet || options_.json) return;
+  fmt::print("\r\033[K{}", text);
   std::fflush(stdout);
   line_shown_ = true;
 }

@@ -14,15 +14,22 @@ P2PDVM_DECL restorer::restorer(restorer_owner& owner, peer_context& context, con
 
 P2PDVM_DECL std::unique_ptr<store::fetcher> restorer::fetch(
     rank_number rank, std::vector<store::placed_chunk> chunks, std::vector<store::member> members,
-    store::fetcher::sink_function sink) {
+    store::fetcher::sink_function sink, std::optional<epoch_number> mends) {
   store::fetch_plan plan;
   plan.job = job_;
   plan.rank = rank;
   plan.chunks = std::move(chunks);
   plan.members = std::move(members);
+  plan.replicas = replicas_;
+  store::fetcher::mend_function mend;
+  if (mends) {
+    mend = [this, rank, epoch = *mends](const node_id& holder, const chunk_id& id, const payload& sealed) {
+      mended_.push_back({holder, rank, epoch, {id, sealed}});
+    };
+  }
   auto f = std::make_unique<store::fetcher>(
       std::move(plan), *codec_, std::move(sink),
-      [this](const node_id& to, store::store_message m) { outbox_.emplace_back(to, std::move(m)); });
+      [this](const node_id& to, store::store_message m) { outbox_.emplace_back(to, std::move(m)); }, std::move(mend));
   f->start(now());
   return f;
 }
@@ -31,11 +38,13 @@ P2PDVM_DECL void restorer::start(rank_number rank, epoch_number epoch, const chu
   restoration& r = restorations_[rank];
   r = restoration();
   r.epoch = epoch;
+  r.manifest_id = manifest;
   r.choose = std::move(choose);
   r.fetcher = fetch(rank, {{manifest, 0, store::manifest_stripe}}, members_,
                     [this, rank](const chunk_id&, payload plain) {
                       restorations_.at(rank).manifest_bytes = std::move(plain);
-                    });
+                    },
+                    epoch);
   arm();
 }
 
@@ -47,6 +56,9 @@ P2PDVM_DECL void restorer::fetch_pieces(rank_number rank, restoration& r) {
   }
   r.manifest = std::move(*manifest);
   std::vector<store::placed_chunk> chunks = store::chunks_of(*r.manifest);  // where they lie, by all of it
+  std::vector<store::placed_chunk> all = chunks;
+  all.push_back({r.manifest_id, static_cast<std::uint32_t>(r.manifest_bytes.size()), store::manifest_stripe});
+  owner_.chunks_known(rank, r.epoch, r.manifest_id, all);
   if (r.choose) {
     r.choose(rank, *r.manifest);
     std::set<chunk_id> wanted;
@@ -62,11 +74,12 @@ P2PDVM_DECL void restorer::fetch_pieces(rank_number rank, restoration& r) {
                       here.fetched += plain.size();
                       const auto added = here.assembler->add(id, plain);
                       if (!added.ok()) here.trouble = added.error();
-                    });
+                    },
+                    r.epoch);
 }
 
 P2PDVM_DECL void restorer::finish(rank_number rank, restoration r) {
-  if (r.trouble) return owner_.restore_failed(rank, r.epoch, *r.trouble);
+  if (r.trouble) return owner_.restore_failed(rank, r.epoch, *r.trouble, r.gone);
   auto snapshot = std::make_shared<peal::snapshot>();
   auto parts = r.assembler->take();
   for (std::size_t i = 0; i < parts.size(); ++i) {
@@ -87,6 +100,7 @@ P2PDVM_DECL void restorer::look_after_all() {
       const auto finished = *r.fetcher->finished();
       if (!finished.ok()) {
         r.trouble = finished.error();
+        r.gone = {r.fetcher->missing(), r.fetcher->chunks(), r.fetcher->all_denied()};
       } else if (!r.manifest) {
         fetch_pieces(rank, r);
       } else {
@@ -160,15 +174,15 @@ P2PDVM_DECL void restorer::open(const node_id& from, const store::sealed_chunk& 
           // It says so already.
         }
       },
-      [this, alive = alive_, from, id = chunk.id, plain] {
-        if (*alive) opened(from, id, *plain);
+      [this, alive = alive_, from, chunk, plain] {
+        if (*alive) opened(from, chunk, *plain);
       });
 }
 
-P2PDVM_DECL void restorer::opened(const node_id& from, const chunk_id& id, const result<payload>& plain) {
-  opening_.erase({from, id});
-  for (auto& [rank, r] : restorations_) r.fetcher->on_opened(now(), from, id, plain);
-  if (inputs_ && inputs_->fetcher) inputs_->fetcher->on_opened(now(), from, id, plain);
+P2PDVM_DECL void restorer::opened(const node_id& from, const store::sealed_chunk& chunk, const result<payload>& plain) {
+  opening_.erase({from, chunk.id});
+  for (auto& [rank, r] : restorations_) r.fetcher->on_opened(now(), from, chunk.id, plain, chunk.sealed);
+  if (inputs_ && inputs_->fetcher) inputs_->fetcher->on_opened(now(), from, chunk.id, plain, chunk.sealed);
   look_after_all();
 }
 
@@ -195,6 +209,7 @@ P2PDVM_DECL void restorer::cancel_all() {
 
 P2PDVM_DECL void restorer::arm() {
   for (auto& [to, message] : std::exchange(outbox_, {})) owner_.send_store(to, message);
+  for (const mended& m : std::exchange(mended_, {})) owner_.mend(m.holder, m.rank, m.epoch, m.chunk);
   time_point next = time_point_never;
   for (const auto& [rank, r] : restorations_) next = std::min(next, r.fetcher->next_timer());
   if (inputs_ && inputs_->fetcher) next = std::min(next, inputs_->fetcher->next_timer());

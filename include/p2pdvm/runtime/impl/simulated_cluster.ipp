@@ -54,6 +54,7 @@ P2PDVM_DECL void simulated_cluster::begin(node& n, beginning how) {
   if (options_.uncompressed.contains(static_cast<std::uint32_t>(n.index))) setting.compression = store::compression::off;
   if (options_.outputs) n.outputs = options_.outputs(n.index);
   setting.outputs = n.outputs.get();
+  if (options_.adjust) options_.adjust(n.index, setting);
   n.may_go = false;
   n.outcome.reset();
   peer::callbacks call;

@@ -63,16 +63,29 @@ P2PDVM_DECL snapshot_store::snapshot_store(snapshot_store_owner& owner, peer_con
               [this](const node_id& to, store::store_message message) {
                 if (const auto* given = std::get_if<store::receipt>(&message); given != nullptr && to == context_.self.id())
                   genuine_.add(*given, context_.self.key());
+                if (const auto* data = std::get_if<store::chunk_data>(&message); data != nullptr && to != context_.self.id()) {
+                  bytes_given_ += data->chunk.sealed.size();
+                  uploads_.spend(now(), data->chunk.sealed.size());
+                }
                 outbox_.emplace_back(to, std::move(message));
                 arm();  // receipts come from the disk's callbacks
               },
               [this](const store::disk_notice& notice) { owner_.disk_noticed(notice); }, context.machine.workers()),
-      timer_(context.machine.clock()) {}
+      uploads_(context.setting.upload_rate),
+      survey_timer_(context.machine.clock()),
+      scrub_timer_(context.machine.clock()),
+      timer_(context.machine.clock()) {
+  scrub_later();
+}
 
 P2PDVM_DECL void snapshot_store::set_members(std::vector<store::member> members,
                                              unsigned replicas) {
+  const bool same = std::equal(members_.begin(), members_.end(), members.begin(), members.end(),
+                               [](const store::member& a, const store::member& b) { return a.id == b.id; });
   members_ = std::move(members);
   replicas_ = replicas;
+  // What comes or goes makes other holders the right ones; who comes back has what it had.
+  if (!same) survey_by(now() + survey_after_change);
   // Among other members, and failure domains, what was stored may be too little.
   for (auto& [rank, d] : drains_) {
     const store::pin snapshot{job_, d.incarnation, d.epoch};
@@ -82,6 +95,13 @@ P2PDVM_DECL void snapshot_store::set_members(std::vector<store::member> members,
 
 P2PDVM_DECL void snapshot_store::follow(const checkpoint::job_record& record) {
   committed_ = record.committed.epoch;
+  incarnation_ = record.incarnation;
+  const auto here = record.ranks_of(context_.self.id());
+  std::erase_if(listed_, [&](const auto& l) {
+    const auto& [rank, epoch] = l.first;
+    const bool ours = std::find(here.begin(), here.end(), rank) != here.end();
+    return !ours || (epoch != record.committed.epoch && epoch != record.previous.epoch && epoch <= std::max(record.committed.epoch, record.floor));
+  });
   holder_.follow(job_, record.committed.epoch, record.previous.epoch, record.floor);
 }
 
@@ -223,6 +243,7 @@ P2PDVM_DECL void snapshot_store::replicate(rank_number rank, drain& d) {
   what.chunks = d.chunks;
   what.members = members_;
   what.replicas = replicas_;
+  what.self = context_.self.id();
   d.outcome.reset();
   d.replicator = std::make_unique<store::replicator>(
       std::move(what), known_[rank], genuine_,
@@ -238,7 +259,8 @@ P2PDVM_DECL void snapshot_store::replicate(rank_number rank, drain& d) {
           for (const auto& c : put->chunks) drains_.at(rank).bytes_sent += c.sealed.size();
         }
         outbox_.emplace_back(to, std::move(message));
-      });
+      },
+      &uploads_);
   d.replicator->start(now());
   look_after(rank, d);
   arm();
@@ -266,10 +288,15 @@ P2PDVM_DECL void snapshot_store::look_after(rank_number rank, drain& d) {
   outcome.receipts = wire::encode(proof);
   outcome.bytes_sent = d.bytes_sent;
   outcome.replicas = good.replicas;
+  std::set<std::string_view> domains;
+  for (const auto& m : members_) domains.insert(m.domain);
+  outcome.wanted = static_cast<unsigned>(std::min<std::size_t>(replicas_, domains.size()));
+  if (!good.troubles.empty()) outcome.trouble = good.troubles.front();
   replicas_achieved_ = replicas_achieved_ == 0 ? good.replicas : std::min(replicas_achieved_, good.replicas);
   // The members may have changed since it began.
   if (!sufficient({job_, d.incarnation, d.epoch}, rank, outcome.receipts)) return replicate(rank, d);
   d.outcome = outcome;
+  listed_[{rank, d.epoch}] = {d.manifest, d.chunks};
   d.sealed.clear();
   d.sealed_ahead = 0;
   kept_[rank][d.epoch] = d.whole;
@@ -287,6 +314,148 @@ P2PDVM_DECL void snapshot_store::look_after_all() {
   arm();
 }
 
+P2PDVM_DECL void snapshot_store::ask_holder(const node_id& from, const store::get_chunks& get) {
+  if (!uploads_.limited() || from == context_.self.id()) return holder_.on_message(now(), from, get);
+  for (const chunk_id& id : get.ids) {
+    if (asked_.size() < asked_chunks_max && asked_once_.emplace(from, id).second) asked_.emplace_back(from, id);
+  }
+  serve();
+}
+
+P2PDVM_DECL void snapshot_store::mend(const node_id& to, rank_number rank, epoch_number epoch, store::sealed_chunk chunk) {
+  if (mends_in_memory_ < mends_waiting_max) {
+    ++mends_in_memory_;
+    mends_.push_back({to, rank, epoch, std::move(chunk)});
+  }
+  serve();
+  arm();
+}
+
+/// What is for one holder goes together. The receipt that comes for it covers no stripe, and nobody waits for it.
+P2PDVM_DECL void snapshot_store::send_mends() {
+  while (!mends_.empty() && (mends_.front().to == context_.self.id() || uploads_.ready(now()))) {
+    const node_id to = mends_.front().to;
+    store::put_chunks put{{job_, incarnation_, mends_.front().epoch}, mends_.front().rank, 0, 0, {}, {}};
+    std::size_t bytes = 0;
+    while (!mends_.empty()) {
+      waiting_mend& next = mends_.front();
+      const bool in_memory = !next.chunk.sealed.empty();
+      if (!in_memory) {
+        auto sealed = context_.log.get(next.chunk.id);
+        if (!sealed.ok()) {
+          mends_.pop_front();
+          continue;
+        }
+        next.chunk.sealed = std::move(*sealed);
+        ++mends_in_memory_;
+      }
+      const bool fits = put.chunks.empty() || bytes + next.chunk.sealed.size() <= store::put_bytes_max;
+      if (next.to != to || next.rank != put.rank || next.epoch != put.snapshot.epoch || !fits) break;
+      bytes += next.chunk.sealed.size();
+      put.chunks.push_back(std::move(next.chunk));
+      mends_.pop_front();
+      --mends_in_memory_;
+    }
+    if (put.chunks.empty()) continue;
+    if (to != context_.self.id()) uploads_.spend(now(), bytes);
+    outbox_.emplace_back(to, std::move(put));
+  }
+}
+
+/// Each member may say so of what it hosts; who is to get it is one, too.
+P2PDVM_DECL void snapshot_store::pass(const store::pass_chunks& order) {
+  const bool member = std::any_of(members_.begin(), members_.end(), [&](const store::member& m) { return m.id == order.to; });
+  if (!member || order.snapshot.job != job_) return;
+  for (const chunk_id& id : order.ids) {
+    if (mends_.size() < passes_waiting_max && context_.log.contains(id)) mends_.push_back({order.to, order.rank, order.snapshot.epoch, {id, {}}});
+  }
+  serve();
+}
+
+// --- anti-entropy ---
+
+P2PDVM_DECL void snapshot_store::scrub_later() {
+  scrub_timer_.after(scrub_all_read_ ? scrub_pass_pause : scrub_pause, [this] {
+    scrub_all_read_ = holder_.scrub(scrub_bytes_per_turn) < scrub_bytes_per_turn;
+    scrub_later();
+  });
+}
+
+P2PDVM_DECL void snapshot_store::note_chunks(rank_number rank, epoch_number epoch, const chunk_id& manifest,
+                                             std::vector<store::placed_chunk> chunks) {
+  listed_[{rank, epoch}] = {manifest, std::move(chunks)};
+  to_survey_.emplace_back(rank, epoch);  // the next commit need not send again what holders have
+  begin_survey_soon();
+}
+
+P2PDVM_DECL void snapshot_store::begin_survey_soon() {
+  context_.machine.clock().call_at(now(), [this, alive = alive_] {
+    if (*alive) begin_survey();
+  });
+}
+
+P2PDVM_DECL void snapshot_store::survey_by(time_point when) {
+  if (when >= survey_at_) return;
+  survey_at_ = when;
+  survey_timer_.at(when, [this] {
+    survey_at_ = time_point_never;
+    to_survey_.clear();
+    for (const auto& [what, l] : listed_) {
+      if (what.second <= committed_) to_survey_.push_back(what);
+    }
+    begin_survey();
+    survey_by(now() + survey_interval);
+  });
+}
+
+P2PDVM_DECL void snapshot_store::begin_survey() {
+  while (!survey_ && !to_survey_.empty()) {
+    const auto [rank, epoch] = to_survey_.back();
+    to_survey_.pop_back();
+    const auto found = listed_.find({rank, epoch});
+    if (found == listed_.end() || members_.size() < 2) continue;
+    store::chunk_survey::plan what{{job_, incarnation_, epoch}, rank, found->second.manifest, found->second.chunks, members_, replicas_};
+    survey_.emplace(
+        std::move(what),
+        [this](const node_id& to, store::store_message m) {
+          ++survey_messages_;
+          outbox_.emplace_back(to, std::move(m));
+        },
+        [this, rank = rank, epoch = epoch](const node_id& holder, const chunk_id& id, bool has) {
+          if (has) {
+            known_[rank].add(holder, id, epoch);
+          } else {
+            known_[rank].remove(holder, id);
+          }
+        });
+    survey_->start(now());
+    look_after_survey();
+  }
+  arm();
+}
+
+P2PDVM_DECL void snapshot_store::look_after_survey() {
+  if (!survey_ || !survey_->finished()) return;
+  const store::chunk_survey::outcome found = survey_->found();
+  const rank_number rank = survey_->what().rank;
+  const epoch_number epoch = survey_->what().snapshot.epoch;
+  survey_.reset();
+  if (found.nowhere > 0 && epoch == committed_) owner_.chunks_nowhere(rank, epoch, found.nowhere);
+  begin_survey_soon();
+}
+
+P2PDVM_DECL void snapshot_store::serve() {
+  while (!asked_.empty() && uploads_.ready(now())) {
+    const auto [to, id] = asked_.front();
+    asked_once_.erase(asked_.front());
+    asked_.pop_front();
+    store::get_chunks one;
+    one.ids.push_back(id);
+    holder_.on_message(now(), to, one);
+  }
+  send_mends();
+}
+
 P2PDVM_DECL void snapshot_store::flush() {
   for (auto& [to, message] : std::exchange(outbox_, {})) owner_.send_store(to, message);
 }
@@ -296,7 +465,14 @@ P2PDVM_DECL void snapshot_store::arm() {
   for (const auto& [rank, d] : drains_) {
     if (d.replicator) next = std::min(next, d.replicator->next_timer());
   }
+  if (survey_) next = std::min(next, survey_->next_timer());
+  if (!asked_.empty() || !mends_.empty()) next = std::min(next, std::max(now(), uploads_.next()));
   timer_.at(next, [this] {
+    serve();
+    if (survey_ && survey_->next_timer() <= now()) {
+      survey_->on_timer(now());
+      look_after_survey();
+    }
     flush();
     for (auto& [rank, d] : drains_) {
       if (d.replicator && d.replicator->next_timer() <= now()) d.replicator->on_timer(now());
@@ -308,11 +484,19 @@ P2PDVM_DECL void snapshot_store::arm() {
 P2PDVM_DECL bool snapshot_store::on_message(const node_id& from,
                                             const store::store_message& message) {
   const bool asks = std::holds_alternative<store::put_chunks>(message) ||
-                    std::holds_alternative<store::get_chunks>(message);
+                    std::holds_alternative<store::get_chunks>(message) ||
+                    std::holds_alternative<store::compare_chunks>(message);
   const bool fetched = std::holds_alternative<store::chunk_data>(message) ||
                        std::holds_alternative<store::chunks_absent>(message);
   if (fetched) return false;
-  if (asks) {
+  if (const auto* get = std::get_if<store::get_chunks>(&message)) {
+    ask_holder(from, *get);
+  } else if (const auto* order = std::get_if<store::pass_chunks>(&message)) {
+    pass(*order);
+  } else if (std::holds_alternative<store::chunk_bitmap>(message)) {
+    if (survey_) survey_->on_message(now(), from, message);
+    look_after_survey();
+  } else if (asks) {
     holder_.on_message(now(), from, message);
   } else if (const auto found = drains_.find(detail::rank_of(message)); found != drains_.end() && found->second.replicator) {
     found->second.replicator->on_message(now(), from, message);
@@ -324,6 +508,16 @@ P2PDVM_DECL bool snapshot_store::on_message(const node_id& from,
 }
 
 P2PDVM_DECL void snapshot_store::on_member_lost(const node_id& node) {
+  std::erase_if(asked_, [&](const auto& a) { return a.first == node; });
+  std::erase_if(asked_once_, [&](const auto& a) { return a.first == node; });
+  std::erase_if(mends_, [&](const waiting_mend& m) {
+    if (m.to == node && !m.chunk.sealed.empty()) --mends_in_memory_;
+    return m.to == node;
+  });
+  if (survey_) {
+    survey_->on_member_lost(now(), node);
+    look_after_survey();
+  }
   for (auto& [rank, map] : known_) map.forget(node);
   for (auto& [rank, d] : drains_) {
     if (d.replicator) {
@@ -369,6 +563,10 @@ P2PDVM_DECL void snapshot_store::committed(const checkpoint::job_record& record)
   genuine_.clear();
   // A failure to collect garbage costs space, nothing else.
   (void)holder_.keep_only(job_, now_committed, record.previous.epoch, record.floor);
+  survey_.reset();
+  to_survey_.clear();
+  survey_at_ = time_point_never;
+  survey_by(now() + survey_interval);
   arm();
 }
 

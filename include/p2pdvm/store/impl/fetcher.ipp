@@ -19,11 +19,12 @@ template <class T>
 }  // namespace detail
 
 P2PDVM_DECL fetcher::fetcher(fetch_plan plan, const chunk_codec& codec, sink_function sink,
-                             emit_function emit)
+                             emit_function emit, mend_function mend)
     : plan_(std::move(plan)),
       codec_(codec),
       sink_(std::move(sink)),
       emit_(std::move(emit)),
+      mend_(std::move(mend)),
       wanted_(plan_.chunks.size()),
       sources_(plan_.members.size()),
       batches_(plan_.members.size()),
@@ -185,28 +186,30 @@ P2PDVM_DECL std::optional<std::size_t> fetcher::expects(const node_id& from, con
   return bytes_max(found->second);
 }
 
-P2PDVM_DECL void fetcher::on_opened(time_point now, const node_id& from, const chunk_id& id, const result<payload>& plain) {
+P2PDVM_DECL void fetcher::on_opened(time_point now, const node_id& from, const chunk_id& id, const result<payload>& plain,
+                                    const payload& sealed) {
   const auto holder = by_node_.find(from);
   const auto found = index_.find(id);
   if (finished_ || holder == by_node_.end() || found == index_.end()) return;
-  take(now, holder->second, found->second, plain);
+  take(now, holder->second, found->second, plain, sealed);
   pump(now);
 }
 
 P2PDVM_DECL void fetcher::on_data(time_point now, holder_index from, const sealed_chunk& data) {
   const auto found = index_.find(data.id);
   if (found == index_.end() || wanted_[found->second].state == phase::done) return;
-  take(now, from, found->second, codec_.open(data.id, data.sealed.view(), bytes_max(found->second)));
+  take(now, from, found->second, codec_.open(data.id, data.sealed.view(), bytes_max(found->second)), data.sealed);
 }
 
 /// Takes a sound chunk from anybody, be it late; a bad one counts only from whom it was asked.
-P2PDVM_DECL void fetcher::take(time_point now, holder_index from, chunk_index c, const result<payload>& plain) {
+P2PDVM_DECL void fetcher::take(time_point now, holder_index from, chunk_index c, const result<payload>& plain, const payload& sealed) {
   wanted& w = wanted_[c];
   if (w.state == phase::done) return;
   const bool asked = w.state == phase::asked && w.asked_of == from;
   if (!plain) {
     ++damaged_;
     if (!asked) return;
+    note_lacking(from, c);
     release(c);
     again_.push_back(c);
     return;
@@ -220,7 +223,25 @@ P2PDVM_DECL void fetcher::take(time_point now, holder_index from, chunk_index c,
   }
   release(c);
   w.state = phase::done;
+  for (const holder_index h : w.lacking) {
+    if (mend_ && h != from && !sources_[h].lost) mend_(plan_.members[h].id, plan_.chunks[c].id, sealed);
+  }
+  w.lacking.clear();
   sink_(plan_.chunks[c].id, *plain);
+}
+
+/// Only of those to whom the placement, or their receipt, gives the chunk: others were asked on the off chance.
+P2PDVM_DECL void fetcher::note_lacking(holder_index h, chunk_index c) {
+  const candidates& of = candidates_.at(plan_.chunks[c].stripe);
+  const auto behind = of.order.begin() + static_cast<std::ptrdiff_t>(of.preferred);
+  std::vector<holder_index>& lacking = wanted_[c].lacking;
+  if (std::find(of.order.begin(), behind, h) != behind && !detail::is_listed(lacking, h)) lacking.push_back(h);
+}
+
+P2PDVM_DECL bool fetcher::all_denied() const noexcept {
+  if (missing_ == 0) return false;
+  return std::all_of(wanted_.begin(), wanted_.end(),
+                     [](const wanted& w) { return w.state != phase::missing || w.silent.empty(); });
 }
 
 P2PDVM_DECL void fetcher::on_absent(time_point now, holder_index from,
@@ -231,6 +252,7 @@ P2PDVM_DECL void fetcher::on_absent(time_point now, holder_index from,
     if (found == index_.end() || s.asked.count(found->second) == 0) continue;
     s.stalls = 0;
     s.last_progress = now;
+    note_lacking(from, found->second);
     release(found->second);
     again_.push_back(found->second);
   }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <p2pdvm/store/chunk.hpp>
+#include <p2pdvm/store/chunk_survey.hpp>
 #include <p2pdvm/store/holder.hpp>
 
 #include <algorithm>
@@ -50,6 +51,7 @@ P2PDVM_DECL void holder::on_message(time_point, const node_id& from,
                                     const store_message& message) {
   if (const auto* put = std::get_if<put_chunks>(&message)) on_put(from, *put);
   if (const auto* get = std::get_if<get_chunks>(&message)) on_get(from, *get);
+  if (const auto* question = std::get_if<compare_chunks>(&message)) on_compare(from, *question);
 }
 
 P2PDVM_DECL void holder::refuse(const node_id& to, const receipt& put, std::string reason) {
@@ -69,6 +71,7 @@ P2PDVM_DECL std::string holder::why_not(const pin& snapshot) const {
 }
 
 P2PDVM_DECL void holder::on_put(const node_id& from, const put_chunks& put) {
+  compared_.reset();
   if (std::string reason = why_not(put.snapshot); !reason.empty()) {
     refuse(from, detail::receipt_for(put), std::move(reason));
     return;
@@ -172,6 +175,54 @@ P2PDVM_DECL void holder::on_get(const node_id& from, const get_chunks& get) {
   if (!absent.ids.empty()) emit_(from, std::move(absent));
 }
 
+P2PDVM_DECL void holder::on_compare(const node_id& from, const compare_chunks& question) {
+  chunk_bitmap answer{question.snapshot, question.rank, question.manifest, question.sequence, {}};
+  if (!why_not(question.snapshot).empty()) return emit_(from, std::move(answer));
+  const pin& of = question.snapshot;
+  if (!compared_ || compared_->job != of.job || compared_->epoch != of.epoch) {
+    compared_.emplace(compared{of.job, of.epoch, {}});
+    for (const pin& p : log_.pins()) {
+      if (p.job != of.job || p.epoch != of.epoch) continue;
+      for (const chunk_id& id : log_.pinned(p)) compared_->names.emplace_back(short_name(id), id);
+    }
+    std::sort(compared_->names.begin(), compared_->names.end());
+  }
+  const auto& names = compared_->names;
+  const std::size_t count = std::min(question.names.size(), names_per_compare_max);
+  answer.have.resize((count + 7) / 8);
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto at = std::lower_bound(names.begin(), names.end(), std::pair(question.names[i], chunk_id()));
+    const bool has = at != names.end() && at->first == question.names[i] && log_.contains(at->second);
+    if (has) answer.have[i / 8] |= std::byte{1} << (i % 8);
+  }
+  emit_(from, std::move(answer));
+}
+
+P2PDVM_DECL std::size_t holder::scrub(std::size_t bytes) {
+  std::size_t done = 0;
+  const bool fresh = to_scrub_.empty();
+  if (fresh) {
+    std::set<chunk_id> all;
+    for (const pin& p : log_.pins()) {
+      const auto ids = log_.pinned(p);
+      all.insert(ids.begin(), ids.end());
+    }
+    to_scrub_.assign(all.rbegin(), all.rend());
+  }
+  while (done < bytes && !to_scrub_.empty()) {
+    const chunk_id id = to_scrub_.back();
+    to_scrub_.pop_back();
+    if (!log_.contains(id)) continue;
+    const auto sealed = log_.get(id);
+    if (sealed.ok()) {
+      done += sealed->size();
+    } else {
+      note_damage(id, sealed.error());
+    }
+  }
+  return done;
+}
+
 P2PDVM_DECL void holder::follow(const job_id& job, epoch_number committed,
                                 epoch_number previous, epoch_number floor) {
   kept_[job] = {committed, previous, floor};
@@ -191,6 +242,7 @@ P2PDVM_DECL result<> holder::release(const job_id& job) {
 
 P2PDVM_DECL result<> holder::drop_pins(const job_id& job,
                                        const std::function<bool(epoch_number)>& keeps) {
+  compared_.reset();
   for (auto it = waiting_.begin(); it != waiting_.end();) {
     const pin& snapshot = it->second.word.snapshot;
     if (snapshot.job != job || keeps(snapshot.epoch)) {

@@ -31,6 +31,9 @@ struct within_limits {
   bool operator()(const get_chunks& m) const { return m.ids.size() <= ids_per_get_max; }
   bool operator()(const chunk_data& m) const { return m.chunk.sealed.size() <= sealed_bytes_max; }
   bool operator()(const chunks_absent& m) const { return m.ids.size() <= ids_per_get_max; }
+  bool operator()(const compare_chunks& m) const { return m.names.size() <= names_per_compare_max; }
+  bool operator()(const chunk_bitmap& m) const { return m.have.size() <= names_per_compare_max / 8; }
+  bool operator()(const pass_chunks& m) const { return m.ids.size() <= ids_per_get_max; }
 };
 
 }  // namespace detail

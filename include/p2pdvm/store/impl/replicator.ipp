@@ -86,12 +86,13 @@ P2PDVM_DECL bool covers(const replication& what, const std::vector<receipt>& rec
 }
 
 P2PDVM_DECL replicator::replicator(replication what, replica_map& known, genuine_receipts& genuine,
-                                   sealed_function sealed, emit_function emit)
+                                   sealed_function sealed, emit_function emit, upload_budget* budget)
     : what_(std::move(what)),
       known_(known),
       genuine_(genuine),
       sealed_(std::move(sealed)),
       emit_(std::move(emit)),
+      budget_(budget),
       targets_(what_.members.size()) {
   P2PDVM_ASSERT(!what_.chunks.empty());
   P2PDVM_ASSERT(what_.chunks.size() <= ids_per_put_max);
@@ -151,10 +152,12 @@ P2PDVM_DECL void replicator::assign(std::size_t m, unsigned stripe) {
 }
 
 P2PDVM_DECL void replicator::pump(time_point now) {
+  held_back_ = false;
   // In turn, one put each, so that a sealed chunk goes to all its holders while it is cached.
   for (bool sent = true; sent && !finished_;) {
     sent = false;
-    for (std::size_t m = 0; m < targets_.size() && !finished_; ++m) {
+    for (std::size_t i = 0, first = turn_; i < targets_.size() && !finished_; ++i) {
+      const std::size_t m = (first + i) % targets_.size();
       if (targets_[m].state == standing::good && send_put(now, m)) sent = true;
     }
   }
@@ -169,9 +172,15 @@ P2PDVM_DECL bool replicator::send_put(time_point now, std::size_t m) {
   if (t.bytes_in_flight > 0 && !t.queue.empty() &&
       std::min(put_bytes_max, cost(*t.queue.begin())) > room)
     return false;
+  const bool uploads = budget_ != nullptr && what_.members[m].id != what_.self;
+  if (uploads && !t.queue.empty() && !budget_->ready(now)) {
+    if (!std::exchange(held_back_, true)) turn_ = m;
+    return false;
+  }
   put_chunks put{what_.snapshot, what_.rank, next_sequence_, 0, {}, {}};
   outstanding_put out;
   std::vector<chunk_id> ids;
+  std::size_t sent_bytes = 0;
   while (!t.queue.empty()) {
     const chunk_index c = *t.queue.begin();
     if (!put.chunks.empty() && out.bytes + cost(c) > std::min(put_bytes_max, room)) break;
@@ -184,8 +193,10 @@ P2PDVM_DECL bool replicator::send_put(time_point now, std::size_t m) {
     out.bytes += cost(c);
     out.named.push_back(c);
     ids.push_back(what_.chunks[c].id);
+    sent_bytes += bytes->size();
     put.chunks.push_back({what_.chunks[c].id, std::move(*bytes)});
   }
+  if (uploads) budget_->spend(now, sent_bytes);
   if (t.queue.empty()) {
     put.stripes = out.stripes = std::exchange(t.due, stripe_mask{0});
     const std::set<chunk_index> sent(out.named.begin(), out.named.end());
@@ -312,6 +323,7 @@ P2PDVM_DECL void replicator::on_member_lost(time_point now, const node_id& lost)
 P2PDVM_DECL time_point replicator::next_timer() const {
   time_point next = time_point_never;
   if (finished_) return next;
+  if (held_back_) next = budget_->next();
   for (const target& t : targets_) {
     if (!t.puts.empty()) next = std::min(next, t.last_progress + put_stall_time);
   }

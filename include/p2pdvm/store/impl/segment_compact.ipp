@@ -36,8 +36,12 @@ P2PDVM_DECL void segment_log::release_reserve() {
 }
 
 P2PDVM_DECL bool segment_log::restore_reserve() {
+  if (used_ + options_.reserve_bytes > options_.quota_bytes) {
+    if (reserve_->size() > 0) release_reserve();
+    return false;
+  }
   // Where the file system can, this takes the space and writes nothing.
-  const auto taken = reserve_->size() >= options_.reserve_bytes ? result<>() : reserve_->truncate(options_.reserve_bytes);
+  const auto taken = reserve_->size() == options_.reserve_bytes ? result<>() : reserve_->truncate(options_.reserve_bytes);
   reserve_full_ = taken.ok();
   // What failed for another reason may succeed the next time.
   reserve_refused_ = !taken.ok() && taken.error().code() == errc::no_space;

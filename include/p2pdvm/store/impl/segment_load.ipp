@@ -45,6 +45,7 @@ P2PDVM_DECL result<> segment_log::load() {
   if (auto r = find_evidence(l); !r) return r.error();
   if (auto r = judge(l); !r) return r.error();
   if (auto r = replay(l); !r) return r.error();
+  loaded_bytes_ = used_;
   auto opened = disk_.open(folder_ + "/reserve", true);
   if (!opened) return fail(opened.error(), "open the store");
   reserve_ = std::move(*opened);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <p2pdvm/base/byte_size.hpp>
 #include <p2pdvm/store/segment_log.hpp>
 #include <p2pdvm/wire/codec.hpp>
 
@@ -9,6 +10,14 @@ namespace p2pdvm::store {
 
 P2PDVM_DECL segment_log::segment_log(host::disk& disk, std::string folder, options settings)
     : disk_(disk), folder_(std::move(folder)), options_(settings), salt_(settings.salt) {}
+
+P2PDVM_DECL segment_log::options segment_log::options::within(std::uint64_t quota_bytes) {
+  options how;
+  how.quota_bytes = quota_bytes;
+  how.segment_bytes = std::min(how.segment_bytes, quota_bytes / 16);
+  how.reserve_bytes = std::min(how.reserve_bytes, quota_bytes / 8);
+  return how;
+}
 
 P2PDVM_DECL segment_log::~segment_log() { *alive_ = false; }
 
@@ -64,15 +73,16 @@ P2PDVM_DECL result<host::file*> segment_log::file_of(std::uint64_t number) {
 }
 
 P2PDVM_DECL result<> segment_log::claim_space(std::uint64_t bytes, need who) {
-  std::uint64_t held_back = 0;
-  if (who == need::ordinary) held_back = options_.reserve_bytes;
-  if (who == need::value) held_back = options_.reserve_bytes / 2;
-  if (used_ + bytes > options_.quota_bytes - held_back) {
+  std::uint64_t room = options_.quota_bytes - options_.reserve_bytes;
+  // Where a lower quota than before was set, cleaning up needs some room all the same.
+  if (who != need::ordinary) room = std::max(room, loaded_bytes_) + options_.reserve_bytes / (who == need::value ? 2 : 1);
+  if (used_ + bytes > room) {
     return error(errc::no_space, "the store in " + disk_.describe(folder_) +
-                                     " has used its quota of " +
-                                     std::to_string(options_.quota_bytes) +
-                                     " bytes; raise the quota or let old checkpoints go");
+                                     " has used its quota of " + byte_size_text(options_.quota_bytes) +
+                                     ", but for what is kept to clean up; give it a larger one with --quota");
   }
+  // What cleaning up takes of the quota must not lie there twice.
+  if (reserve_full_ && used_ + bytes + options_.reserve_bytes > options_.quota_bytes) release_reserve();
   if (who == need::ordinary && !reserve_full_ && (reserve_refused_ || !restore_reserve())) {
     return error(errc::no_space,
                  "cannot store data: the disk of " + disk_.describe(folder_) + " is full but for the " +

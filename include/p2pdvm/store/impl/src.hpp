@@ -1,6 +1,7 @@
 #pragma once
 
 #include <p2pdvm/store/impl/chunk.ipp>
+#include <p2pdvm/store/impl/chunk_survey.ipp>
 #include <p2pdvm/store/impl/chunker.ipp>
 #include <p2pdvm/store/impl/compression.ipp>
 #include <p2pdvm/store/impl/fetcher.ipp>

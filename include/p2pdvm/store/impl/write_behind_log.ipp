@@ -10,8 +10,9 @@
 
 namespace p2pdvm::store {
 
-P2PDVM_DECL write_behind_log::write_behind_log(host::clock& clock, std::unique_ptr<chunk_log> below)
-    : clock_(clock), below_(std::move(below)), write_timer_(clock), confirm_timer_(clock) {
+P2PDVM_DECL write_behind_log::write_behind_log(host::clock& clock, std::unique_ptr<chunk_log> below,
+                                               std::size_t memory_bytes_max)
+    : clock_(clock), below_(std::move(below)), memory_bytes_max_(memory_bytes_max), write_timer_(clock), confirm_timer_(clock) {
   P2PDVM_ASSERT(below_ != nullptr);
 }
 
@@ -43,7 +44,7 @@ P2PDVM_DECL result<> write_behind_log::put_shared(const chunk_id& id, const payl
   if (chunks_.contains(id)) return {};
   // What is below may be about to go.
   if (below_->contains(id) && dropping_.empty()) return {};
-  if (!from_memory_ || bytes_ + sealed.size() > unwritten_bytes_max) {
+  if (!from_memory_ || bytes_ + sealed.size() + unwritten_overhead_bytes > memory_bytes_max_) {
     unconfirmed_below_ = true;
     return below_->put_shared(id, sealed);
   }
