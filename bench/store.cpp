@@ -3,6 +3,7 @@
 #include "lost_rank.hpp"
 #include "parts.hpp"
 #include "runs.hpp"
+#include "store_far.hpp"
 #include "suites.hpp"
 
 #include <p2pdvm/base/random.hpp>
@@ -259,7 +260,7 @@ void measure_restore(const settings& how, report& out) {
 }  // namespace
 
 void run_store(const settings& how, report& out) {
-  measure_parts(how, out, {{"ids", measure_ids}, {"ingest", measure_ingest}, {"restore", measure_restore}});
+  measure_parts(how, out, {{"ids", measure_ids}, {"ingest", measure_ingest}, {"restore", measure_restore}, {"far", measure_far_store}});
 }
 
 }  // namespace p2pdvm::bench
