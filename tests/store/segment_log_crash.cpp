@@ -137,3 +137,13 @@ TEST_CASE("a crash at any moment leaves a version that is not older than the las
   }
   CHECK(states > 3000);
 }
+
+TEST_CASE("a million crashes lose nothing that was acknowledged", "[.][long]") {
+  std::size_t states = 0;
+  for (std::uint64_t seed = histories + 1; states < 1'000'000; ++seed) {
+    INFO("seed " << seed);
+    history h(seed);
+    h.run();
+    states += h.states;
+  }
+}
