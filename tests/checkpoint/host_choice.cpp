@@ -145,6 +145,57 @@ TEST_CASE("with or without distances every member gets as many ranks") {
   }
 }
 
+TEST_CASE("ranks are spread over who has come, with no more moves than needed") {
+  const auto everybody = [](const node_id&) { return true; };
+  const job_record two = make::running(6, 2);
+  CHECK(even_placement_of(two, everybody, member_distances(two)).empty());
+  const job_record three = *admit(two, make::member_number(2));
+  CHECK(even_placement_of(three, [](const node_id& n) { return n != make::node(2); }, member_distances(three)).empty());
+  const auto placement = even_placement_of(three, everybody, member_distances(three));
+  const job_record after = *spread_ranks(three, three.incarnation, three.committed.epoch, placement);
+  for (const auto& [host, ranks] : ranks_per_host(after)) CHECK(ranks == 2);
+  CHECK(placement == std::vector<std::uint32_t>{0, 0, 2, 1, 1, 2});
+  CHECK(busiest(three.host_of_rank) == 3);
+  CHECK(busiest(placement) == 2);
+  auto spare = make::member_number(2);
+  spare.flags |= member::spare;
+  const job_record kept = *admit(two, spare);
+  CHECK(even_placement_of(kept, everybody, member_distances(kept)).empty());
+}
+
+TEST_CASE("however many ranks and members there are, who may take some has as many as others in the end") {
+  random_generator random(10);
+  for (int round = 0; round < 100; ++round) {
+    const std::uint64_t members = 1 + random.below(5), more = 1 + random.below(4);
+    const auto ranks = static_cast<std::uint32_t>(members + random.below(24));
+    job_record r = make::running(ranks, members);
+    for (std::uint64_t m = members; m < members + more; ++m) r = *admit(r, make::member_number(m));
+    std::set<node_id> takers;
+    for (std::uint64_t m = 0; m < members + more; ++m) {
+      if (random.chance(0.7)) takers.insert(make::node(m));
+    }
+    const auto placement =
+        even_placement_of(r, [&](const node_id& n) { return takers.contains(n); }, member_distances(r));
+    if (placement.empty()) continue;
+    const auto before = ranks_per_host(r);
+    const job_record after = *spread_ranks(r, r.incarnation, r.committed.epoch, placement);
+    CHECK(after.validate().ok());
+    auto loads = ranks_per_host(after);
+    int moved = 0, more_than_before = 0;
+    for (std::uint32_t rank = 0; rank < ranks; ++rank) moved += placement[rank] != r.host_of_rank[rank];
+    for (std::uint32_t m = 0; m < r.members.size(); ++m) {
+      const int had = before.contains(m) ? before.at(m) : 0;
+      more_than_before += std::max(0, loads[m] - had);
+      if (!takers.contains(r.members[m].node)) {
+        CHECK(loads[m] <= had);
+        continue;
+      }
+      CHECK(loads[m] + 1 >= static_cast<int>(busiest(placement)));
+    }
+    CHECK(moved == more_than_before);  // no rank goes from one to another that another one follows
+  }
+}
+
 TEST_CASE("an eviction takes nothing of a placement that does more than rehouse the lost ranks") {
   const job_record r = make::running(4, 4);
   const job_record plain = *evict(r, {make::node(3)});

@@ -220,6 +220,22 @@ TEST_CASE("a polite leave changes hosts without a rollback") {
   CHECK_FALSE(move_ranks(r, r.incarnation, make::epoch(1), r.host_of_rank, {make::node(1)}).ok());
 }
 
+TEST_CASE("ranks that are spread begin again, all together, from the committed epoch") {
+  const job_record r = *admit(make::running(4, 2), make::member_number(2));
+  const std::vector<std::uint32_t> placement{0, 0, 1, 2};
+  const job_record after = *spread_ranks(r, r.incarnation, r.committed.epoch, placement);
+  CHECK(after.incarnation == r.incarnation.next());
+  CHECK(after.floor == r.next_epoch());  // whatever was under way is given up
+  CHECK(after.host_of_rank == placement);
+  CHECK(after.live_count() == 3);
+  CHECK(after.roster == r.roster.next());
+  CHECK_FALSE(spread_ranks(after, r.incarnation, r.committed.epoch, r.host_of_rank).ok());
+  CHECK(spread_ranks(r, r.incarnation, r.next_epoch(), placement).error().code() == errc::conflict);
+  CHECK(spread_ranks(r, r.incarnation, r.committed.epoch, r.host_of_rank).error().code() == errc::conflict);
+  CHECK_FALSE(spread_ranks(r, r.incarnation, r.committed.epoch, {0, 0, 1, 3}).ok());
+  CHECK_FALSE(spread_ranks(r, r.incarnation, r.committed.epoch, {0, 0, 1}).ok());
+}
+
 TEST_CASE("finish and fail end a job for good") {
   const job_record r = make::running(2, 3);
   const job_record done =

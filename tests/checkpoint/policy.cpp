@@ -8,6 +8,16 @@ using namespace p2pdvm;
 using namespace p2pdvm::checkpoint;
 using namespace std::chrono_literals;
 
+TEST_CASE("ranks are spread where that gains much more than it costs, if the job goes on as long as it has") {
+  const auto s = [](int seconds) { return duration(std::chrono::seconds(seconds)); };
+  CHECK(pays({4, 2, s(40), s(5)}));        // half of what is left, for four times the cost
+  CHECK_FALSE(pays({4, 2, s(39), s(5)}));
+  CHECK(pays({4, 3, s(80), s(5)}));
+  CHECK_FALSE(pays({4, 3, s(79), s(5)}));
+  CHECK_FALSE(pays({4, 4, s(100000), s(1)}));
+  CHECK_FALSE(pays({1, 2, s(100000), s(1)}));
+}
+
 TEST_CASE("Lambert's W inverts w e^w on the whole of its interval") {
   for (double w = -0.999; w < 0; w += 0.001) {
     const double z = w * std::exp(w);

@@ -7,6 +7,7 @@ that is rebooted. At the end the digest is right, and neither memory nor disks h
 import os
 import random
 import re
+import subprocess
 import time
 import unittest
 
@@ -36,6 +37,14 @@ def bytes_below(folder):
   return total
 
 
+def ended_within(job, seconds):
+  try:
+    job.process.wait(seconds)
+    return True
+  except subprocess.TimeoutExpired:
+    return False
+
+
 class Endurance(unittest.TestCase):
   def reference(self, steps):
     with Job(program("endure"), ["--ranks", RANKS, "--checkpoint-every", "off", "--", "--rest", 0, "--steps", steps]) as job:
@@ -62,10 +71,7 @@ class Endurance(unittest.TestCase):
     spared.wait_for_commits(2, PATIENCE)
     memory, disk, kills, recoveries = [], [], 0, []
     next_kill = time.monotonic() + options.every
-    while spared.process.poll() is None:
-      time.sleep(min(1, options.every))  # the interval is what this test is about; nothing else waits for it
-      if spared.process.poll() is not None:
-        break
+    while not ended_within(spared, min(1, options.every)):
       try:
         memory.append(resident_bytes(spared.process.pid))
       except (FileNotFoundError, AttributeError):
@@ -80,10 +86,11 @@ class Endurance(unittest.TestCase):
       began = time.monotonic()
       jobs[victim].kill_all()
       kills += 1
-      # Its ranks run elsewhere, or by itself again, before the next one goes.
-      time.sleep(draw.random() * 5)
+      if ended_within(spared, draw.random() * 5):
+        break
       jobs[victim] = self.peer(data[victim], "--resume")
       try:
+        # Its ranks run elsewhere, or by itself again, before the next one goes.
         spared.wait_for("recovered", PATIENCE, after=seen)
         newest = max([e["epoch"] for e in spared.events if e["event"] == "committed"])
         spared.wait_for_commits(1, PATIENCE, beyond=newest)

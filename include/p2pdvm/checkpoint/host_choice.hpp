@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <set>
 #include <vector>
@@ -64,6 +65,15 @@ class member_distances {
 [[nodiscard]] std::vector<std::uint32_t> placement_without(const job_record& record,
                                                            const std::set<node_id>& gone,
                                                            const member_distances& distances);
+
+/// For `spread_ranks`: no member that `may_take` ranks has two fewer than another member. Ranks go from who has most, those with the greatest
+/// numbers, to who has fewest, and of those to the one nearest to all ranks. Empty when nothing would move.
+[[nodiscard]] std::vector<std::uint32_t> even_placement_of(const job_record& record,
+                                                           const std::function<bool(const node_id&)>& may_take,
+                                                           const member_distances& distances);
+
+/// Ranks of the member that has most.
+[[nodiscard]] std::uint32_t busiest(const std::vector<std::uint32_t>& placement);
 
 }  // namespace p2pdvm::checkpoint
 

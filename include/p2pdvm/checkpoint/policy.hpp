@@ -108,6 +108,17 @@ class no_checkpoints final : public policy {
   [[nodiscard]] duration next(const observation&) override { return duration::max(); }
 };
 
+/// Ranks could be spread more evenly over those who would host them.
+struct spread_prospect {
+  std::uint32_t busiest = 0;       ///< ranks of the member with most, now
+  std::uint32_t busiest_then = 0;  ///< and then
+  duration elapsed{};              ///< since the job began
+  duration cost{};                 ///< for which all ranks stand still
+};
+/// Whether that pays: the job takes the time of its busiest member, and goes on for about as long as it has taken so far, which is the best guess where nothing else is
+/// known (Gott, Nature 363, 1993). What it gains must be four times what it costs, for all of that is rough.
+[[nodiscard]] bool pays(const spread_prospect& what) noexcept;
+
 /// Where a job's time went, for the printed comparison with the prediction.
 class utilisation_meter {
  public:

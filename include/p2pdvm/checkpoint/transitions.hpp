@@ -67,6 +67,10 @@ namespace p2pdvm::checkpoint {
                                             std::vector<std::uint32_t> placement,
                                             const std::set<node_id>& leaving);
 
+/// New hosts for some ranks although nobody goes; all ranks begin again from `epoch`, which is the committed one.
+[[nodiscard]] result<job_record> spread_ranks(const job_record& record, incarnation_number incarnation,
+                                              epoch_number epoch, std::vector<std::uint32_t> placement);
+
 /// Goes back to the committed epoch with the same members (the job is resumed).
 [[nodiscard]] result<job_record> rollback(const job_record& record, incarnation_number seen);
 

@@ -270,6 +270,7 @@ class job final : private record_owner,
   void begin_running();
   void begin_incarnation();
   void follow_placement();
+  void tell_moved(const checkpoint::job_record& previous);
   void mend_inputs();
   void want_rank(rank_number rank);
   void start_ranks();
@@ -300,6 +301,8 @@ class job final : private record_owner,
   void act(checkpoint::cut_action::inform& a);
   void propose_commit(const checkpoint::cut_action::committable& c);
   void arm_policy();
+  void spread_ranks();
+  void tell_late_ranks(epoch_number epoch);
   void tell_utilisation();
   void send_detector(const node_id& to, byte_view bytes, bool again);
   /// Whether messages of ranks may come from it: a living member, mostly the same one as the last time.
@@ -376,6 +379,7 @@ class job final : private record_owner,
   checkpoint::blocking_meter blocking_;
   std::optional<checkpoint::utilisation_meter> utilisation_;  ///< since ranks began here
   std::uint64_t commits_ = 0;
+  time_point spread_at_{};  ///< when this peer last proposed that
   duration commit_latency_{}, recovery_{};
   time_point cut_at_{}, rollback_at_{};
   time_point whole_at_{};  ///< since then all ranks compute
@@ -386,7 +390,7 @@ class job final : private record_owner,
   bool evicting_ = false;  ///< an eviction is being written
   time_point patient_until_{};  ///< nobody is evicted before
   host::timer policy_timer_, commit_timer_, detector_timer_, eviction_timer_, sweep_timer_,
-      abandon_timer_, inputs_timer_, missing_timer_, tell_timer_, behind_timer_;
+      abandon_timer_, late_timer_, inputs_timer_, missing_timer_, tell_timer_, behind_timer_;
   static constexpr duration abandon_delay_min = std::chrono::seconds(1);
   static constexpr duration abandon_delay_max = std::chrono::seconds(16);
   duration abandon_delay_ = abandon_delay_min;  ///< doubles while nobody can keep a snapshot

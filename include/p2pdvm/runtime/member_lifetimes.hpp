@@ -32,6 +32,8 @@ class member_lifetimes {
   /// It went politely: how long it would have lived is not known.
   void left(const node_id& member, time_point now);
 
+  /// Since when it has been seen here; zero for who is no member.
+  [[nodiscard]] duration seen(const node_id& member, time_point now) const;
   [[nodiscard]] lifetimes_told all(time_point now) const;
   /// Replaces what was seen here if the other one has seen more.
   void learn(const lifetimes_told& told, time_point now);

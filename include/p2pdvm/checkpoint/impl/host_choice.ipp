@@ -3,6 +3,7 @@
 #include <p2pdvm/checkpoint/host_choice.hpp>
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <tuple>
 #include <utility>
@@ -130,6 +131,44 @@ P2PDVM_DECL std::vector<std::uint32_t> near_placement(const job_record& record,
   return placement;
 }
 
+namespace detail {
+
+/// How many ranks each member has, and how far it is from all ranks.
+class rank_loads {
+ public:
+  rank_loads(const job_record& record, const std::vector<std::uint32_t>& hosts, const member_distances& distances)
+      : hosts_(hosts), distances_(distances), load_(record.members.size()), away_(record.members.size()) {}
+
+  void put(std::uint32_t on, std::uint32_t ranks) {
+    load_[on] += ranks;
+    add_distance(on, ranks);
+  }
+  void take(std::uint32_t from) {
+    --load_[from];
+    add_distance(from, -1);
+  }
+  [[nodiscard]] std::uint32_t of(std::uint32_t member) const { return load_[member]; }
+  /// Of `among` the one with the fewest ranks, and of those the one nearest to all. Precondition: not empty.
+  [[nodiscard]] std::uint32_t idlest(const std::vector<std::uint32_t>& among) const {
+    return *std::min_element(among.begin(), among.end(), [this](std::uint32_t a, std::uint32_t b) {
+      return std::tuple(load_[a], away_[a], a) < std::tuple(load_[b], away_[b], b);
+    });
+  }
+
+ private:
+  void add_distance(std::uint32_t at, double ranks) {
+    if (hosts_.size() > host_choice_hosts_max) return;
+    for (const std::uint32_t h : hosts_) away_[h] += ranks * distances_.between(h, at);
+  }
+
+  const std::vector<std::uint32_t>& hosts_;
+  const member_distances& distances_;
+  std::vector<std::uint32_t> load_;
+  std::vector<double> away_;  ///< sum of round trips to all ranks
+};
+
+}  // namespace detail
+
 P2PDVM_DECL std::vector<std::uint32_t> placement_without(const job_record& record,
                                                          const std::set<node_id>& gone,
                                                          const member_distances& distances) {
@@ -142,27 +181,54 @@ P2PDVM_DECL std::vector<std::uint32_t> placement_without(const job_record& recor
     if (record.members[m].can_host() && stays(m)) hosts.push_back(m);
   }
   if (hosts.empty()) return {};
-  const bool near = hosts.size() <= host_choice_hosts_max;
-  std::vector<std::uint32_t> load(record.members.size());
-  std::vector<double> away(record.members.size());  // sum of round trips to all ranks
-  const auto put = [&](std::uint32_t on, std::uint32_t ranks) {
-    load[on] += ranks;
-    if (!near) return;
-    for (const std::uint32_t h : hosts) away[h] += ranks * distances.between(h, on);
-  };
+  detail::rank_loads loads(record, hosts, distances);
   std::vector<std::uint32_t> present(record.members.size());
   for (const std::uint32_t host : placement) ++present[host];
   for (const std::uint32_t h : hosts) {
-    if (present[h] > 0) put(h, present[h]);
+    if (present[h] > 0) loads.put(h, present[h]);
   }
   for (std::uint32_t& host : placement) {
     if (stays(host)) continue;
-    host = *std::min_element(hosts.begin(), hosts.end(), [&](std::uint32_t a, std::uint32_t b) {
-      return std::tuple(load[a], away[a], a) < std::tuple(load[b], away[b], b);
-    });
-    put(host, 1);
+    host = loads.idlest(hosts);
+    loads.put(host, 1);
   }
   return placement;
+}
+
+P2PDVM_DECL std::vector<std::uint32_t> even_placement_of(const job_record& record,
+                                                         const std::function<bool(const node_id&)>& may_take,
+                                                         const member_distances& distances) {
+  std::vector<std::uint32_t> placement = record.host_of_rank;
+  std::vector<std::uint32_t> hosts, takers;
+  for (std::uint32_t m = 0; m < record.members.size(); ++m) {
+    if (!record.members[m].can_host()) continue;
+    hosts.push_back(m);
+    const bool wants = (record.members[m].flags & member::spare) == 0;
+    if (wants && may_take(record.members[m].node)) takers.push_back(m);
+  }
+  if (takers.empty()) return {};
+  detail::rank_loads loads(record, hosts, distances);
+  for (const std::uint32_t host : placement) loads.put(host, 1);
+  bool moved = false;
+  for (;;) {
+    const std::uint32_t from = *std::max_element(hosts.begin(), hosts.end(), [&](std::uint32_t a, std::uint32_t b) {
+      return std::tuple(loads.of(a), b) < std::tuple(loads.of(b), a);  // of equals the first
+    });
+    const std::uint32_t to = loads.idlest(takers);
+    if (loads.of(from) < loads.of(to) + 2) break;
+    *std::find(placement.rbegin(), placement.rend(), from) = to;
+    loads.take(from);
+    loads.put(to, 1);
+    moved = true;
+  }
+  return moved ? placement : std::vector<std::uint32_t>();
+}
+
+P2PDVM_DECL std::uint32_t busiest(const std::vector<std::uint32_t>& placement) {
+  std::map<std::uint32_t, std::uint32_t> loads;
+  std::uint32_t most = 0;
+  for (const std::uint32_t host : placement) most = std::max(most, ++loads[host]);
+  return most;
 }
 
 }  // namespace p2pdvm::checkpoint

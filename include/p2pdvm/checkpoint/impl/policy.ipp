@@ -95,6 +95,13 @@ P2PDVM_DECL duration adaptive_policy::next(const observation& seen) {
   return std::chrono::ceil<std::chrono::milliseconds>(clamped);
 }
 
+P2PDVM_DECL bool pays(const spread_prospect& what) noexcept {
+  constexpr double margin = 4;
+  if (what.busiest_then >= what.busiest) return false;
+  const double gain = 1 - static_cast<double>(what.busiest_then) / what.busiest;
+  return gain * to_seconds(what.elapsed) >= margin * to_seconds(what.cost);
+}
+
 P2PDVM_DECL void utilisation_meter::committed(time_point cut) noexcept {
   safe_ = std::max(safe_, cut);
   blocked_ += std::exchange(pending_blocked_, duration::zero());

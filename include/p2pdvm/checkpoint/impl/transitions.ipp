@@ -300,6 +300,20 @@ P2PDVM_DECL result<job_record> move_ranks(const job_record& record, incarnation_
   return detail::completed(record, std::move(next), detail::keeper_change::may_begin);
 }
 
+P2PDVM_DECL result<job_record> spread_ranks(const job_record& record, incarnation_number incarnation,
+                                            epoch_number epoch, std::vector<std::uint32_t> placement) {
+  if (auto ok = detail::require_running(record); !ok) return ok.error();
+  if (auto ok = detail::require_incarnation(record, incarnation); !ok) return ok.error();
+  if (epoch != record.committed.epoch)
+    return error(errc::conflict, fmt::format("epoch {} is not the committed one", epoch.value()));
+  if (auto ok = detail::check_placement(record, placement); !ok) return ok.error();
+  if (placement == record.host_of_rank) return error(errc::conflict, "no rank would move");
+  job_record next = record;
+  next.host_of_rank = std::move(placement);
+  detail::begin_incarnation(next);
+  return detail::completed(record, std::move(next), detail::keeper_change::only_end);
+}
+
 P2PDVM_DECL result<job_record> rollback(const job_record& record, incarnation_number seen) {
   if (auto ok = detail::require_running(record); !ok) return ok.error();
   if (auto ok = detail::require_incarnation(record, seen); !ok) return ok.error();

@@ -53,6 +53,7 @@ P2PDVM_DECL job::job(job_owner& owner, peer_context& context, job_identity who,
       eviction_timer_(context.machine.clock()),
       sweep_timer_(context.machine.clock()),
       abandon_timer_(context.machine.clock()),
+      late_timer_(context.machine.clock()),
       inputs_timer_(context.machine.clock()),
       missing_timer_(context.machine.clock()),
       tell_timer_(context.machine.clock()),
@@ -220,6 +221,7 @@ P2PDVM_DECL void job::on_record(const checkpoint::job_record& previous) {
     } else {
       barrier_->on_record(keeper_.newest_shared());
       if (now.incarnation != previous.incarnation) {
+        tell_moved(previous);
         begin_incarnation();
       } else if (now.host_of_rank != previous.host_of_rank) {
         follow_placement();
@@ -362,6 +364,7 @@ P2PDVM_DECL void job::begin_incarnation() {
   }
   commit_timer_.cancel();
   abandon_timer_.cancel();
+  late_timer_.cancel();
   std::vector<rank_number> old;
   for (const auto& [rank, runner] : runners_) old.push_back(rank);
   for (const rank_number rank : old) retire(rank);
@@ -385,6 +388,19 @@ P2PDVM_DECL void job::begin_incarnation() {
     may_start_ = true;
     start_ranks();
   });
+}
+
+/// Ranks that were here, and run elsewhere although this peer is there.
+P2PDVM_DECL void job::tell_moved(const checkpoint::job_record& previous) {
+  if (!is_member()) return;
+  for (const rank_number rank : previous.ranks_of(self())) {
+    const checkpoint::member* const host = record().host(rank);
+    if (host == nullptr || host->node == self()) continue;
+    event e;
+    e.rank = rank;
+    e.node = host->node;
+    tell(event_kind::moved, std::move(e));
+  }
 }
 
 P2PDVM_DECL void job::follow_placement() {

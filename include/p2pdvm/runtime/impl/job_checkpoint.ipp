@@ -51,6 +51,8 @@ P2PDVM_DECL void job::before_capture(rank_runner& r) {
 P2PDVM_DECL void job::rank_captured(rank_runner& r, epoch_number epoch, peal::snapshot taken) {
   const time_point now = clock_now();
   cut_at_ = now;
+  if (const duration patience = context_.setting.hang_after; patience > duration::zero() && !late_timer_.armed())
+    late_timer_.after(patience, [this, epoch] { tell_late_ranks(epoch); });
   if (r.frozen()) traffic_.freeze(r.number(), true);
   event e;
   e.epoch = epoch;
@@ -149,6 +151,7 @@ P2PDVM_DECL void job::act(checkpoint::cut_action::give_up& a) {
 }
 
 P2PDVM_DECL void job::act(checkpoint::cut_action::released& a) {
+  late_timer_.cancel();
   store_.drop(a.epoch);
   for (auto& [rank, r] : runners_) r->endpoint().on_floor(a.epoch);
   for (auto& [rank, r] : runners_) r->endpoint().check_held();
@@ -175,7 +178,12 @@ P2PDVM_DECL void job::act(checkpoint::cut_action::committed& a) {
   outputs_.committed(record());
   for (auto& [rank, r] : runners_) r->endpoint().drop_late_log();
   for (auto& [rank, r] : runners_) r->endpoint().check_held();
-  if (leaving_ && a.epoch >= leaving_epoch_) move_away();
+  late_timer_.cancel();
+  if (leaving_ && a.epoch >= leaving_epoch_) {
+    move_away();
+  } else {
+    spread_ranks();
+  }
   arm_policy();
 }
 
@@ -343,6 +351,50 @@ P2PDVM_DECL void job::arm_policy() {
   // What was computed before a rollback needs no saving any more.
   const time_point since = std::max(cut_at_, whole_at_);
   policy_timer_.at(std::max(since + pause, clock_now()), [this] { wish(); });
+}
+
+/// Those that cut have gone on; without the others their snapshots are worth nothing.
+P2PDVM_DECL void job::tell_late_ranks(epoch_number epoch) {
+  if (!barrier_ || barrier_->epoch() != epoch) return;
+  rank_set late;
+  const auto& facts = barrier_->view().ranks;
+  for (std::uint32_t r = 0; r < facts.size(); ++r) {
+    if (!facts[r].cut) late.add(rank_number(r));
+  }
+  if (late.empty()) return;
+  const bool one = late.single().has_value();
+  warn("checkpoint " + std::to_string(epoch.value()) + " waits for " + late.text() + ", which " + (one ? "has" : "have") +
+       " come to no safe point since the others took it; until then the job goes on without a new checkpoint");
+}
+
+// --- where ranks run ---
+
+/// After each commit: those who have joined, or come back, get ranks of those who have many, where that pays. All go back to the checkpoint
+/// that was just taken, as for a leave (docs/decisions/0009-moves-roll-back.md).
+P2PDVM_DECL void job::spread_ranks() {
+  using namespace std::chrono_literals;
+  if (record().state != checkpoint::job_state::running || !is_member() || recovering_ || !utilisation_) return;
+  // One proposes; who is slow to see a commit finds another record.
+  const auto first = std::find_if(record().members.begin(), record().members.end(), [](const auto& m) { return m.live(); });
+  if (first == record().members.end() || first->node != self()) return;
+  const time_point now = clock_now();
+  checkpoint::spread_prospect what;
+  // What was not measured yet takes longer than a commit, in which less is sent.
+  what.cost = recovery_ > duration::zero() ? recovery_ : duration(2s) + 4 * commit_latency_;
+  if (now - spread_at_ < std::max<duration>(20 * what.cost, 20s) && spread_at_ != time_point()) return;
+  // Who has just come may go as soon.
+  const duration settled = std::max<duration>(4 * what.cost, 10s);
+  auto placement = checkpoint::even_placement_of(
+      record(), [&](const node_id& node) { return node == self() || lifetimes_.seen(node, now) >= settled; }, distances(record()));
+  if (placement.empty()) return;
+  what.busiest = checkpoint::busiest(record().host_of_rank);
+  what.busiest_then = checkpoint::busiest(placement);
+  what.elapsed = utilisation_->elapsed(now);
+  if (!checkpoint::pays(what)) return;
+  spread_at_ = now;
+  keeper_.propose([i = record().incarnation, n = record().committed.epoch, p = std::move(placement)](const checkpoint::job_record& r) {
+    return checkpoint::spread_ranks(r, i, n, p);
+  });
 }
 
 // --- leaving ---

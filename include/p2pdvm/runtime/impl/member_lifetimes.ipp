@@ -23,6 +23,11 @@ P2PDVM_DECL void member_lifetimes::left(const node_id& member, time_point now) {
   estimator_.censored(take(member, now));
 }
 
+P2PDVM_DECL duration member_lifetimes::seen(const node_id& member, time_point now) const {
+  const auto found = living_.find(member);
+  return found == living_.end() ? duration::zero() : now - found->second.since;
+}
+
 P2PDVM_DECL lifetimes_told member_lifetimes::all(time_point now) const {
   double seconds = estimator_.seconds_lived();
   for (const auto& [node, seen] : living_) seconds += to_seconds(now - seen.since);
