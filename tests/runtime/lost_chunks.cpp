@@ -33,7 +33,7 @@ struct committed_twice {
   observed_cluster world;
   epoch_number newest, before;
 
-  committed_twice() : world(program, setting()) {
+  explicit committed_twice(std::uint32_t replicas = 3) : world(program, setting(replicas)) {
     for (int i = 0; i < 2; ++i) {
       REQUIRE(world->run_until([&] { return world.record() != nullptr && world.record()->state == checkpoint::job_state::running; }, 60s));
       world->wish(0);
@@ -43,8 +43,9 @@ struct committed_twice {
     before = world.record()->previous.epoch;
     REQUIRE(before > epoch_number());
   }
-  static simulated_cluster::options setting() {
+  static simulated_cluster::options setting(std::uint32_t replicas) {
     auto how = cluster_of(peers, peers, steps, cells);
+    how.job.replicas = replicas;
     how.checkpoint_interval = duration::zero();
     return how;
   }
@@ -114,7 +115,7 @@ TEST_CASE("where the checkpoint before is lost, too, the job waits for who may h
 }
 
 TEST_CASE("the holder that was away brings back what all others have lost, before it is given up") {
-  committed_twice job;
+  committed_twice job(peers);
   observed_cluster& world = job.world;
   for (std::size_t i = 0; i + 1 < peers; ++i) (void)wipe(world, i, [&](epoch_number e) { return e == job.newest; });
   world->crash(peers - 1);
@@ -129,18 +130,15 @@ TEST_CASE("the holder that was away brings back what all others have lost, befor
 TEST_CASE("holders that have lost chunks are given them by those who fetch") {
   committed_twice job;
   observed_cluster& world = job.world;
-  std::size_t lost = 0;
-  for (std::size_t i = 0; i < 2; ++i) lost += wipe(world, i, [&](epoch_number e) { return e == job.newest; });
+  const std::size_t lost = wipe(world, 0, [&](epoch_number e) { return e == job.newest; });
   world.crash(peers - 1);
   REQUIRE(world.run_to(event_kind::recovered, 60s));
   const auto held = [&] {
     std::size_t count = 0;
-    for (std::size_t i = 0; i < 2; ++i) {
-      store::chunk_log& log = world->at(i).log();
-      for (const store::pin& p : log.pins()) {
-        if (p.epoch != job.newest) continue;
-        for (const chunk_id& id : log.pinned(p)) count += log.get(id).ok() ? 1 : 0;
-      }
+    store::chunk_log& log = world->at(0).log();
+    for (const store::pin& p : log.pins()) {
+      if (p.epoch != job.newest) continue;
+      for (const chunk_id& id : log.pinned(p)) count += log.get(id).ok() ? 1 : 0;
     }
     return count;
   };
@@ -221,7 +219,7 @@ struct idle_job {
 };
 
 TEST_CASE("chunks that rot on a disk while nobody reads them are found and given back before they are needed") {
-  idle_job job(1500);
+  idle_job job(900);
   observed_cluster& world = job.world;
   constexpr std::size_t rotten = 1;
   const auto files = world->machine(rotten).disk().list("store");
@@ -285,7 +283,7 @@ TEST_CASE("chunks that no peer has any more are replaced by a new checkpoint whi
 }
 
 TEST_CASE("quiet holders say little to each other: a question and an answer for each rank and holder in five minutes") {
-  idle_job job(1300);
+  idle_job job(1000);
   observed_cluster& world = job.world;
   const auto sent = [&] {
     std::uint64_t all = 0;

@@ -121,6 +121,7 @@ TEST_CASE("a folder of a peer with ranks is not taken for one without, nor the o
   };
   observed_cluster world(program, how);
   REQUIRE(has_joined(world, 3));
+  REQUIRE(world.run_to(event_kind::committed, 60s, 6));  // its folder knows of that, too
   for (const std::size_t peer : {std::size_t{2}, std::size_t{1}}) {
     world->crash(peer);
     REQUIRE(world->run_until([&] { return !world->alive(peer); }, 1s));
