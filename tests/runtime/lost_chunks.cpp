@@ -24,10 +24,9 @@ std::size_t wipe(observed_cluster& world, std::size_t peer, Which which) {
   return gone;
 }
 
-constexpr std::uint32_t peers = 4, steps = 200, cells = 4 * limits::chunk_bytes / 8;
-
 /// Two checkpoints are committed, as all know, and there will be no third unless one is asked for.
 struct committed_twice {
+  static constexpr std::uint32_t peers = 4, steps = 200, cells = 4 * limits::chunk_bytes / 8;
   const peal::program program = slow_program();
   const std::string right = undisturbed(program, peers, steps, cells);
   observed_cluster world;
@@ -64,6 +63,7 @@ struct committed_twice {
 
 TEST_CASE("a job whose newest checkpoint all have lost says so and goes back to the one before") {
   committed_twice job;
+  constexpr std::size_t peers = committed_twice::peers;
   observed_cluster& world = job.world;
   for (std::size_t i = 0; i < peers; ++i) CHECK(wipe(world, i, [&](epoch_number e) { return e == job.newest; }) > 0);
   world.crash(peers - 1);
@@ -91,6 +91,7 @@ TEST_CASE("a job whose newest checkpoint all have lost says so and goes back to 
 
 TEST_CASE("where the checkpoint before is lost, too, the job waits for who may have it, and then fails in one sentence") {
   committed_twice job;
+  constexpr std::size_t peers = committed_twice::peers;
   observed_cluster& world = job.world;
   for (std::size_t i = 0; i < peers; ++i) (void)wipe(world, i, [](epoch_number) { return true; });
   world->crash(peers - 1);
@@ -115,6 +116,7 @@ TEST_CASE("where the checkpoint before is lost, too, the job waits for who may h
 }
 
 TEST_CASE("the holder that was away brings back what all others have lost, before it is given up") {
+  constexpr std::size_t peers = committed_twice::peers;
   committed_twice job(peers);
   observed_cluster& world = job.world;
   for (std::size_t i = 0; i + 1 < peers; ++i) (void)wipe(world, i, [&](epoch_number e) { return e == job.newest; });
@@ -129,6 +131,7 @@ TEST_CASE("the holder that was away brings back what all others have lost, befor
 
 TEST_CASE("holders that have lost chunks are given them by those who fetch") {
   committed_twice job;
+  constexpr std::size_t peers = committed_twice::peers;
   observed_cluster& world = job.world;
   const std::size_t lost = wipe(world, 0, [&](epoch_number e) { return e == job.newest; });
   world.crash(peers - 1);
@@ -197,21 +200,20 @@ std::size_t least_of(const std::map<chunk_id, std::size_t>& copies) {
 struct idle_job {
   const peal::program program = idle_program();
   static constexpr std::uint32_t ranks = 3, size = 5, length = 16 * limits::chunk_bytes / 8;
-  std::uint32_t count;
   const std::string right;
   observed_cluster world;
   epoch_number newest;
 
-  explicit idle_job(std::uint32_t seconds)
-      : count(seconds), right(undisturbed(program, ranks, seconds, length)), world(program, setting(seconds)) {
+  explicit idle_job(std::uint32_t count)
+      : right(undisturbed(program, ranks, count, length)), world(program, setting(count)) {
     REQUIRE(world->run_until([&] { return world.record() != nullptr && world.record()->state == checkpoint::job_state::running; }, 60s));
     world->wish(0);
     REQUIRE(world.run_to(event_kind::committed, 60s, size));
     newest = world.record()->committed.epoch;
     REQUIRE(least_of(copies_of(world, newest)) == 3);
   }
-  static simulated_cluster::options setting(std::uint32_t seconds) {
-    auto how = cluster_of(size, ranks, seconds, length);
+  static simulated_cluster::options setting(std::uint32_t count) {
+    auto how = cluster_of(size, ranks, count, length);
     how.checkpoint_interval = duration::zero();
     how.hang_after = duration::zero();
     return how;

@@ -212,7 +212,8 @@ TEST_CASE("a snapshot that rotted on one disk comes from others, and the disk is
   std::size_t healed = 0;
   for (const auto& [id, bytes] : readable(**log, before_end)) healed += damaged.count(id.brief());
   CHECK(healed > 0);
-  CHECK(healed == world.count(event_kind::healed));
+  // Readers have also given back manifests of checkpoints that are gone by now.
+  CHECK(healed <= world.count(event_kind::healed));
 }
 
 TEST_CASE("a full disk is told of and does not stop the commits of the others", "[promises]") {
