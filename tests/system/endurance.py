@@ -12,7 +12,7 @@ import time
 import unittest
 
 import support
-from support import Job, Trouble, program
+from support import Job, Trouble, bytes_on_disk, program
 
 PATIENCE = 180  # seconds
 PEERS, RANKS = 4, 4
@@ -24,17 +24,6 @@ MIB = 2 ** 20
 def resident_bytes(pid):
   with open("/proc/%d/status" % pid, encoding="ascii") as f:
     return int(re.search(r"VmRSS:\s+(\d+) kB", f.read()).group(1)) * 1024
-
-
-def bytes_below(folder):
-  total = 0
-  for where, _, names in os.walk(folder):
-    for name in names:
-      try:
-        total += os.stat(os.path.join(where, name)).st_blocks * 512
-      except FileNotFoundError:
-        pass  # a segment that was just compacted away
-  return total
 
 
 def ended_within(job, seconds):
@@ -76,7 +65,7 @@ class Endurance(unittest.TestCase):
         memory.append(resident_bytes(spared.process.pid))
       except (FileNotFoundError, AttributeError):
         break  # it has just ended
-      disk.append(sum(bytes_below(d) for d in data))
+      disk.append(sum(bytes_on_disk(d) for d in data))
       if time.monotonic() < next_kill:
         continue
       victim = draw.choice([i for i in range(PEERS) if i != SPARED])

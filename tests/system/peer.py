@@ -9,22 +9,10 @@ import tempfile
 import unittest
 
 import support
-from support import Job, program
+from support import Job, bytes_on_disk, program
 
 PATIENCE = 120  # seconds
 MIB = 2 ** 20
-
-
-def bytes_on_disk(folder):
-  """As du counts."""
-  sum_of_blocks = 0
-  for where, _, names in os.walk(folder):
-    for name in names:
-      try:
-        sum_of_blocks += os.stat(os.path.join(where, name)).st_blocks * 512
-      except FileNotFoundError:
-        pass  # a segment that was just compacted away
-  return sum_of_blocks
 
 
 class PeerTest(unittest.TestCase):

@@ -64,6 +64,18 @@ def machines_permitted():
     return None if done.returncode == 0 else done.stderr.strip()
 
 
+def bytes_on_disk(folder):
+  """As du counts."""
+  sum_of_blocks = 0
+  for where, _, names in os.walk(folder):
+    for name in names:
+      try:
+        sum_of_blocks += os.stat(os.path.join(where, name)).st_blocks * 512
+      except FileNotFoundError:
+        pass  # a segment that was just compacted away
+  return sum_of_blocks
+
+
 def edges(vertices, count, seed):
   """The text of a random graph in which early vertices have more edges."""
   draw = random.Random(seed)
