@@ -10,7 +10,7 @@ METRICS = {
     "messaging": {"half_rtt", "half_rtt_ratio", "open_time", "open_time_ratio", "seal_time", "seal_time_ratio", "message_rate", "bandwidth", "barrier_time",
                   "barrier_time_ratio", "allreduce_time", "allreduce_time_ratio", "connection_bytes",
                   "idle_cpu"},
-    "checkpoint": {"pause", "pause_ratio", "commit_latency", "incremental_bytes_fraction",
+    "checkpoint": {"pause", "pause_ratio", "commit_latency", "commit_ratio", "incremental_bytes_fraction",
                    "incremental_time_fraction", "run_time", "checkpoint_time", "checkpoint_overhead", "detection_time",
                    "rank_replacement_time"},
     "store": {"chunk_id_rate", "chunk_id_ratio", "seal_rate", "ingest", "ingest_ratio", "restore", "restore_ratio", "repair_time", "repair_time_ratio",
