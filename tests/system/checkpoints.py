@@ -96,6 +96,18 @@ class CheckpointTest(unittest.TestCase):
     shutil.copytree(self.killed, self.path("original"))
     self.ends_with(self.digest, self.path("original"), "--local", 3)
 
+  def test_another_build_goes_on_with_a_warning(self):
+    shutil.copytree(self.killed, self.path("original"))
+    other = self.path("heat")
+    shutil.copy2(program("heat"), other)
+    with open(other, "ab") as f:
+      f.write(b"\0")
+    with Job(other, ["--local", 3, "--resume"], data=self.path("original")) as job:
+      self.assertEqual(job.wait_for_exit(PATIENCE), 0, job.report())
+      self.assertEqual(job.digest, self.digest, job.report())
+      told = [line for line in job.lines if "another build of heat" in line]
+      self.assertEqual(len(told), 1, job.report())  # of three peers
+
   def test_a_joiner_comes_into_an_imported_job(self):
     self.p2pdvm("export", self.killed, self.path("job"))
     self.p2pdvm("import", self.path("job"), self.path("two"), "--peers", 2)

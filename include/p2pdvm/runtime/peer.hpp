@@ -145,6 +145,7 @@ class peer final : private messaging::exchange_handler,
   result<> listen();
   void tell_listening();
   void tell_ticket();
+  void warn_of_another_build(const job_spec& spec);
   void begin(job_identity who, record_update newest,
              std::optional<checkpoint::acceptor> acceptor);
   void on_join_request(const node_id& from, join_request& request);

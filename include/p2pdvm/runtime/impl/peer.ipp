@@ -205,6 +205,7 @@ P2PDVM_DECL result<> peer::resume() {
     return error(errc::authentication,
                  "the identity in " + machine_.disk().describe("identity") + " has no part in the job "
                  "kept there; put the job's own identity back, or remove the folder and join again");
+  warn_of_another_build(kept->who.spec);
   begin(std::move(kept->who), std::move(kept->newest), std::move(kept->acceptor));
   job_->begin_resumed();
   // Others were not let in yet: a job that stopped early, or one that goes on from a checkpoint of another.
@@ -213,6 +214,18 @@ P2PDVM_DECL result<> peer::resume() {
   if (away) on_evicted();  // it stopped before it could come back, or in
   maybe_start();
   return {};
+}
+
+/// It may be a mistake that was mended; nobody but the user can know.
+P2PDVM_DECL void peer::warn_of_another_build(const job_spec& spec) {
+  if (setting_.storage_only) return;
+  const bool build = spec.executable != setting_.executable;
+  if (!build && spec.platform == setting_.platform) return;
+  event e;
+  e.kind = event_kind::warning;
+  e.text = build ? "this is another build of " + spec.program + " than the one that the job began with; all peers must go on with the same one, or results may differ"
+                 : "this platform computes other floating-point results than the one that the job began on; results may differ";
+  context_->tell(std::move(e));
 }
 
 P2PDVM_DECL peer::holdings peer::held() const {
