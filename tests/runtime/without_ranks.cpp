@@ -9,8 +9,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::uint64_t chunk = limits::chunk_bytes;
-
 /// `hosts` peers with ranks, and others that come later, have another program and no ranks.
 simulated_cluster::options with_holders(std::uint32_t hosts, std::uint32_t holders, std::uint32_t ranks,
                                         std::uint32_t steps, std::uint32_t cells = 64) {
@@ -49,7 +47,7 @@ std::set<std::string> endings_of_hosts(observed_cluster& world, std::size_t host
 
 TEST_CASE("a peer without ranks holds what dies with others, keeps the record and is given no ranks") {
   const auto program = small_program(halo);
-  constexpr std::uint32_t cells = 8 * chunk / 8;
+  constexpr std::uint32_t cells = 8 * limits::chunk_bytes / 8;
   const std::string right = undisturbed(program, 4, 300, cells);
   observed_cluster world(program, with_holders(2, 1, 4, 300, cells));
   REQUIRE(has_joined(world, 3));
@@ -60,7 +58,7 @@ TEST_CASE("a peer without ranks holds what dies with others, keeps the record an
   REQUIRE(world.run_to(event_kind::recovered));
   const auto given = world->at(2).held().given_bytes;
   CHECK(given > 0);
-  CHECK(world->at(2).held().chunk_bytes > 8 * chunk);
+  CHECK(world->at(2).held().chunk_bytes > 8 * limits::chunk_bytes);
   const bool ended = world->run(20min);
   INFO(world.log());
   CHECK(ended);
@@ -138,7 +136,7 @@ std::uint64_t disk_of(observed_cluster& world, std::size_t peer) { return world-
 
 TEST_CASE("a peer whose quota is full is left out, the others keep all copies, and it stays within it") {
   const auto program = small_program(halo);
-  constexpr std::uint32_t cells = 48 * chunk / 8;
+  constexpr std::uint32_t cells = 48 * limits::chunk_bytes / 8;
   constexpr std::uint64_t quota = store::segment_log::quota_bytes_min;
   constexpr std::size_t small = 3;
   const std::string right = undisturbed(program, 4, 60, cells);
@@ -169,7 +167,7 @@ TEST_CASE("a peer whose quota is full is left out, the others keep all copies, a
 
 TEST_CASE("where all quotas are too small for all copies, users are told how many there are and why") {
   const auto program = small_program(halo);
-  constexpr std::uint32_t cells = 48 * chunk / 8;
+  constexpr std::uint32_t cells = 48 * limits::chunk_bytes / 8;
   const std::string right = undisturbed(program, 2, 60, cells);
   auto how = cluster_of(3, 2, 60, cells);  // 6 MiB that are wanted three times
   how.adjust = [](std::size_t peer, runtime::peer_setting& setting) {
@@ -195,7 +193,7 @@ TEST_CASE("where all quotas are too small for all copies, users are told how man
 
 TEST_CASE("what does not fit into a lone peer's quota is said in a sentence that says what to do") {
   const auto program = slow_program();
-  auto how = cluster_of(1, 1, 60, 160 * chunk / 8);
+  auto how = cluster_of(1, 1, 60, 160 * limits::chunk_bytes / 8);
   how.adjust = [](std::size_t, runtime::peer_setting& setting) { setting.store_bytes_max = store::segment_log::quota_bytes_min; };
   observed_cluster world(program, how);
   REQUIRE(world.run_to(event_kind::abandoned));
@@ -210,7 +208,7 @@ TEST_CASE("what does not fit into a lone peer's quota is said in a sentence that
 
 TEST_CASE("a job commits and recovers however slowly its peers may send chunks") {
   const auto program = slow_program();
-  constexpr std::uint32_t cells = 8 * chunk / 8;
+  constexpr std::uint32_t cells = 8 * limits::chunk_bytes / 8;
   const auto steps = std::uint32_t{600};
   const std::string right = undisturbed(program, 3, steps, cells);
   auto how = cluster_of(3, 3, steps, cells);
