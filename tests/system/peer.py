@@ -116,9 +116,9 @@ class PeerTest(unittest.TestCase):
     self.assertEqual(job.digest, digest)
 
   def test_it_stays_within_its_quota(self):
-    steps, size = 150, 1200
+    steps, size = 800, 1200
     digest = self.reference("heat", 6, "--size", size, "--steps", steps)
-    job = self.start("heat", "--ranks", 6, "--local", 3, "--compression", "off", "--checkpoint-every", 0.3,
+    job = self.start("heat", "--ranks", 6, "--local", 3, "--compression", "off", "--checkpoint-every", 0.1,
                      "--", "--size", size, "--steps", steps)
     data = self.path("holder")
     quota = 12 * MIB  # of 11.5 MB of state in three copies on four peers, two checkpoints
