@@ -41,12 +41,17 @@ inline void copy_past_caches(std::byte* to, byte_view from) noexcept {
   const auto skip = [&](std::size_t bytes) { to += bytes, at += bytes, left -= bytes; };
   const std::size_t front = (line - reinterpret_cast<std::uintptr_t>(to) % line) % line;
   std::memcpy(to, at, front);
-  for (skip(front); left >= pages * page; skip(pages * page)) {
+  skip(front);
+  while (left >= pages * page) {
     for (std::size_t i = 0; i < page; i += line) {
       for (std::size_t p = 0; p < pages; ++p) detail::stream_line(to + p * page + i, at + p * page + i);
     }
+    skip(pages * page);
   }
-  for (; left >= line; skip(line)) detail::stream_line(to, at);
+  while (left >= line) {
+    detail::stream_line(to, at);
+    skip(line);
+  }
   _mm_sfence();  // whoever is given these bytes finds them
 #endif
   if (left != 0) std::memcpy(to, at, left);

@@ -421,11 +421,11 @@ P2PDVM_DECL void snapshot_store::begin_survey() {
           ++survey_messages_;
           outbox_.emplace_back(to, std::move(m));
         },
-        [this, rank = rank, epoch = epoch](const node_id& holder, const chunk_id& id, bool has) {
+        [this, of = rank, at = epoch](const node_id& holder, const chunk_id& id, bool has) {
           if (has) {
-            known_[rank].add(holder, id, epoch);
+            known_[of].add(holder, id, at);
           } else {
-            known_[rank].remove(holder, id);
+            known_[of].remove(holder, id);
           }
         });
     survey_->start(now());
