@@ -76,7 +76,8 @@ class restorer {
     std::optional<error> trouble;
     chunks_gone gone;
   };
-  /// For a holder that lacks it.
+  /// For a holder that lacks it. What is more a survey finds.
+  static constexpr std::size_t mends_kept_max = 64;
   struct mended {
     node_id holder;
     rank_number rank;

@@ -24,7 +24,7 @@ P2PDVM_DECL std::unique_ptr<store::fetcher> restorer::fetch(
   store::fetcher::mend_function mend;
   if (mends) {
     mend = [this, rank, epoch = *mends](const node_id& holder, const chunk_id& id, const payload& sealed) {
-      mended_.push_back({holder, rank, epoch, {id, sealed}});
+      if (mended_.size() < mends_kept_max) mended_.push_back({holder, rank, epoch, {id, sealed}});
     };
   }
   auto f = std::make_unique<store::fetcher>(
@@ -209,7 +209,10 @@ P2PDVM_DECL void restorer::cancel_all() {
 
 P2PDVM_DECL void restorer::arm() {
   for (auto& [to, message] : std::exchange(outbox_, {})) owner_.send_store(to, message);
-  for (const mended& m : std::exchange(mended_, {})) owner_.mend(m.holder, m.rank, m.epoch, m.chunk);
+  // When members are lost others are wanted as holders, which lack much: not while ranks wait for what is on its way here.
+  if (restorations_.empty()) {
+    for (const mended& m : std::exchange(mended_, {})) owner_.mend(m.holder, m.rank, m.epoch, m.chunk);
+  }
   time_point next = time_point_never;
   for (const auto& [rank, r] : restorations_) next = std::min(next, r.fetcher->next_timer());
   if (inputs_ && inputs_->fetcher) next = std::min(next, inputs_->fetcher->next_timer());
