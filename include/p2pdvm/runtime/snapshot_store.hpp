@@ -111,6 +111,8 @@ class snapshot_store {
   [[nodiscard]] unsigned replicas() const noexcept { return replicas_achieved_; }
   /// What a rank's committed snapshot consists of, so that this peer can look after it.
   void note_chunks(rank_number rank, epoch_number epoch, const chunk_id& manifest, std::vector<store::placed_chunk> chunks);
+  /// Compares what was noted. Not inside of the call.
+  void begin_survey_soon();
   /// Gives a holder a chunk of a committed epoch that it should have had, as the upload budget permits.
   void mend(const node_id& to, rank_number rank, epoch_number epoch, store::sealed_chunk chunk);
   /// Questions to holders about what they have, and orders that follow.
@@ -168,7 +170,6 @@ class snapshot_store {
   void pass(const store::pass_chunks& order);
   void survey_by(time_point when);
   void begin_survey();
-  void begin_survey_soon();
   void look_after_survey();
   void flush();
   void arm();

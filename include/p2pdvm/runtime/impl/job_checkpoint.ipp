@@ -463,6 +463,8 @@ P2PDVM_DECL void job::restored(rank_number rank, epoch_number epoch,
     return restore_failed(rank, epoch, fits.error(), {});
   found_[rank] = std::move(snapshot);
   start_ranks();
+  // What holders give each other would be in the way of what comes here.
+  if (restorer_.idle()) store_.begin_survey_soon();
 }
 
 P2PDVM_DECL bool job::is_anybody_away() const {

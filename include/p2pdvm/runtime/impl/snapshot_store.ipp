@@ -385,7 +385,6 @@ P2PDVM_DECL void snapshot_store::note_chunks(rank_number rank, epoch_number epoc
                                              std::vector<store::placed_chunk> chunks) {
   listed_[{rank, epoch}] = {manifest, std::move(chunks)};
   to_survey_.emplace_back(rank, epoch);  // the next commit need not send again what holders have
-  begin_survey_soon();
 }
 
 P2PDVM_DECL void snapshot_store::begin_survey_soon() {
