@@ -181,7 +181,7 @@ class far_holders {
 }  // namespace
 
 void measure_far_store(const settings& how, report& out) {
-  const std::size_t bytes = how.quick ? 256 << 10 : 8 << 20;
+  const std::size_t bytes = how.quick ? 256 << 10 : 32 << 20;
   const int draws = how.draws > 0 ? how.draws : how.quick ? 1 : 5;
   std::vector<double> repair_times, repair_traffic, repair_seconds, restores;
   for (int seed = 1; seed <= draws; ++seed) {

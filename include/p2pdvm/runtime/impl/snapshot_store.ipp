@@ -357,7 +357,10 @@ P2PDVM_DECL void snapshot_store::send_mends() {
       --mends_in_memory_;
     }
     if (put.chunks.empty()) continue;
-    if (to != context_.self.id()) uploads_.spend(now(), bytes);
+    if (to != context_.self.id()) {
+      bytes_given_ += bytes;
+      uploads_.spend(now(), bytes);
+    }
     outbox_.emplace_back(to, std::move(put));
   }
 }
