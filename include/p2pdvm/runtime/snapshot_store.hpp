@@ -69,7 +69,7 @@ inline constexpr std::size_t asked_chunks_max = 16 * 1024;
 inline constexpr std::size_t mends_waiting_max = 256, passes_waiting_max = 16 * 1024;
 /// Holders' chunks are compared so long after a commit, or the last time: in a job that commits more often never, for a commit itself asks for every chunk.
 /// Sooner where members have come or gone.
-inline constexpr duration survey_interval = std::chrono::minutes(5), survey_after_change = std::chrono::seconds(10);
+inline constexpr duration survey_interval = std::chrono::minutes(5), survey_after_change = std::chrono::seconds(5);
 /// A holder reads so much of its chunks at a time, to find out what has become unreadable, and rests when it has read all.
 inline constexpr duration scrub_pause = std::chrono::seconds(1), scrub_pass_pause = std::chrono::minutes(2);
 inline constexpr std::size_t scrub_bytes_per_turn = 256 * 1024;
