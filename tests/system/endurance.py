@@ -46,7 +46,7 @@ class Endurance(unittest.TestCase):
     return job
 
   def test_kills_for_a_long_time(self):
-    steps = int(60 * options.minutes / REST * 0.8)  # what is lost with each kill, and the steps' own time, are the rest
+    steps = int(60 * options.minutes / REST * 0.9)  # what is lost with each kill, and the steps' own time, are the rest
     digest = self.reference(steps)
     draw = random.Random(options.seed)
     folder = Job(program("endure"), ["--help"], trace=False)
