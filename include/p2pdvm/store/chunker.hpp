@@ -61,7 +61,7 @@ inline constexpr std::size_t packing_probe_period = 32, packing_first_probe_peri
 
 /// A part that is in the memory of the same part of the last epoch is unchanged, and is not looked at. Else a chunk is
 /// unchanged when its XXH3-128 fingerprint, seeded from the job's secret, occurred in
-/// the last epoch that was taken; then its id is known and BLAKE2b does not run.
+/// the last epoch that was taken; then its id is known and nothing is hashed for it.
 ///
 /// Which chunks to pack is remembered for each place in each section. Where packing did not pay, one chunk in
 /// `packing_probe_period` is looked at again in each epoch, another one each time.
