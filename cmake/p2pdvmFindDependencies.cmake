@@ -2,7 +2,7 @@
 # Used by the build and by the installed package. What is missing is said by message(severity)
 # and left in p2pdvm_explanation, which is empty when everything is there. OpenSSL 3 seals large
 # records faster: P2PDVM_WITH_OPENSSL says AUTO (where it is there), ON or OFF; what came of it is
-# in p2pdvm_openssl, ON or OFF.
+# in p2pdvm_openssl, ON or OFF. ISA-L computes exported files in parts; P2PDVM_WITH_ISAL and p2pdvm_isal likewise.
 macro(p2pdvm_find_dependencies severity)
   find_package(Threads QUIET)
   find_path(P2PDVM_ASIO_INCLUDE asio.hpp)
@@ -19,6 +19,14 @@ macro(p2pdvm_find_dependencies severity)
     find_package(OpenSSL 3.0 QUIET COMPONENTS Crypto)
     if(TARGET OpenSSL::Crypto AND OPENSSL_VERSION VERSION_GREATER_EQUAL 3.0)
       set(p2pdvm_openssl ON)
+    endif()
+  endif()
+  set(p2pdvm_isal OFF)
+  if(NOT P2PDVM_WITH_ISAL STREQUAL "OFF")
+    find_path(P2PDVM_ISAL_INCLUDE isa-l.h)
+    find_library(P2PDVM_ISAL_LIBRARY isal)
+    if(P2PDVM_ISAL_INCLUDE AND P2PDVM_ISAL_LIBRARY)
+      set(p2pdvm_isal ON)
     endif()
   endif()
   set(p2pdvm_missing "")
@@ -49,15 +57,18 @@ macro(p2pdvm_find_dependencies severity)
   if(P2PDVM_WITH_OPENSSL STREQUAL "ON" AND NOT p2pdvm_openssl)
     list(APPEND p2pdvm_missing "OpenSSL 3 (P2PDVM_WITH_OPENSSL is ON)")
   endif()
+  if(P2PDVM_WITH_ISAL STREQUAL "ON" AND NOT p2pdvm_isal)
+    list(APPEND p2pdvm_missing "ISA-L (P2PDVM_WITH_ISAL is ON)")
+  endif()
   set(p2pdvm_explanation "")
   if(p2pdvm_missing)
     list(JOIN p2pdvm_missing ", " p2pdvm_missing)
     string(CONCAT p2pdvm_explanation
       "p2pdvm needs ${p2pdvm_missing}. Install what is missing:\n"
-      "  Debian, Ubuntu: apt install libasio-dev libcereal-dev libfmt-dev libsodium-dev libxxhash-dev libzstd-dev libcli11-dev libssl-dev\n"
-      "  Fedora:         dnf install asio-devel cereal-devel fmt-devel libsodium-devel xxhash-devel libzstd-devel cli11-devel openssl-devel\n"
-      "  Homebrew:       brew install asio cereal fmt libsodium xxhash zstd cli11 openssl@3\n"
-      "OpenSSL may be left out: large messages are then sealed more slowly.")
+      "  Debian, Ubuntu: apt install libasio-dev libcereal-dev libfmt-dev libsodium-dev libxxhash-dev libzstd-dev libcli11-dev libssl-dev libisal-dev\n"
+      "  Fedora:         dnf install asio-devel cereal-devel fmt-devel libsodium-devel xxhash-devel libzstd-devel cli11-devel openssl-devel isa-l-devel\n"
+      "  Homebrew:       brew install asio cereal fmt libsodium xxhash zstd cli11 openssl@3 isa-l\n"
+      "OpenSSL may be left out: large messages are then sealed more slowly; so may ISA-L: then p2pdvm export makes no parts.")
     message(${severity} "${p2pdvm_explanation}")
   elseif(NOT TARGET p2pdvm_dependencies)
     # Imported, because an installed p2pdvm finds its own; global, for add_subdirectory.
@@ -70,6 +81,11 @@ macro(p2pdvm_find_dependencies severity)
     if(p2pdvm_openssl)
       target_link_libraries(p2pdvm_dependencies INTERFACE OpenSSL::Crypto)
       target_compile_definitions(p2pdvm_dependencies INTERFACE P2PDVM_WITH_OPENSSL=1)
+    endif()
+    if(p2pdvm_isal)
+      target_include_directories(p2pdvm_dependencies INTERFACE ${P2PDVM_ISAL_INCLUDE})
+      target_link_libraries(p2pdvm_dependencies INTERFACE ${P2PDVM_ISAL_LIBRARY})
+      target_compile_definitions(p2pdvm_dependencies INTERFACE P2PDVM_WITH_ISAL=1)
     endif()
     # Same floating-point results from every compiler and at every optimisation level.
     target_compile_options(p2pdvm_dependencies INTERFACE -ffp-contract=off)

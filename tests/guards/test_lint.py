@@ -190,7 +190,8 @@ class Layers(unittest.TestCase):
         ("cereal/cereal.hpp", "cereal-include", "wire/x.hpp", "checkpoint/x.hpp"),
         ("sodium.h", "sodium-include", "crypto/impl/x.ipp", "store/x.hpp"),
         ("openssl/evp.h", "openssl-include", "crypto/impl/x.ipp", "link/x.hpp"),
-        ("zstd.h", "zstd-include", "store/impl/x.ipp", "runtime/x.hpp")):
+        ("zstd.h", "zstd-include", "store/impl/x.ipp", "runtime/x.hpp"),
+        ("isa-l.h", "isal-include", "store/impl/x.ipp", "runtime/x.hpp")):
       self.assertEqual(self.include("include/p2pdvm/" + good, name), [])
       self.assertEqual(self.include("include/p2pdvm/" + bad, name), [rule])
     self.assertEqual(self.include("tests/link/x.cpp", "asio.hpp"), ["asio-include"])

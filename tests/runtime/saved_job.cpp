@@ -355,11 +355,13 @@ TEST_CASE("a job that was exported, imported elsewhere and resumed ends with the
   REQUIRE(job.ok());
   sim::machine& elsewhere = killed.world->network().add_machine();
   auto file = elsewhere.disk().open("job", true).value();
-  const auto written = runtime::export_job(*job, std::nullopt, *file);
+  store::file_sink to(*file);
+  const auto written = runtime::export_job(*job, std::nullopt, to);
   REQUIRE(written.ok());
   CHECK(written->epoch == job->epochs().front());
   CHECK(written->bytes == file->size());
-  auto holder = runtime::job_file::open(*file, "job");
+  store::file_source from(*file);
+  auto holder = runtime::job_file::open(from, "job");
   REQUIRE(holder.ok());
   auto moved = saved_job::open({holder->get()});
   REQUIRE(moved.ok());
@@ -388,13 +390,15 @@ TEST_CASE("an exported file that is cut off, changed or of another format is ref
   host::disk& disk = killed.world->network().add_machine().disk();
   {
     auto file = disk.open("job", true).value();
-    REQUIRE(runtime::export_job(*job, std::nullopt, *file).ok());
+    store::file_sink to(*file);
+    REQUIRE(runtime::export_job(*job, std::nullopt, to).ok());
   }
   const byte_vector good = disk.read_all("job", std::size_t{1} << 30).value();
   const auto open = [&](byte_view bytes) {
     REQUIRE(disk.replace("other", bytes).ok());
     auto file = disk.open("other", false).value();
-    auto opened = runtime::job_file::open(*file, "other");
+    store::file_source from(*file);
+    auto opened = runtime::job_file::open(from, "other");
     if (!opened.ok()) return opened.error().code();
     if ((*opened)->trouble().empty()) return errc::ok;
     // What is told of it does not depend on where it ends.

@@ -96,6 +96,34 @@ class CheckpointTest(unittest.TestCase):
     shutil.copytree(self.killed, self.path("original"))
     self.ends_with(self.digest, self.path("original"), "--local", 3)
 
+  def test_moved_in_parts_of_which_some_are_lost_it_ends_with_the_same_bytes(self):
+    part = lambda n: self.path("job.%dof6" % n)  # noqa: E731
+    text = self.p2pdvm("export", self.killed, self.path("job"), "--parts", "4+2")
+    self.assertIn("of which any 4 are enough", text)
+    self.assertEqual(sorted(os.listdir(self.folder)), ["job.%dof6" % n for n in range(1, 7)])
+    self.assertEqual(stat.S_IMODE(os.stat(part(3)).st_mode), 0o600)
+    every = [part(n) for n in range(1, 7)]
+    self.assertIn("is whole", self.p2pdvm("verify", *every))
+    self.assertIn("exists already", self.p2pdvm("export", self.killed, self.path("job"), "--parts", "4+2", code=1))
+    self.assertIn("--parts 4: it is K+M", self.p2pdvm("export", self.killed, self.path("other"), "--parts", "4", code=1))
+    self.assertIn("is in parts: name these", self.p2pdvm("verify", self.path("job"), code=1))
+    # One is damaged, one is gone.
+    with open(part(2), "r+b") as f:
+      f.seek(1000)
+      f.write(b"damage")
+    os.remove(part(5))
+    left = [part(n) for n in (1, 2, 3, 4, 6)]
+    text = self.p2pdvm("verify", *left, code=1)
+    self.assertIn("part 5 of 6 was not named", text)
+    self.assertRegex(text, r"job.2of6' is damaged in 1 of \d+ places")
+    self.assertIn("is whole", text)
+    self.assertIn("name 1 more of parts 2, 4, 5", self.p2pdvm("import", part(1), part(3), part(6), self.path("never"), code=1))
+    self.p2pdvm("import", *left, self.path("elsewhere"))
+    self.ends_with(self.digest, self.path("elsewhere"))
+    # All six anew, from what is left.
+    self.p2pdvm("export", *left, self.path("again"), "--parts", "4+2")
+    self.assertIn("is whole", self.p2pdvm("verify", *[self.path("again.%dof6" % n) for n in range(1, 7)]))
+
   def test_another_build_goes_on_with_a_warning(self):
     shutil.copytree(self.killed, self.path("original"))
     other = self.path("heat")

@@ -6,6 +6,8 @@
 #include <p2pdvm/runtime/job_file.hpp>
 #include <p2pdvm/runtime/native_files.hpp>
 #include <p2pdvm/runtime/saved_job.hpp>
+#include <p2pdvm/store/byte_stream.hpp>
+#include <p2pdvm/store/coded_file.hpp>
 
 #include <CLI/CLI.hpp>
 
@@ -33,15 +35,21 @@ using command = std::function<int()>;
 /// Prints the sentence to standard error; gives 1.
 int fail(const std::string& sentence);
 
-/// Holders of one job that a user named: folders of peers, or folders of such folders, or files.
+/// Holders of one job that a user named: folders of peers, or folders of such folders, or files, or the parts of one.
 class named_holders {
  public:
   [[nodiscard]] static result<named_holders> open(const std::vector<std::string>& names);
   [[nodiscard]] std::vector<runtime::job_holder*> all() const;
+  /// The file whose parts were named, if any.
+  [[nodiscard]] store::coded_file* coded() const noexcept { return coded_; }
 
  private:
+  [[nodiscard]] result<> add_file(std::unique_ptr<store::byte_source> source, const std::string& name);
+
   std::vector<std::unique_ptr<runtime::native_folder>> folders_;
   std::vector<std::unique_ptr<runtime::native_file>> files_;
+  std::vector<std::unique_ptr<store::byte_source>> sources_;
+  store::coded_file* coded_ = nullptr;
   std::vector<std::unique_ptr<runtime::job_holder>> holders_;
 };
 

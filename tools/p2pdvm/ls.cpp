@@ -99,6 +99,9 @@ int list(const options& how) {
       print(*job);
     }
   }
+  if (opened->coded() != nullptr && !how.json) {
+    for (const std::string& sentence : opened->coded()->losses()) fmt::print("    {}\n", sentence);
+  }
   if (how.json) fmt::print("{}\n", all.dump(2));
   return code;
 }
@@ -108,7 +111,7 @@ int list(const options& how) {
 command ls_command(CLI::App& app) {
   const auto how = std::make_shared<options>();
   auto* sub = app.add_subcommand("ls", "list jobs and their checkpoints");
-  sub->add_option("PLACE", how->places, "a peer's --data folder, a folder of such folders, or an exported file")
+  sub->add_option("PLACE", how->places, "a peer's --data folder, a folder of such folders, or an exported file or its parts")
       ->required();
   sub->add_flag("--json", how->json, "print JSON");
   return [how] { return list(*how); };

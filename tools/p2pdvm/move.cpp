@@ -17,6 +17,7 @@ struct options {
   std::string target;
   std::optional<std::uint64_t> epoch;
   std::optional<std::uint32_t> ranks;
+  std::string parts;
   std::uint32_t peers = 1;
   std::uint32_t local = 0;
 };
@@ -45,34 +46,105 @@ void add_peers(CLI::App& sub, options& how) {
       ->excludes(peers);
 }
 
-/// Written under another name first: whoever finds FILE finds all of it.
+/// Files that are written under other names first: whoever finds one of their names finds all of it.
+class new_files {
+ public:
+  new_files() = default;
+  new_files(const new_files&) = delete;
+  new_files& operator=(const new_files&) = delete;
+  /// What was not published is removed.
+  ~new_files() {
+    std::error_code ec;
+    for (const entry& e : entries_) std::filesystem::remove(e.name + unfinished, ec);
+  }
+  [[nodiscard]] result<host::file*> add(const std::string& name) {
+    std::error_code ec;
+    if (std::filesystem::exists(name, ec))
+      return error(errc::conflict, "'" + name + "' exists already; remove it or choose another name");
+    std::filesystem::remove(name + unfinished, ec);
+    auto file = runtime::native_file::open(name + unfinished, true);
+    if (!file.ok()) return file.error();
+    entries_.push_back({name, std::move(*file)});
+    return &entries_.back().file->file();
+  }
+  /// Precondition: there is one.
+  [[nodiscard]] host::entropy& entropy() { return entries_.front().file->entropy(); }
+  [[nodiscard]] result<> publish() {
+    for (const entry& e : entries_) {
+      if (auto r = e.file->sync(); !r.ok()) return r;
+    }
+    for (const entry& e : entries_) {
+      std::error_code ec;
+      std::filesystem::rename(e.name + unfinished, e.name, ec);
+      if (ec) return error(errc::io, "cannot rename '" + e.name + unfinished + "': " + ec.message());
+    }
+    return {};
+  }
+
+ private:
+  static constexpr const char* unfinished = ".unfinished";
+  struct entry {
+    std::string name;
+    std::unique_ptr<runtime::native_file> file;
+  };
+  std::vector<entry> entries_;
+};
+
+/// What to write, and afterwards how large it became and where it is.
+struct written_files {
+  runtime::exported_job job;
+  std::uint64_t bytes = 0;
+  std::string where;
+};
+
+result<written_files> export_whole(const options& how, runtime::saved_job& job) {
+  new_files files;
+  const auto file = files.add(how.target);
+  if (!file.ok()) return file.error();
+  store::file_sink to(**file);
+  const auto written = runtime::export_job(job, request_of(how).epoch, to);
+  if (!written.ok()) return written.error();
+  if (auto r = files.publish(); !r.ok()) return r.error();
+  return written_files{*written, written->bytes, "'" + how.target + "'"};
+}
+
+result<written_files> export_parts(const options& how, runtime::saved_job& job) {
+  const auto shape = store::parse_code_shape(how.parts);
+  if (!shape)
+    return error(errc::invalid_argument,
+                 fmt::format("--parts {}: it is K+M, for example 4+2: K parts are enough, M may be lost; at most {} together",
+                             how.parts, store::coded_parts_max));
+  new_files files;
+  std::vector<host::file*> parts;
+  const auto name = [&](unsigned part) { return fmt::format("{}.{}of{}", how.target, part + 1, shape->parts()); };
+  for (unsigned i = 0; i < shape->parts(); ++i) {
+    const auto file = files.add(name(i));
+    if (!file.ok()) return file.error();
+    parts.push_back(*file);
+  }
+  store::part_set set{};
+  files.entropy().fill(set);
+  store::coded_writer to(*shape, set, std::move(parts));
+  const auto written = runtime::export_job(job, request_of(how).epoch, to);
+  if (!written.ok()) return written.error();
+  if (auto r = to.finish(); !r.ok()) return r.error();
+  if (auto r = files.publish(); !r.ok()) return r.error();
+  return written_files{*written, to.bytes(),
+                       fmt::format("'{}' … '{}', of which any {} are enough", name(0), name(shape->parts() - 1), shape->data)};
+}
+
 int export_to(const options& how) {
   const auto opened = named_holders::open(how.places);
   if (!opened.ok()) return fail(opened.error().message());
   auto job = runtime::saved_job::open(opened->all());
   if (!job.ok()) return fail(job.error().message());
-  std::error_code ec;
-  if (std::filesystem::exists(how.target, ec))
-    return fail("'" + how.target + "' exists already; remove it or choose another name");
-  const std::string unfinished = how.target + ".part";
-  std::filesystem::remove(unfinished, ec);
-  auto file = runtime::native_file::open(unfinished, true);
-  if (!file.ok()) return fail(file.error().message());
-  auto written = runtime::export_job(*job, request_of(how).epoch, (*file)->file());
-  if (written.ok()) {
-    if (const auto synced = (*file)->sync(); !synced.ok()) written = synced.error();
-  }
-  if (written.ok()) {
-    std::filesystem::rename(unfinished, how.target, ec);
-    if (ec) written = error(errc::io, "cannot rename '" + unfinished + "': " + ec.message());
-  }
-  if (!written.ok()) {
-    std::filesystem::remove(unfinished, ec);
-    return fail(written.error().message());
-  }
-  fmt::print("checkpoint {} of job {} ({}): {} in '{}'\n"
-             "keep it as secret as the folder: whoever can read it can read the job's state and go on with it\n",
-             written->epoch.value(), job->spec().id.brief(), job->spec().program, byte_size_text(written->bytes), how.target);
+  const auto written = how.parts.empty() ? export_whole(how, *job) : export_parts(how, *job);
+  if (!written.ok()) return fail(written.error().message());
+  fmt::print("checkpoint {} of job {} ({}): {} in {}\n"
+             "keep {} as secret as the folder: whoever can read {} can read the job's state and go on with it\n",
+             written->job.epoch.value(), job->spec().id.brief(), job->spec().program, byte_size_text(written->bytes),
+             written->where, how.parts.empty() ? "it" : "each of them",
+             how.parts.empty() ? "it" : "enough of them, and perhaps one,");
   return 0;
 }
 
@@ -139,7 +211,7 @@ int fork_from(const options& how, const std::vector<std::string>& program_option
 
 command export_command(CLI::App& app) {
   const auto how = std::make_shared<options>();
-  auto* sub = app.add_subcommand("export", "put a checkpoint of a job into one file");
+  auto* sub = app.add_subcommand("export", "put a checkpoint of a job into one file, or into parts of which some may be lost");
   sub->footer("The file holds the job's options, inputs, state and secret, and has mode 0600. Whoever can read it can\n"
               "read the state and go on with the job: keep it as secret as the folders.");
   sub->add_option("PLACES", how->places,
@@ -148,6 +220,10 @@ command export_command(CLI::App& app) {
       ->required()
       ->expected(2, -1);
   add_epoch(*sub, *how);
+  sub->add_option("--parts", how->parts,
+                  "FILE.1ofN to FILE.NofN instead, N = K + M, to be kept in different places: any K of them are enough "
+                  "for all other commands, and each takes a Kth of what FILE would take")
+      ->type_name("K+M");
   return [how] {
     how->target = how->places.back();
     how->places.pop_back();
@@ -157,15 +233,19 @@ command export_command(CLI::App& app) {
 
 command import_command(CLI::App& app) {
   const auto how = std::make_shared<options>();
-  const auto file = std::make_shared<std::string>();
   auto* sub = app.add_subcommand("import", "make a job that goes on from an exported file");
   sub->footer("It has an id and a secret of its own and knows nothing of the job that was exported, which may go on\n"
               "elsewhere. Nothing of the file is needed afterwards.");
-  sub->add_option("FILE", *file, "what p2pdvm export has written")->required();
-  sub->add_option("FOLDER", how->target, "the --data folder, new or without an unfinished job")->required();
+  sub->add_option("FILES", how->places,
+                  "what p2pdvm export has written, a file or enough of its parts, and last the --data folder, new or without "
+                  "an unfinished job")
+      ->type_name("FILE... FOLDER")
+      ->required()
+      ->expected(2, -1);
   add_peers(*sub, *how);
-  return [how, file] {
-    how->places = {*file};
+  return [how] {
+    how->target = how->places.back();
+    how->places.pop_back();
     return import_from(*how);
   };
 }
@@ -176,8 +256,8 @@ command fork_command(CLI::App& app, const std::vector<std::string>& program_opti
   sub->footer("After '--': the program's own options, in place of what the job had. The job that is forked stays as it\n"
               "is. The new one has an id and a secret of its own.");
   sub->add_option("PLACES", how->places,
-                  "holders of the job (peers' --data folders, folders of such folders, or an exported file), and last "
-                  "the new --data folder")
+                  "holders of the job (peers' --data folders, folders of such folders, or an exported file or its parts), "
+                  "and last the new --data folder")
       ->type_name("PLACE... FOLDER")
       ->required()
       ->expected(2, -1);

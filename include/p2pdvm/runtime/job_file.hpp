@@ -6,6 +6,7 @@
 #pragma once
 
 #include <p2pdvm/runtime/saved_job.hpp>
+#include <p2pdvm/store/byte_stream.hpp>
 
 #include <cstdint>
 #include <memory>
@@ -23,16 +24,16 @@ struct exported_job {
   std::uint64_t bytes = 0;  ///< of the file
 };
 
-/// Writes an epoch, the committed one if none is given, and the inputs to an empty file; every chunk is checked.
-/// Errors: `lost` and others of `saved_job`, `no_space`, `io`. Nothing is durable before `sync`.
+/// Writes an epoch, the committed one if none is given, and the inputs; every chunk is checked.
+/// Errors: `lost` and others of `saved_job`, those of `to`.
 [[nodiscard]] result<exported_job> export_job(saved_job& from, std::optional<epoch_number> epoch,
-                                              host::file& to);
+                                              store::byte_sink& to);
 
 class job_file final : public job_holder {
  public:
   /// `file` must outlive it. Reads all of it once. Damage behind the head is `trouble()`. Errors:
-  /// `malformed` (no such file), `unsupported_version`, `corrupted` (the head), `io`.
-  [[nodiscard]] static result<std::unique_ptr<job_file>> open(host::file& file, std::string name);
+  /// `malformed` (no such file), `unsupported_version`, `corrupted` (the head), those of `file`.
+  [[nodiscard]] static result<std::unique_ptr<job_file>> open(store::byte_source& file, std::string name);
 
   [[nodiscard]] std::string name() const override { return name_; }
   [[nodiscard]] const result<held_job>& job() const override { return job_; }
@@ -48,10 +49,10 @@ class job_file final : public job_holder {
     std::uint32_t bytes;
     bool of_input;
   };
-  job_file(host::file& file, std::string name) : file_(file), name_(std::move(name)) {}
+  job_file(store::byte_source& file, std::string name) : file_(file), name_(std::move(name)) {}
   void read_chunks(std::uint64_t offset, crypto::hasher& all);
 
-  host::file& file_;
+  store::byte_source& file_;
   std::string name_;
   result<held_job> job_ = error(errc::not_found);
   std::string trouble_;

@@ -47,6 +47,7 @@ class native_file {
   [[nodiscard]] static result<std::unique_ptr<native_file>> open(const std::string& path, bool create);
   ~native_file();
   [[nodiscard]] host::file& file() noexcept { return *file_; }
+  [[nodiscard]] host::entropy& entropy() { return folder_->entropy(); }
   /// Everything durable, or an error.
   [[nodiscard]] result<> sync();
 

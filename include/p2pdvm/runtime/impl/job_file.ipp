@@ -57,15 +57,14 @@ inline digest256 job_file_code(const crypto::secret_key& secret, crypto::hasher&
 /// Appends to a file and to the hash of all of it.
 class job_file_writer {
  public:
-  explicit job_file_writer(host::file& to) : to_(to) {}
+  explicit job_file_writer(store::byte_sink& to) : to_(to) {}
   result<> add(byte_view bytes) {
     all_.add(bytes);
     return add_unhashed(bytes);
   }
   result<> add_unhashed(byte_view bytes) {
-    auto r = to_.write(at_, bytes);
-    at_ += bytes.size();
-    return r;
+    bytes_ += bytes.size();
+    return to_.add(bytes);
   }
   result<> add_chunk(job_file_entry::kind what, const chunk_id& id, byte_view sealed) {
     if (auto r = add(wire::encode(job_file_entry{what, id, static_cast<std::uint32_t>(sealed.size())})); !r.ok())
@@ -73,16 +72,16 @@ class job_file_writer {
     return add(sealed);
   }
   [[nodiscard]] crypto::hasher& all() noexcept { return all_; }
-  [[nodiscard]] std::uint64_t bytes() const noexcept { return at_; }
+  [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_; }
 
  private:
-  host::file& to_;
-  std::uint64_t at_ = 0;
+  store::byte_sink& to_;
+  std::uint64_t bytes_ = 0;
   crypto::hasher all_;
 };
 
 /// All of it, or `malformed` where the file ends before.
-inline result<byte_vector> read_part(host::file& file, std::uint64_t offset, std::size_t bytes) {
+inline result<byte_vector> read_part(store::byte_source& file, std::uint64_t offset, std::size_t bytes) {
   if (offset > file.size() || file.size() - offset < bytes) return error(errc::malformed);
   byte_vector part(bytes);
   const auto got = file.read(offset, part);
@@ -93,7 +92,7 @@ inline result<byte_vector> read_part(host::file& file, std::uint64_t offset, std
 
 }  // namespace detail
 
-P2PDVM_DECL result<exported_job> export_job(saved_job& from, std::optional<epoch_number> wanted, host::file& to) {
+P2PDVM_DECL result<exported_job> export_job(saved_job& from, std::optional<epoch_number> wanted, store::byte_sink& to) {
   const auto epoch = from.choose(wanted);
   if (!epoch.ok()) return epoch.error();
   detail::job_file_head head{from.spec(), from.secret(), from.newest(), *epoch, {}};
@@ -140,7 +139,7 @@ P2PDVM_DECL result<exported_job> export_job(saved_job& from, std::optional<epoch
   return exported_job{*epoch, there.size(), out.bytes()};
 }
 
-P2PDVM_DECL result<std::unique_ptr<job_file>> job_file::open(host::file& file, std::string name) {
+P2PDVM_DECL result<std::unique_ptr<job_file>> job_file::open(store::byte_source& file, std::string name) {
   using detail::job_file_preamble;
   std::unique_ptr<job_file> opened(new job_file(file, std::move(name)));
   const std::string& called = opened->name_;

@@ -3,6 +3,7 @@
 #include <p2pdvm/store/impl/chunk.ipp>
 #include <p2pdvm/store/impl/chunk_survey.ipp>
 #include <p2pdvm/store/impl/chunker.ipp>
+#include <p2pdvm/store/impl/coded_file.ipp>
 #include <p2pdvm/store/impl/compression.ipp>
 #include <p2pdvm/store/impl/fetcher.ipp>
 #include <p2pdvm/store/impl/fingerprint.ipp>
