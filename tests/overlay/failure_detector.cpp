@@ -393,6 +393,21 @@ TEST_CASE("a lone member waits for nothing, and members can come and go") {
   CHECK(d.next_timer() < g.now() + 1s);
 }
 
+TEST_CASE("who asks about a member that has gone for others gives itself away") {
+  group g(lan(5, 12));
+  g.run_for(2s);
+  g.kill(4);
+  for (const std::size_t i : {0u, 1u, 2u}) g.at(i).detector.set_members(g.now(), g.all_but(g.id(4)));
+  g.run_for(3s);
+  // Member 3 was not told that 4 left: it probes it, and asks the others to do so.
+  for (const std::size_t i : {0u, 1u, 2u}) {
+    CHECK(g.at(i).strangers == std::set{std::pair(std::size_t{3}, detector_name_of(g.id(4)))});
+    CHECK(g.at(i).agreed.empty());
+  }
+  CHECK(g.at(3).strangers.empty());
+  CHECK(g.at(3).agreed.empty());
+}
+
 TEST_CASE("a group in health costs each member few bytes") {
   group g(lan(32, 12));
   g.run_for(10s);

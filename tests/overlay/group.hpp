@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <queue>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -47,6 +48,9 @@ class group {
       ++in.agreements;
       if (evict_at_once) detector.set_members(in.now_, in.all_but(who));
     }
+    void spoken_of(detector_name stranger, const node_id& by) override {
+      strangers.emplace(in.index_of(by), stranger);
+    }
     std::optional<packed_coordinate> place() override { return own_place; }
     void measured(const node_id& who, const packed_coordinate& where, duration took) override {
       samples.push_back({in.index_of(who), where, took});
@@ -67,6 +71,7 @@ class group {
     std::map<std::size_t, int> suspicions;
     std::map<std::size_t, int> refutations;
     std::size_t observer_count = 0;
+    std::set<std::pair<std::size_t, detector_name>> strangers;  ///< spoken of by whom
     std::optional<packed_coordinate> own_place;
     std::vector<sample> samples;
     time_point armed = time_point_never;

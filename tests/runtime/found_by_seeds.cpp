@@ -73,5 +73,18 @@ TEST_CASE("a peer whose disk failed once, when it took its reserve, takes chunks
       "after drained 7 +1 crash-reset maker\nat 0.186 fail-write peer 2\nat 0.077 fail-write peer 1\n");
 }
 
+TEST_CASE("who left is known to all to have left, also to whom only somebody else could have told it") {
+  // Peers 4 and 5 are reached through peer 2, which hears first that peer 4 has left, and forgets its way to peer 5.
+  must_be_right(
+      "program both\noption steps 12\nseed 2000647\npeers 6\nhidden 2\nranks 8\nprofile lan\ncheckpoint-every 0.04\n"
+      "at 0.523 leave peer 4\n");
+}
+
+TEST_CASE("messages of ranks outlive a session that ends between two living peers") {
+  must_be_right(
+      "program both\noption steps 12\nseed 2001169\npeers 4\nranks 3\nprofile lan\ncheckpoint-every 0.04\nloss 0.01\n"
+      "reordering 0.05\nat 0.114 crash-reset peer 1 for 0.01\n");
+}
+
 }  // namespace
 }  // namespace p2pdvm::test

@@ -201,6 +201,8 @@ class endpoint {
   void on_ready(rank_number rank);
   /// The way to a rank broke: what was sent to it and not acknowledged is sent again.
   void send_again(rank_number destination);
+  /// Messages in both directions may be lost, and acknowledgements: says again whatever of it matters.
+  void repeat(rank_number other);
   /// Sends what waits to all that are ready: they may have said so before this rank was here.
   void send_waiting();
   /// Asks every source for what it sent while nobody took this rank's messages.

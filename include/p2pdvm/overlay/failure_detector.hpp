@@ -89,6 +89,8 @@ class detector_owner {
   virtual void refuted(const node_id& who) = 0;
   /// Once per suspicion. The member stays one until `set_members` drops it.
   virtual void agreed_dead(const node_id& who, const std::vector<node_id>& observers) = 0;
+  /// A member speaks of somebody who is none here: one of the two is behind.
+  virtual void spoken_of(detector_name stranger, const node_id& by) { (void)stranger, (void)by; }
   /// Our coordinate, for members that probe us; nothing where nobody keeps one.
   [[nodiscard]] virtual std::optional<packed_coordinate> place() { return std::nullopt; }
   /// A member answered at once, and said where it is; its word is plausible.
@@ -190,9 +192,10 @@ class failure_detector {
     std::uint64_t number = 0;  ///< newer first among the equally often told
   };
   struct event {
-    enum class kind { suspected, refuted, agreed } what;
+    enum class kind { suspected, refuted, agreed, spoken_of } what;
     node_id who;
     std::vector<node_id> observers;
+    detector_name stranger = 0;
   };
 
   // failure_detector.ipp: members, probes, timers
@@ -221,7 +224,8 @@ class failure_detector {
   // failure_detector_claims.ipp: suspicion and news
   void send(slot to, detector_message m, bool again = false);
   void note_alive(time_point now, slot who, std::uint64_t incarnation);
-  void on_claim(time_point now, const detector_claim& c);
+  void on_claim(time_point now, const detector_claim& c, const node_id& by);
+  void note_stranger(detector_name who, const node_id& by);
   void on_suspect_claim(time_point now, const detector_claim& c, slot who);
   void refute(std::uint64_t suspected_incarnation);
   void observe(time_point now, slot who, bool hinted);

@@ -218,6 +218,7 @@ class job final : private record_owner,
   void suspected(const node_id& who, const std::vector<node_id>& observers) override;
   void refuted(const node_id& who) override;
   void agreed_dead(const node_id& who, const std::vector<node_id>& observers) override;
+  void spoken_of(overlay::detector_name stranger, const node_id& by) override;
   std::optional<overlay::packed_coordinate> place() override { return owner_.place(); }
   void measured(const node_id& who, const overlay::packed_coordinate& place,
                 duration round_trip) override {
@@ -399,6 +400,8 @@ class job final : private record_owner,
   unsigned copies_told_ = copies_told_none;     ///< of which the user was told that they are too few
   bool damage_seen_ = false;                    ///< on this peer's disk
   std::set<node_id> lost_;      ///< agreed to be dead, not yet evicted
+  time_point record_at_{};           ///< since then this record is known here
+  std::set<node_id> told_behind_;    ///< members that were sent this record since they spoke of somebody who is gone
   std::set<node_id> told_old_;  ///< outsiders, `members_max` at most, that were sent the record
   early_messages early_;  ///< of those who are no members by this peer's record
   early_messages ahead_;  ///< of members, about what comes after this peer's record

@@ -646,6 +646,14 @@ P2PDVM_DECL void endpoint::ask_again() {
   }
 }
 
+P2PDVM_DECL void endpoint::repeat(rank_number other) {
+  for (const numbering stream : {numbering::main, numbering::prelude}) {
+    incoming& i = in(other, stream);
+    if (i.received > 0) mark(other, stream, true);
+    send_again(other, stream);
+  }
+}
+
 P2PDVM_DECL void endpoint::send_again(rank_number destination) {
   for (const numbering stream : {numbering::main, numbering::prelude})
     send_again(destination, stream);

@@ -302,7 +302,8 @@ P2PDVM_DECL void failure_detector::on_nack(std::uint32_t sequence) {
 P2PDVM_DECL void failure_detector::on_ping_request(time_point now, slot from,
                                                    const detector_message& m) {
   const slot target = find(*m.target);
-  if (target == no_slot || target == from || relays_.size() >= detector_relays_max) return;
+  if (target == no_slot) return note_stranger(*m.target, members_[from].id);
+  if (target == from || relays_.size() >= detector_relays_max) return;
   const duration patience = timeout_for(target);
   relay r;
   r.sequence = ++sequence_;
@@ -368,7 +369,7 @@ P2PDVM_DECL void failure_detector::on_message(time_point now, const node_id& fro
   }
   if (m->what == kind::ack) on_ack(now, sender, *m);
   note_alive(now, sender, m->incarnation);
-  for (const detector_claim& c : m->claims) on_claim(now, c);
+  for (const detector_claim& c : m->claims) on_claim(now, c, from);
   if (m->what == kind::relayed_ack) on_relayed_ack(*m);
   if (m->what == kind::nack) on_nack(m->sequence);
   if (m->what == kind::ping_request) on_ping_request(now, sender, *m);

@@ -147,7 +147,11 @@ P2PDVM_DECL void failure_detector::note_alive(time_point now, slot who,
   if (m.suspected->observers.empty()) clear_suspicion(who);
 }
 
-P2PDVM_DECL void failure_detector::on_claim(time_point now, const detector_claim& c) {
+P2PDVM_DECL void failure_detector::note_stranger(detector_name who, const node_id& by) {
+  if (who != own_name_) events_.push_back({event::kind::spoken_of, by, {}, who});
+}
+
+P2PDVM_DECL void failure_detector::on_claim(time_point now, const detector_claim& c, const node_id& by) {
   const bool suspect = c.what == detector_claim::kind::suspect;
   if (!suspect && c.what != detector_claim::kind::alive) return;
   if (c.node == own_name_) {
@@ -155,7 +159,8 @@ P2PDVM_DECL void failure_detector::on_claim(time_point now, const detector_claim
     return;
   }
   const slot who = find(c.node);
-  if (who == no_slot || c.incarnation < members_[who].incarnation) return;
+  if (who == no_slot) return note_stranger(c.node, by);
+  if (c.incarnation < members_[who].incarnation) return;
   if (c.incarnation - members_[who].incarnation > detector_incarnation_step_max) return;
   if (suspect) return on_suspect_claim(now, c, who);
   if (c.incarnation == members_[who].incarnation) return;
@@ -318,6 +323,7 @@ P2PDVM_DECL void failure_detector::settle(time_point now) {
       if (e.what == event::kind::suspected) owner_->suspected(e.who, e.observers);
       if (e.what == event::kind::refuted) owner_->refuted(e.who);
       if (e.what == event::kind::agreed) owner_->agreed_dead(e.who, e.observers);
+      if (e.what == event::kind::spoken_of) owner_->spoken_of(e.stranger, e.who);
     }
   }
   flushing_ = false;

@@ -199,6 +199,8 @@ P2PDVM_DECL void job::on_record(const checkpoint::job_record& previous) {
   begins_ = previous.state == checkpoint::job_state::forming && now.state != checkpoint::job_state::forming;
   tell_followers();
   record_asks_ = 0;
+  record_at_ = clock_now();
+  told_behind_.clear();
   if (std::exchange(no_majority_, false)) tell(event_kind::majority_again);
   const auto links = member_square(now, self()).links();
   links_ = std::set<node_id>(links.begin(), links.end());

@@ -122,6 +122,17 @@ P2PDVM_DECL void job::agreed_dead(const node_id& who, const std::vector<node_id>
   eviction_timer_.at(std::max(clock_now() + delay, patient_until_), [this] { evict_lost(); });
 }
 
+/// News of a record takes a moment; afterwards, who probes somebody that has gone was not reached by it. So it is where who left was
+/// the only one to tell it, and the way there led through others, who forgot him first.
+P2PDVM_DECL void job::spoken_of(overlay::detector_name stranger, const node_id& by) {
+  if (clock_now() - record_at_ < behind_pause || !record().is_live(by)) return;
+  const bool gone = std::any_of(record().members.begin(), record().members.end(), [&](const checkpoint::member& m) {
+    return !m.live() && overlay::detector_name_of(m.node) == stranger;
+  });
+  if (!gone) return record_is_old(by);
+  if (told_behind_.insert(by).second) owner_.send(by, keeper_.update());
+}
+
 P2PDVM_DECL void job::evict_lost() {
   std::erase_if(lost_, [this](const node_id& n) { return !record().is_live(n); });
   if (lost_.empty() || !is_member() || std::exchange(evicting_, true)) return;

@@ -118,8 +118,16 @@ P2PDVM_DECL void rank_traffic::awaits(rank_number rank) {
   owner_.ask_ready(host);
 }
 
+/// A process that lives on, but whose session was dropped, has its ranks: these miss what was under way, and so do those here. Ranks
+/// of one that died take nothing any more.
 P2PDVM_DECL void rank_traffic::on_peer_reset(const node_id& host) {
   if (asked_.contains(host)) owner_.ask_ready(host);
+  for (std::uint32_t r = 0; r < places_.size(); ++r) {
+    if (places_[r].host != host) continue;
+    for (place& mine : places_) {
+      if (mine.endpoint != nullptr) mine.endpoint->repeat(rank_number(r));
+    }
+  }
 }
 
 P2PDVM_DECL std::size_t rank_traffic::ready_count() const {
