@@ -86,5 +86,20 @@ TEST_CASE("messages of ranks outlive a session that ends between two living peer
       "reordering 0.05\nat 0.114 crash-reset peer 1 for 0.01\n");
 }
 
+TEST_CASE("who may be late has time until somebody has the result") {
+  // Peers 5, 6 and 0 are cut off and go on, 1 and 4 come back; 2 and 3 have lost their disks and ended long before.
+  must_be_right(
+      "program both\noption steps 100\nseed 1001969\npeers 7\nhidden 2\nranks 5\nprofile planetlab\ncheckpoint-every 2\n"
+      "receipts memory\nloss 0.01\nat 4.017 rot peer 3 bits 256\nat 3.937 crash-reset peer 3 for 0.16\n"
+      "at 9.486 isolate peer 2 group 3 for 10.24\nat 2.398 rot peer 2 bits 16\nat 1.758 crash-silent peer 2 for 1.28\n");
+}
+
+TEST_CASE("what has lost all copies of a checkpoint goes back to the one before, and is not blamed for it") {
+  must_be_right(
+      "program both\noption steps 100\nseed 2003083\npeers 4\nranks 4\nprofile planetlab\ncheckpoint-every 2\n"
+      "after recovering 1 +2 in-recovery crash-silent teller\nat 7.526 rot peer 0 bits 128\n"
+      "at 6.886 crash-silent peer 0 for 1.28\nat 13.535 rot peer 3 bits 256\n");
+}
+
 }  // namespace
 }  // namespace p2pdvm::test

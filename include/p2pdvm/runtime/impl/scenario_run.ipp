@@ -84,15 +84,18 @@ P2PDVM_DECL bool scenario_run::to_end(duration limit) {
 P2PDVM_DECL bool scenario_run::over() {
   const time_point now = cluster_.network().now();
   if (to_minority_ && waits_ && now > minority_until_) return true;
-  bool any = false, late = false;
+  bool any = false, any_result = false, late = false;
   for (std::size_t i = 0; i < cluster_.size(); ++i) {
-    const bool ended = cluster_.outcome(i).has_value();
+    const auto& outcome = cluster_.outcome(i);
+    const bool ended = outcome.has_value();
     any |= ended;
+    any_result |= ended && outcome->ok();
     if (!cluster_.alive(i) || ended) continue;
     if (!touched_.contains(i)) return false;
     late = true;
   }
-  if (!any || !late) return any;
+  if (!late) return any;
+  if (!any_result) return false;
   if (late_until_ == time_point_never) late_until_ = now + detail::latecomers_max;
   return now > late_until_;
 }
@@ -441,9 +444,11 @@ P2PDVM_DECL scenario_verdict scenario_run::judge(bool ended, const std::string& 
     v.what = what;
     v.reason = reason;
   };
-  const bool may_wait = to_minority_ || (says_lost_ && may_have_lost_copies());
+  // What has lost more copies than there may be lost goes back, and says so.
+  const bool may_go_back = says_lost_ && may_have_lost_copies();
+  const bool may_wait = to_minority_ || may_go_back;
   if (!ended && !may_wait) fail(kind::no_end, "it does not end");
-  if (const std::string again = began_again(); !again.empty()) fail(kind::trouble, again);
+  if (const std::string again = began_again(); !again.empty() && !may_go_back) fail(kind::trouble, again);
   std::set<std::string> ends = endings();
   ends.erase(right);
   for (const std::string& end : ends) {
