@@ -26,7 +26,9 @@ exchange_options options_of() {
 class node final : public exchange_handler {
  public:
   node(fake::world& w, std::uint8_t number, exchange_options options = options_of())
-      : machine(w, number), self(identity_of(std::to_string(number))), options_(options) {
+      : node(w, number, options, identity_of(std::to_string(number))) {}
+  node(fake::world& w, std::uint8_t number, exchange_options options, const crypto::identity& who)
+      : machine(w, number), self(who), options_(options) {
     start();
   }
   void start() {
@@ -241,6 +243,30 @@ TEST_CASE("a restarted peer is announced by a reset and reached again") {
   a.send(b, "after");
   w.run_for(1s);
   CHECK(b.messages == std::vector<std::string>{"before", "after"});
+}
+
+TEST_CASE("a late connection of a process that another one has replaced is refused") {
+  fake::world w;
+  node a(w, 1);
+  node old(w, 2);
+  old.knows(a);
+  old.send(a, "of the old process");
+  REQUIRE(w.run_until([&] { return a.messages.size() == 1; }));
+  node next(w, 3, options_of(), old.self);
+  next.knows(a);
+  next.send(a, "of the new one");
+  REQUIRE(w.run_until([&] { return a.messages.size() == 2; }));
+  REQUIRE(a.events == std::vector<std::string>{"up", "reset", "up"});
+  old.send(a, "late");
+  w.run_for(5s);
+  CHECK(a.messages.size() == 2);
+  CHECK(a.events.size() == 3);
+  old.stop();
+  next.send(a, "goes on");
+  w.run_for(1s);
+  CHECK(a.messages.back() == "goes on");
+  CHECK(a.events.size() == 3);
+  CHECK(next.count("reset") == 0);
 }
 
 TEST_CASE("a peer that was forgotten begins anew") {

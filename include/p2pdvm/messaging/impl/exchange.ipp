@@ -51,6 +51,7 @@ struct exchange::peer final : list_link<exchange::peer>, landing_guest, landing_
   bool was_congested = false;
   std::size_t fresh_bytes = 0;  ///< given to its session since that last wrote
   bool met = false;      ///< there was a connection
+  std::uint64_t instance = 0, former_instance = 0;  ///< its process and the one before, as far as there were connections
   bool reached = false;  ///< an address of it has led to it,
   bool hidden = false;   ///< and none did when they were last tried
   duration backoff = duration::zero();

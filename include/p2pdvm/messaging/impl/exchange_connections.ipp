@@ -187,6 +187,12 @@ P2PDVM_DECL bool exchange::join(connection_pointer fresh) {
   peer& p = peer_of(fresh->remote().id, fresh->initiator());
   if (p.dial == fresh) p.dial.reset();
   if (p.detour == fresh) p.detour.reset();
+  const std::uint64_t instance = fresh->remote().instance;
+  if (instance == p.former_instance) {  // it died, and what it had sent came late
+    fresh->close();
+    if (!p.live && !p.dial && !p.detour) redial_later(p);
+    return false;
+  }
   if (!preferred(p, *fresh)) {
     fresh->close();
     p.s.ping();  // the remote may know that the older one is dead
@@ -194,6 +200,7 @@ P2PDVM_DECL bool exchange::join(connection_pointer fresh) {
     return false;
   }
   if (p.live) p.live->close();
+  if (instance != p.instance) p.former_instance = std::exchange(p.instance, instance);
   if (fresh->relay()) circuits_.drop(p.id);  // nobody goes by two relays
   p.source = fresh->remote_address();
   p.live = std::move(fresh);
