@@ -138,9 +138,43 @@ TEST_CASE("a region that is larger than caches is copied whole, wherever it begi
     for (unsigned epoch = 1; epoch <= 6; ++epoch) {
       for (std::size_t at = epoch; at < size; at += 4093) region[at] = std::byte(epoch);
       kept.push_back(copier.copy(region, nullptr));
+      copier.took(std::chrono::milliseconds(epoch));
       if (kept.size() > 2) kept.erase(kept.begin());
       const bool right = equal(joined(kept.back()), region);
       REQUIRE(right);
     }
   }
+}
+
+TEST_CASE("of two ways the quicker one is taken, and the other one is not forgotten") {
+  using namespace std::chrono_literals;
+  for (const bool second_is_quicker : {false, true}) {
+    quicker_way way;
+    const auto go = [&](duration first, duration second, int times) {
+      int seconds = 0;
+      for (int i = 0; i < times; ++i) {
+        seconds += way.second() ? 1 : 0;
+        way.took(way.second() ? second : first);
+      }
+      return seconds;
+    };
+    CHECK_FALSE(way.second());
+    const duration fast = 3ms, slow = 4ms;
+    const duration first = second_is_quicker ? slow : fast, second = second_is_quicker ? fast : slow;
+    CHECK(go(first, second, 6) == 3);  // each in turn
+    CHECK(go(first, second, 50) == (second_is_quicker ? 50 : 0));
+    CHECK(go(first, second, 200) == (second_is_quicker ? 197 : 3));  // once in 64
+    // One time that somebody held it up changes nothing.
+    way.took(100ms);
+    CHECK(way.second() == second_is_quicker);
+    // Then it becomes otherwise, and is found out by and by.
+    go(second, first, 600);
+    CHECK(way.second() != second_is_quicker);
+  }
+}
+
+TEST_CASE("where no time passes, as in a simulation, the first way is taken") {
+  quicker_way way;
+  for (int i = 0; i < 300; ++i) way.took(duration::zero());
+  CHECK_FALSE(way.second());
 }

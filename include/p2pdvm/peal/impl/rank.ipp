@@ -239,7 +239,9 @@ P2PDVM_DECL snapshot rank::capture(epoch_number epoch) {
   if (!finished_) {
     for (const named_state& s : states_) taken.add("state/" + s.name, payload(s.save()));
     for (named_region& r : regions_) {
+      const time_point begin = services_.now();
       taken.add({r.piece, r.copier.copy(r.view(), r.marked ? &r.changed : nullptr), true});
+      r.copier.took(services_.now() - begin);
       r.changed.clear();
     }
     shape_piece shape = shape_;

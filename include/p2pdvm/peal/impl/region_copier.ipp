@@ -16,8 +16,10 @@ namespace detail {
 inline constexpr std::size_t spares_looked_at = 4;
 /// More copies than are kept at any time: the committed one, the one before, the one that is being stored.
 inline constexpr std::size_t spare_copies_max = 3;
-/// A whole region from this size on leaves the caches when it is copied, whatever is done.
+/// A whole region from this size on may leave the caches when it is copied, whatever is done.
 inline constexpr std::size_t past_caches_bytes_min = std::size_t{8} << 20;
+/// Copies after which the slower way is tried again.
+inline constexpr std::uint32_t way_tried_again = 64;
 
 }  // namespace detail
 
@@ -37,11 +39,29 @@ P2PDVM_DECL bool changed_ranges::any(std::size_t begin, std::size_t end) const n
   return false;
 }
 
+P2PDVM_DECL void quicker_way::took(duration time) {
+  double& known = seconds_[second_ ? 1 : 0];
+  const double now = to_seconds(time);
+  // What was held up by others says little.
+  known = known == 0 || now < known ? now : known + (now - known) / 8;
+  ++taken_;
+  const bool quicker = seconds_[1] < seconds_[0];
+  const bool other = taken_ < tries || taken_ % detail::way_tried_again == 0;
+  second_ = taken_ < tries ? !second_ : quicker != other;
+}
+
+P2PDVM_DECL void region_copier::took(duration time) {
+  if (measured_) way_.took(time);
+}
+
 P2PDVM_DECL payload_list region_copier::copy(byte_view region, const changed_ranges* changed) {
   const std::size_t part_bytes = limits::chunk_bytes_of(region.size());
   const std::size_t count = (region.size() + part_bytes - 1) / part_bytes;
   const bool same_shape = region.size() == bytes_ && last_.size() == count;
-  const bool past_caches = changed == nullptr && region.size() >= detail::past_caches_bytes_min;
+  const bool large = changed == nullptr && region.size() >= detail::past_caches_bytes_min;
+  const bool past_caches = large && !way_.second();
+  if (!same_shape) way_ = quicker_way();
+  measured_ = large && spare_.size() > count;  // else new memory is taken, which the system has to clear
   const auto is_kept = [&](std::size_t begin, std::size_t end) {  // bytes
     return same_shape && changed != nullptr && !changed->any(begin, std::min(end, region.size()));
   };
