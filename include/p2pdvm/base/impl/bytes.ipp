@@ -57,7 +57,7 @@ class chunk_blocks {
 
  private:
   static constexpr std::size_t slab_bytes = std::size_t{2} << 20;
-  static constexpr std::size_t slabs_kept_max = 4;  ///< without a block that is taken
+  static constexpr std::size_t slabs_kept_max = 32;  ///< without a block that is taken: what one checkpoint seals and the next one will
   struct slab : list_link<slab> {
     static constexpr std::size_t front_bytes = 64;
     static constexpr std::size_t blocks = (slab_bytes - front_bytes) / chunk_block_bytes;
