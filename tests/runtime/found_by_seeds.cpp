@@ -101,5 +101,12 @@ TEST_CASE("what has lost all copies of a checkpoint goes back to the one before,
       "at 6.886 crash-silent peer 0 for 1.28\nat 13.535 rot peer 3 bits 256\n");
 }
 
+TEST_CASE("a peer whose disk may have lost that its ranks began does not begin them again") {
+  // Peer 3 dies when ranks have begun, and its log breaks off before it says so.
+  must_be_right(
+      "program supersteps\noption steps 12\nseed 3002444\npeers 6\nranks 4\nprofile lan\ncheckpoint-every 0.04\n"
+      "at 0.223 rot peer 3 bits 4\nat 0.063 crash-silent peer 3 for 0.32\nat 0.006 isolate peer 2 group 3 for 0.32\n");
+}
+
 }  // namespace
 }  // namespace p2pdvm::test

@@ -95,6 +95,7 @@ class job final : private record_owner,
   void begin_resumed();
   /// This process has lost the ranks that the record says it runs (it is a resumed one).
   void roll_back_own();
+  void settle_doubt();
   /// From members, or from those that the record no longer has as such.
   void on_message(const node_id& from, job_message message);
   void on_rank_message(const node_id& from, messaging::arrived_message message);
@@ -385,7 +386,8 @@ class job final : private record_owner,
   time_point cut_at_{}, rollback_at_{};
   time_point whole_at_{};  ///< since then all ranks compute
   epoch_number wish_told_;
-  incarnation_number lost_incarnation_;  ///< whose ranks died with an earlier process
+  incarnation_number lost_incarnation_;  ///< whose ranks died with an earlier process, as those before
+  bool doubtful_ = false, settling_ = false;  ///< what this peer's disk says of that
   bool recovering_ = false;
   bool may_start_ = false;  ///< this incarnation is on disk
   bool evicting_ = false;  ///< an eviction is being written

@@ -20,8 +20,10 @@ namespace p2pdvm::store {
 inline constexpr std::size_t unwritten_bytes_max = std::size_t{512} << 20;
 /// What a chunk takes beside its bytes.
 inline constexpr std::size_t unwritten_overhead_bytes = 512;
-/// So long after the first chunk came, chunks go to disk; so many bytes between two other things that the driver does.
+/// So long after the last chunk came, or so much longer after the first, chunks go to disk: who names and seals them needs the cores
+/// until then. So many bytes between two other things that the driver does.
 inline constexpr duration write_behind_delay = std::chrono::milliseconds(50);
+inline constexpr duration write_behind_delay_max = std::chrono::milliseconds(500);
 inline constexpr std::size_t write_behind_bytes_per_turn = std::size_t{1} << 20;
 inline constexpr duration write_behind_retry = std::chrono::seconds(1);
 
@@ -93,6 +95,8 @@ class write_behind_log final : public chunk_log {
   bool from_memory_ = false;
   std::unordered_map<chunk_id, entry> chunks_;  ///< not known to be durable
   std::deque<chunk_id> order_;                  ///< to be written, oldest first; some are gone
+  time_point first_put_{}, last_put_{};         ///< of those
+  bool writing_ = false;                        ///< some of those went to disk
   pinned_chunks pins_;                          ///< not known to be durable; their chunks may be
   /// Written since the last sync began.
   std::vector<chunk_id> written_;

@@ -116,12 +116,30 @@ P2PDVM_DECL void job::begin() {
 P2PDVM_DECL void job::begin_resumed() {
   // Only with a running job on disk can ranks have begun here.
   if (record().state == checkpoint::job_state::running) lost_incarnation_ = record().incarnation;
+  doubtful_ = context_.log.damage_found() || context_.log.cut_short();
   // The others are being started too: nobody is lost before they had time to.
   patient_until_ = clock_now() + std::chrono::seconds(10);
   begin();
   inputs_whole_ = record().state == checkpoint::job_state::done || store_.has_inputs(who_.spec.inputs);
   mend_inputs();
   roll_back_own();
+}
+
+/// A disk that has lost what was durable may have lost that ranks began here. So none begins before this process has seen, from a majority of
+/// keepers, which incarnation the job is in, and has ended that one: all that begin later, begin after the ranks that died.
+P2PDVM_DECL void job::settle_doubt() {
+  if (!doubtful_ || ended_ || !is_member() || std::exchange(settling_, true)) return;
+  keeper_.propose(
+      [this, alive = alive_](const checkpoint::job_record& r) -> result<checkpoint::job_record> {
+        if (!*alive) return error(errc::conflict, "this peer is gone");
+        doubtful_ = false;
+        if (r.state != checkpoint::job_state::running) return error(errc::conflict, "no rank has begun");
+        lost_incarnation_ = r.incarnation;
+        return checkpoint::rollback(r, r.incarnation);
+      },
+      [this, alive = alive_](const result<>&) {
+        if (*alive) settling_ = false;
+      });
 }
 
 /// What this peer's disk has lost of the inputs, every other member has.
@@ -241,6 +259,7 @@ P2PDVM_DECL void job::on_record(const checkpoint::job_record& previous) {
   if (now.state == checkpoint::job_state::done) finish_job();
   if (now.state == checkpoint::job_state::failed) end(error(errc::misuse, now.failure));
   maintain_keepers();
+  settle_doubt();
   hear_early();
   if (!ended_) return;
   tell_end_by_links();
@@ -381,7 +400,7 @@ P2PDVM_DECL void job::begin_incarnation() {
   missing_timer_.cancel();
   missing_delay_ = missing_delay_min;
   may_start_ = false;
-  if (record().incarnation == lost_incarnation_) return;
+  if (doubtful_ || record().incarnation <= lost_incarnation_) return;
   for (const rank_number rank : record().ranks_of(self())) want_rank(rank);
   // A process that comes back must know which incarnation's ranks died with it: else it would
   // begin them again among others that are in the middle.

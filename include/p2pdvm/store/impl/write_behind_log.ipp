@@ -51,6 +51,8 @@ P2PDVM_DECL result<> write_behind_log::put_shared(const chunk_id& id, const payl
   if (sealed.size() > log_chunk_bytes_max)
     return error(errc::too_large, "a chunk of " + std::to_string(sealed.size()) + " bytes is over the limit of a store");
   chunks_[id].sealed = sealed;
+  last_put_ = clock_.now();
+  if (order_.empty()) first_put_ = last_put_;
   order_.push_back(id);
   bytes_ += sealed.size() + unwritten_overhead_bytes;
   sealed_bytes_ += sealed.size();
@@ -178,8 +180,13 @@ P2PDVM_DECL void write_behind_log::complete() {
 // --- to disk ---
 
 P2PDVM_DECL void write_behind_log::write_some() {
+  const time_point due = std::min(last_put_ + write_behind_delay, first_put_ + write_behind_delay_max);
+  if (!writing_ && !order_.empty() && waiting_older_.empty() && clock_.now() < due)
+    return write_timer_.at(due, [this] { write_some(); });
+  writing_ = true;
   auto written = write_chunks(write_behind_bytes_per_turn);
-  if (written.ok() && !order_.empty()) return arm(waiting_older_.empty() ? std::chrono::milliseconds(1) : duration::zero());
+  writing_ = !order_.empty();
+  if (written.ok() && writing_) return arm(waiting_older_.empty() ? std::chrono::milliseconds(1) : duration::zero());
   if (auto pinned = write_pins(); written.ok()) {
     written = pinned;
   } else if (pinned.ok()) {
