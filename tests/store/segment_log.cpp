@@ -14,29 +14,39 @@ using store::segment_log;
 
 namespace {
 
+/// Time passes when it is told to run.
 class manual_clock final : public host::clock {
  public:
-  [[nodiscard]] time_point now() const override { return {}; }
+  [[nodiscard]] time_point now() const override { return now_; }
   [[nodiscard]] unix_seconds wall() const override { return 0; }
-  host::timer_id call_at(time_point, std::function<void()> action) override {
-    actions_[++last_] = std::move(action);
+  host::timer_id call_at(time_point when, std::function<void()> action) override {
+    actions_[{when, ++last_}] = std::move(action);
     return last_;
   }
-  void cancel(host::timer_id timer) override { actions_.erase(timer); }
+  void cancel(host::timer_id timer) override {
+    std::erase_if(actions_, [&](const auto& a) { return a.first.second == timer; });
+  }
   void run() {
     while (run_one()) continue;
   }
   bool run_one() {
     if (actions_.empty()) return false;
+    now_ = std::max(now_, actions_.begin()->first.first);
     const auto action = std::move(actions_.begin()->second);
     actions_.erase(actions_.begin());
     action();
     return true;
   }
+  void run_for(duration time) {
+    const time_point end = now_ + time;
+    while (!actions_.empty() && actions_.begin()->first.first <= end) (void)run_one();
+    now_ = end;
+  }
 
  private:
-  std::map<host::timer_id, std::function<void()>> actions_;
+  std::map<std::pair<time_point, host::timer_id>, std::function<void()>> actions_;
   host::timer_id last_ = 0;
+  time_point now_{};
 };
 
 segment_log::options small() {
@@ -243,6 +253,32 @@ TEST_CASE("a log that writes behind confirms from memory what it holds there, an
   disk.run();
   CHECK(log.contains(id_of(1)));  // by the pin that was only in memory
   CHECK_FALSE(log.contains(id_of(2)));
+}
+
+TEST_CASE("nothing is written behind while chunks come, unless they come for long") {
+  using namespace std::chrono_literals;
+  for (const bool for_long : {false, true}) {
+    crash::disk disk;
+    manual_clock clock;
+    store::write_behind_log log(clock, open(disk));
+    log.receipts_from_memory(true);
+    const std::size_t before = disk.sync_calls;
+    std::uint64_t n = 0;
+    for (int i = 0; i < (for_long ? 60 : 20); ++i) {
+      ++n;
+      REQUIRE(log.put(id_of(n), bytes_of_chunk(n)).ok());
+      clock.run_for(10ms);
+      if (i < 20) CHECK(disk.sync_calls == before);
+    }
+    CHECK((disk.sync_calls > before) == for_long);
+    clock.run_for(60ms);
+    CHECK(disk.sync_calls > before);
+    while (log.unwritten_bytes() > 0) {
+      disk.run();
+      clock.run_for(60ms);
+    }
+    for (std::uint64_t c = 1; c <= n; ++c) CHECK(log.contains(id_of(c)));
+  }
 }
 
 TEST_CASE("what exceeds the quota of memory is written at once, and waits for the disk") {
