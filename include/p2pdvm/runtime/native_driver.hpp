@@ -37,6 +37,8 @@ class native_driver {
     /// was woken again right after that, it polls for up to `longer` times that.
     duration spin = std::chrono::microseconds(50);
     int longer = 20;
+    /// The thread that runs ranks stays the same, and gets along without locks (async/home_thread.hpp).
+    bool home = true;
     /// Without being driven for so long, the progress thread steps in; a little later when it was driven often before.
     duration patience = std::chrono::milliseconds(1);
   };
@@ -48,12 +50,43 @@ class native_driver {
 
   /// Drives until `stop`. An exception from protocol code ends all threads and is rethrown.
   void run();
+
+  /// Instead of `run`, for a thread that is a rank's program itself and comes here only now and then. From `begin` to `end`
+  /// it counts as a rank that computes, except inside of `drive_until`.
+  void begin();
+  /// Drives, and resumes coroutines, until `done()` or `stop`. What `done` looks at must change only with the token held, or by what this
+  /// thread does meanwhile.
+  template <class Done>
+  void drive_until(Done done) {
+    if (done()) return;
+    computes(false);
+    while (!done() && !stopped_.load(std::memory_order_relaxed)) {
+      if (!ranks_.queue().empty()) {
+        ranks_.queue().drain(256);
+        continue;
+      }
+      const std::lock_guard lock(token_);
+      if (done()) break;
+      look_around();
+      if (!done()) wait();
+    }
+    computes(true);
+  }
+  /// One look at what has come, without waiting; and what can be resumed is.
+  void look();
+  /// The threads end; an exception from protocol code is rethrown.
+  void end();
+
   /// From any thread, also from inside a handler.
   void stop();
 
  private:
+  void start_threads();
+  void end_threads();
   void work();
-  void drive();
+  void computes(bool now);
+  void look_around();
+  void wait();
   [[nodiscard]] bool turn();
   [[nodiscard]] bool drive_spinning();
   void sleep(duration at_most);

@@ -54,6 +54,7 @@ enum class operation : std::uint8_t {
   alltoall,
   split,
   dup,
+  exchange,
 };
 [[nodiscard]] const char* name_of(operation op) noexcept;
 

@@ -262,6 +262,10 @@ class group final {
   /// Pairwise exchange with distance 1, 2, 3, …: every pair once.
   task<std::vector<payload>> alltoall(call c, std::vector<payload> parts);
 
+  /// Among some: each member gives parts to members of its choice, in order, and names those of whom it gets parts; the same
+  /// member may be named more than once. Who names nobody calls it all the same.
+  task<std::vector<payload>> exchange_some(call c, std::vector<std::pair<int, payload>> parts, std::vector<int> sources);
+
   /// A communicator of those with the same colour in the order of (key, rank); null when this
   /// rank's colour is negative.
   task<std::shared_ptr<group>> split(call c, int colour, int key);

@@ -1,9 +1,9 @@
 #pragma once
 
+#include <p2pdvm/runtime/event_frames.hpp>
 #include <p2pdvm/runtime/local_profile.hpp>
 #include <p2pdvm/runtime/native_process.hpp>
 #include <p2pdvm/runtime/reporter.hpp>
-#include <p2pdvm/wire/codec.hpp>
 
 #include <fmt/core.h>
 
@@ -50,7 +50,7 @@ class local_parent {
   struct child {
     pid_t pid = 0;
     int pipe = -1;
-    byte_vector pending;
+    event_frames frames;
     int status = 0;
     bool running = false, started = false, ended = false;
     std::optional<std::uint64_t> safe_points;  ///< of its slowest rank
@@ -186,29 +186,11 @@ class local_parent {
 
   void read_events(std::size_t k) {
     child& c = children_[k];
-    std::byte block[1 << 14];
-    for (;;) {
-      const ssize_t n = ::read(c.pipe, block, sizeof block);
-      if (n > 0) {
-        append(c.pending, byte_view(block, static_cast<std::size_t>(n)));
-        continue;
-      }
-      if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
-        ::close(c.pipe);
-        c.pipe = -1;
-      }
-      if (n == 0 || errno != EINTR) break;
+    if (!c.frames.read(c.pipe)) {
+      ::close(c.pipe);
+      c.pipe = -1;
     }
-    std::size_t at = 0;
-    while (c.pending.size() - at >= 4) {
-      std::uint32_t size = 0;
-      std::memcpy(&size, c.pending.data() + at, 4);
-      if (c.pending.size() - at - 4 < size) break;
-      auto e = wire::decode<event>(byte_view(c.pending).subspan(at + 4, size));
-      if (e.ok()) on_event(k, *e);
-      at += 4 + size;
-    }
-    c.pending.erase(c.pending.begin(), c.pending.begin() + static_cast<std::ptrdiff_t>(at));
+    while (const std::optional<event> e = c.frames.next()) on_event(k, *e);
   }
 
   void on_event(std::size_t k, const event& e) {

@@ -1,6 +1,7 @@
 /// The parts of the runtime that `main` needs: command line, output, processes.
 #pragma once
 
+#include <p2pdvm/runtime/impl/embedded_rank.ipp>
 #include <p2pdvm/runtime/impl/local_processes.ipp>
 #include <p2pdvm/runtime/impl/local_profile.ipp>
 #include <p2pdvm/runtime/impl/main.ipp>

@@ -81,19 +81,39 @@ P2PDVM_DECL void native_driver::interrupt() {
 }
 
 P2PDVM_DECL void native_driver::run() {
+  start_threads();
+  guarded(&native_driver::work);
+  end_threads();
+}
+
+P2PDVM_DECL void native_driver::begin() {
+  start_threads();
+  computes(true);
+}
+
+P2PDVM_DECL void native_driver::end() {
+  computes(false);
+  stop();
+  end_threads();
+}
+
+P2PDVM_DECL void native_driver::start_threads() {
   {
     const std::lock_guard lock(token_);
     polled_.drive(true);
   }
-  alone_ = options_.threads == 1 && asymmetric_fence_available();
+  const bool one = options_.threads == 1 && options_.home;
+  alone_ = one && asymmetric_fence_available();
   for (unsigned i = 1; i < options_.threads; ++i)
     threads_.emplace_back([this] { guarded(&native_driver::work); });
   threads_.emplace_back([this] { guarded(&native_driver::progress); });
-  if (options_.threads == 1) {
+  if (one) {
     token_.settle();
     ranks_.queue().settle();
   }
-  guarded(&native_driver::work);
+}
+
+P2PDVM_DECL void native_driver::end_threads() {
   token_.leave();
   ranks_.queue().leave();
   {
@@ -123,30 +143,43 @@ P2PDVM_DECL void native_driver::stop() {
   progress_needed_.notify_all();
 }
 
+/// This thread begins or ends to run a rank's code.
+P2PDVM_DECL void native_driver::computes(bool now) {
+  if (!now) {
+    if (alone_) return computing_.store(0, std::memory_order_release);
+    computing_.fetch_sub(1);
+    return;
+  }
+  if (alone_) {
+    computing_.store(1, std::memory_order_relaxed);
+    std::atomic_signal_fence(std::memory_order_seq_cst);  // and the fence in `progress`
+  } else {
+    computing_.fetch_add(1);
+  }
+  if (progress_parked_.load(std::memory_order_seq_cst)) {
+    const std::lock_guard lock(mutex_);
+    progress_needed_.notify_one();
+  }
+}
+
+P2PDVM_DECL void native_driver::look() {
+  if (!ranks_.queue().empty()) ranks_.queue().drain(256);
+  const std::lock_guard lock(token_);
+  look_around();
+}
+
 P2PDVM_DECL void native_driver::work() {
   const frame_cache frames;
   while (!stopped_.load(std::memory_order_relaxed)) {
     if (!ranks_.queue().empty()) {
-      if (alone_) {
-        computing_.store(1, std::memory_order_relaxed);
-        std::atomic_signal_fence(std::memory_order_seq_cst);  // and the fence in `progress`
-      } else {
-        computing_.fetch_add(1);
-      }
-      if (progress_parked_.load(std::memory_order_seq_cst)) {
-        const std::lock_guard lock(mutex_);
-        progress_needed_.notify_one();
-      }
+      computes(true);
       ranks_.queue().drain(256);
-      if (alone_) {
-        computing_.store(0, std::memory_order_release);
-      } else {
-        computing_.fetch_sub(1);
-      }
+      computes(false);
     }
     if (token_.try_lock()) {
       const std::lock_guard lock(token_, std::adopt_lock);
-      drive();
+      look_around();
+      wait();
     } else if (ranks_.queue().empty()) {
       // Another thread drives; sleep until there is a rank to run, but look at the token
       // again before long: that thread may have gone to run ranks.
@@ -165,7 +198,13 @@ P2PDVM_DECL bool native_driver::turn() {
   return io_.poll() > 0 || found;
 }
 
-P2PDVM_DECL void native_driver::drive() {
+/// Until something came, or is wanted.
+P2PDVM_DECL void native_driver::wait() {
+  if (!ranks_.queue().empty() || token_.wanted() || drive_spinning()) return;
+  sleep(std::chrono::milliseconds(200));
+}
+
+P2PDVM_DECL void native_driver::look_around() {
   drives_.store(drives_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);  // the token is held
   (void)polled_.poll();
   // Ranks may have run for long since the last time.
@@ -174,8 +213,6 @@ P2PDVM_DECL void native_driver::drive() {
     drives_unasked_ = 0;
     (void)io_.poll();
   }
-  if (!ranks_.queue().empty() || token_.wanted() || drive_spinning()) return;
-  sleep(std::chrono::milliseconds(200));
 }
 
 P2PDVM_DECL void native_driver::sleep(duration at_most) {

@@ -12,7 +12,7 @@ namespace p2pdvm::mpi::detail {
 P2PDVM_DECL const char* name_of(operation op) noexcept {
   static constexpr std::array names{"a message", "barrier", "bcast",     "reduce",  "allreduce",
                                     "scan",      "exscan",  "gather",    "allgather", "scatter",
-                                    "alltoall",  "split",   "dup"};
+                                    "alltoall",  "split",   "dup",       "exchange"};
   const auto index = static_cast<std::size_t>(op);
   return index < names.size() ? names[index] : "an unknown operation";
 }
@@ -32,7 +32,7 @@ inline std::string described(const message_head& head, const std::string& place)
                        head.op == operation::scan || head.op == operation::exscan;
   if (reduces) text += " with " + reduction_text(head.reduction);
   if (head.root >= 0) text += ", root " + std::to_string(head.root);
-  return text + " (" + place + ")";
+  return head.line == 0 ? text : text + " (" + place + ")";  // C programs have no places
 }
 
 P2PDVM_DECL std::string call::text() const {

@@ -559,6 +559,18 @@ P2PDVM_DECL task<std::vector<payload>> group::alltoall(call c, std::vector<paylo
   co_return parts;
 }
 
+P2PDVM_DECL task<std::vector<payload>> group::exchange_some(call c, std::vector<std::pair<int, payload>> parts,
+                                                            std::vector<int> sources) {
+  const collective in(*this, c);
+  for (const auto& [to, part] : parts) put(in, to, part.view());
+  std::vector<payload> got;
+  for (const int from : sources) {
+    const peal::message m = co_await take(in, from);
+    got.push_back(m.body().slice(head_bytes, m.body().size() - head_bytes));
+  }
+  co_return got;
+}
+
 /// One rank's part in a split; copied as it is.
 struct split_part {
   std::int32_t colour;

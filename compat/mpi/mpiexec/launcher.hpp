@@ -1,0 +1,57 @@
+/// Starts the processes of an MPI program on this computer, and ends when they have.
+#pragma once
+
+#include "options.hpp"
+
+#include <p2pdvm/runtime/event_frames.hpp>
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+namespace p2pdvm::mpiexec {
+
+/// All processes are started at once; the first one makes the job, and the others wait for its ticket in MPI_Init. What
+/// they print passes through. Where one ends as it should not, the others are ended.
+class launcher {
+ public:
+  explicit launcher(options how) : how_(std::move(how)) {}
+  /// The exit code.
+  int run();
+
+ private:
+  struct child {
+    pid_t pid = 0;
+    int channel = -1;
+    runtime::event_frames frames;
+    bool running = false;
+    bool begun = false;     ///< has called MPI_Init
+    bool done = false;      ///< has come back from MPI_Finalize
+    bool explained = false; ///< has printed why it fails
+    int status = 0;
+  };
+
+  [[nodiscard]] std::vector<std::string> settings(std::size_t k) const;
+  void start(std::size_t k);
+  void poll_once();
+  void on_event(std::size_t k, const runtime::event& e);
+  void on_ticket(const std::string& ticket);
+  void reap();
+  void on_exit(std::size_t k);
+  void fail(int code, const std::string& sentence);
+  void end_all();
+  [[nodiscard]] bool anybody_runs() const;
+  [[nodiscard]] int conclude();
+  [[nodiscard]] std::string name_of(std::size_t k) const;
+
+  options how_;
+  std::string program_;
+  std::string folder_;
+  std::vector<child> children_;
+  int signals_ = -1;
+  int code_ = 0;
+  bool failed_ = false, told_ticket_ = false;
+};
+
+}  // namespace p2pdvm::mpiexec

@@ -1,0 +1,82 @@
+#include "options.hpp"
+
+#include <charconv>
+#include <cstring>
+#include <functional>
+
+namespace p2pdvm::mpiexec {
+
+namespace {
+
+constexpr const char* help = R"(Runs an MPI program that was compiled by p2pdvm-mpicc or p2pdvm-mpicxx.
+
+  p2pdvm-mpiexec -n N PROGRAM [ARGUMENTS…]
+  p2pdvm-mpiexec -n N --ranks R --host PROGRAM [ARGUMENTS…]
+  p2pdvm-mpiexec -n N --join TICKET PROGRAM [ARGUMENTS…]
+
+  -n, -np N             processes started on this computer, one rank each (default: 1)
+  --host                begin a job that processes of other computers join, and print its ticket
+  --ranks R             with --host: ranks of the job on all computers; it starts when they are there
+  --join TICKET         take part in that job
+  --listen ADDR:PORT    with --host or --join, where -n is 1: where others reach this process
+  --shared-memory off   do not use shared memory between processes of this computer
+  --profile NAME        delay what processes send each other as if they were far apart (with --seed K)
+  --quiet               do not print the ticket's explanation
+  --help, --version
+)";
+
+stop wrong(const std::string& sentence) { return {2, "p2pdvm-mpiexec: " + sentence + "; see --help\n"}; }
+
+std::optional<unsigned> number(const std::string& text) {
+  unsigned value = 0;
+  const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (ec != std::errc() || end != text.data() + text.size() || value == 0 || value > 4096) return std::nullopt;
+  return value;
+}
+
+}  // namespace
+
+std::optional<stop> parse(int argc, char** argv, options& into) {
+  int i = 1;
+  for (; i < argc && argv[i][0] == '-'; ++i) {
+    const std::string name = argv[i];
+    if (name == "--help" || name == "-h") return stop{0, help};
+    if (name == "--version") return stop{0, "p2pdvm-mpiexec " P2PDVM_MPIEXEC_VERSION "\n"};
+    if (name == "--host") {
+      into.host = true;
+    } else if (name == "--quiet") {
+      into.quiet = true;
+    } else if (name == "--") {
+      ++i;
+      break;
+    } else {
+      const bool counts = name == "-n" || name == "-np" || name == "--ranks";
+      std::string* const text = name == "--join"            ? &into.join
+                                : name == "--listen"        ? &into.listen
+                                : name == "--shared-memory" ? &into.shared_memory
+                                : name == "--profile"       ? &into.profile
+                                : name == "--seed"          ? &into.seed
+                                                            : nullptr;
+      if (!counts && text == nullptr) return wrong("there is no option " + name);
+      if (++i == argc) return wrong(name + " needs a value");
+      if (text != nullptr) {
+        *text = argv[i];
+        continue;
+      }
+      const std::optional<unsigned> value = number(argv[i]);
+      if (!value) return wrong(name + " takes a number from 1 to 4096, not '" + argv[i] + "'");
+      (name == "--ranks" ? into.ranks : into.processes) = *value;
+    }
+  }
+  into.command.assign(argv + i, argv + argc);
+  if (into.command.empty()) return wrong("no program was named");
+  if (into.host && !into.join.empty()) return wrong("--host begins a job and --join takes part in one: name one of them");
+  if (into.ranks != 0 && !into.host) return wrong("--ranks goes with --host");
+  if (into.ranks == 0) into.ranks = into.processes;
+  if (into.ranks < into.processes) return wrong("--ranks is less than the processes started here");
+  if (!into.listen.empty() && into.processes != 1) return wrong("--listen names one address, and -n starts several processes");
+  if (into.shared_memory != "on" && into.shared_memory != "off") return wrong("--shared-memory is on or off");
+  return std::nullopt;
+}
+
+}  // namespace p2pdvm::mpiexec

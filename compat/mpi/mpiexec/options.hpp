@@ -1,0 +1,29 @@
+/// What p2pdvm-mpiexec was asked for.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace p2pdvm::mpiexec {
+
+struct options {
+  unsigned processes = 1;  ///< started here
+  unsigned ranks = 0;      ///< of the job on all computers; 0: as many as here
+  bool host = false;
+  std::string join;        ///< a ticket
+  std::string listen;      ///< ADDR:PORT
+  std::string shared_memory = "on";
+  std::string profile, seed = "1";
+  bool quiet = false;
+  std::vector<std::string> command;  ///< the program and its arguments
+};
+
+/// What to print instead, and the exit code: 0 when it was asked for.
+struct stop {
+  int code;
+  std::string text;
+};
+[[nodiscard]] std::optional<stop> parse(int argc, char** argv, options& into);
+
+}  // namespace p2pdvm::mpiexec
