@@ -23,7 +23,8 @@ namespace p2pdvm::mpiexec {
 
 namespace {
 
-constexpr int code_not_found = 127;
+constexpr int code_not_found = 127, code_timed_out = 124;
+constexpr int poll_pause = 200;  ///< [ms] between two looks whether the time is over
 
 void say(const std::string& sentence) { fmt::print(stderr, "p2pdvm-mpiexec: {}\n", sentence); }
 
@@ -130,6 +131,7 @@ int launcher::run() {
   for (const int s : {SIGINT, SIGTERM, SIGHUP, SIGCHLD}) sigaddset(&set, s);
   ::sigprocmask(SIG_BLOCK, &set, nullptr);
   signals_ = ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (how_.timeout != 0) ends_ = std::chrono::steady_clock::now() + std::chrono::seconds(how_.timeout);
   children_.resize(how_.processes);
   for (std::size_t k = 0; k < children_.size(); ++k) start(k);
   while (anybody_runs()) poll_once();
@@ -149,7 +151,8 @@ bool launcher::anybody_runs() const {
 void launcher::poll_once() {
   std::vector<pollfd> fds = {{signals_, POLLIN, 0}};
   for (const child& c : children_) fds.push_back({c.channel, POLLIN, 0});
-  ::poll(fds.data(), fds.size(), -1);
+  if (::poll(fds.data(), fds.size(), how_.timeout == 0 ? -1 : poll_pause) == 0 && std::chrono::steady_clock::now() >= ends_)
+    return fail(code_timed_out, fmt::format("ended after {} s, as --timeout or MPIEXEC_TIMEOUT says", how_.timeout));
   for (std::size_t k = 0; k < children_.size(); ++k) {
     child& c = children_[k];
     if ((fds[k + 1].revents & (POLLIN | POLLHUP)) == 0) continue;

@@ -7,6 +7,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -50,6 +51,7 @@ class launcher {
   std::string folder_;
   std::vector<child> children_;
   int signals_ = -1;
+  std::chrono::steady_clock::time_point ends_ = std::chrono::steady_clock::time_point::max();
   int code_ = 0;
   bool failed_ = false, told_ticket_ = false;
 };

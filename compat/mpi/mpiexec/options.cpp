@@ -1,8 +1,7 @@
 #include "options.hpp"
 
 #include <charconv>
-#include <cstring>
-#include <functional>
+#include <cstdlib>
 
 namespace p2pdvm::mpiexec {
 
@@ -21,16 +20,19 @@ constexpr const char* help = R"(Runs an MPI program that was compiled by p2pdvm-
   --listen ADDR:PORT    with --host or --join, where -n is 1: where others reach this process
   --shared-memory off   do not use shared memory between processes of this computer
   --profile NAME        delay what processes send each other as if they were far apart (with --seed K)
+  --timeout SECONDS     end the program when it takes longer (default: what MPIEXEC_TIMEOUT says, or never)
   --quiet               do not print the ticket's explanation
   --help, --version
 )";
 
+constexpr unsigned processes_max = 4096, timeout_max = 10'000'000;
+
 stop wrong(const std::string& sentence) { return {2, "p2pdvm-mpiexec: " + sentence + "; see --help\n"}; }
 
-std::optional<unsigned> number(const std::string& text) {
+std::optional<unsigned> number(const std::string& text, unsigned most) {
   unsigned value = 0;
   const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (ec != std::errc() || end != text.data() + text.size() || value == 0 || value > 4096) return std::nullopt;
+  if (ec != std::errc() || end != text.data() + text.size() || value == 0 || value > most) return std::nullopt;
   return value;
 }
 
@@ -38,6 +40,7 @@ std::optional<unsigned> number(const std::string& text) {
 
 std::optional<stop> parse(int argc, char** argv, options& into) {
   int i = 1;
+  if (const char* const text = std::getenv("MPIEXEC_TIMEOUT")) into.timeout = number(text, timeout_max).value_or(0);
   for (; i < argc && argv[i][0] == '-'; ++i) {
     const std::string name = argv[i];
     if (name == "--help" || name == "-h") return stop{0, help};
@@ -50,22 +53,26 @@ std::optional<stop> parse(int argc, char** argv, options& into) {
       ++i;
       break;
     } else {
-      const bool counts = name == "-n" || name == "-np" || name == "--ranks";
+      unsigned* const count = name == "-n" || name == "-np" ? &into.processes
+                              : name == "--ranks"           ? &into.ranks
+                              : name == "--timeout"         ? &into.timeout
+                                                            : nullptr;
       std::string* const text = name == "--join"            ? &into.join
                                 : name == "--listen"        ? &into.listen
                                 : name == "--shared-memory" ? &into.shared_memory
                                 : name == "--profile"       ? &into.profile
                                 : name == "--seed"          ? &into.seed
                                                             : nullptr;
-      if (!counts && text == nullptr) return wrong("there is no option " + name);
+      if (count == nullptr && text == nullptr) return wrong("there is no option " + name);
       if (++i == argc) return wrong(name + " needs a value");
       if (text != nullptr) {
         *text = argv[i];
         continue;
       }
-      const std::optional<unsigned> value = number(argv[i]);
-      if (!value) return wrong(name + " takes a number from 1 to 4096, not '" + argv[i] + "'");
-      (name == "--ranks" ? into.ranks : into.processes) = *value;
+      const unsigned most = count == &into.timeout ? timeout_max : processes_max;
+      const std::optional<unsigned> value = number(argv[i], most);
+      if (!value) return wrong(name + " takes a number from 1 to " + std::to_string(most) + ", not '" + argv[i] + "'");
+      *count = *value;
     }
   }
   into.command.assign(argv + i, argv + argc);

@@ -16,6 +16,7 @@ struct options {
   std::string shared_memory = "on";
   std::string profile, seed = "1";
   bool quiet = false;
+  unsigned timeout = 0;    ///< seconds after which all is ended; 0: never
   std::vector<std::string> command;  ///< the program and its arguments
 };
 

@@ -15,6 +15,7 @@ int main(int argc, char** argv) {
     if (strcmp(how, "exit") == 0) exit(5);
     if (strcmp(how, "quietly") == 0) exit(0);
     if (strcmp(how, "signal") == 0) raise(SIGKILL);
+    if (strcmp(how, "forever") == 0) MPI_Recv(&rank, 1, MPI_INT, 0, 0, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
     if (strcmp(how, "error") == 0) MPI_Send(&rank, 1, MPI_INT, size + 3, 0, MPI_COMM_WORLD);
   }
   MPI_Barrier(MPI_COMM_WORLD);

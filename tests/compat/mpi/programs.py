@@ -90,6 +90,11 @@ class Ends(unittest.TestCase):
   def test_with_a_code_of_its_own(self):
     self.ends("later", 4)
 
+  def test_after_the_time_that_it_was_given(self):
+    done = mpiexec("-n", "2", "--timeout", "1", compiled("ends"), "forever")
+    self.assertEqual(done.returncode, 124)
+    self.assertIn("ended after 1 s", done.stderr)
+
   def test_without_init(self):
     self.ends("without", 0, "never called MPI_Init")
 
