@@ -53,7 +53,8 @@ void check(bool holds, const char* what) {
 
 std::string launcher::name_of(std::size_t k) const {
   const std::string name = std::filesystem::path(program_).filename().string();
-  return how_.processes == 1 ? name : fmt::format("{} (process {})", name, k);
+  if (how_.processes == 1) return name;
+  return children_[k].rank ? fmt::format("{} (rank {})", name, *children_[k].rank) : fmt::format("{} (process {})", name, k);
 }
 
 std::vector<std::string> launcher::settings(std::size_t k) const {
@@ -173,6 +174,7 @@ void launcher::on_event(std::size_t k, const runtime::event& e) {
   child& c = children_[k];
   c.begun = true;
   if (e.kind == runtime::event_kind::ticket && k == 0 && how_.join.empty()) on_ticket(e.text);
+  if (e.kind == runtime::event_kind::rank_started && e.rank) c.rank = e.rank->value();
   if (e.kind == runtime::event_kind::done) c.done = true;
   if (e.kind == runtime::event_kind::failed) c.explained = true;
 }

@@ -8,6 +8,8 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,6 +33,7 @@ class launcher {
     bool done = false;      ///< has come back from MPI_Finalize
     bool explained = false; ///< has printed why it fails
     int status = 0;
+    std::optional<std::uint64_t> rank;
   };
 
   [[nodiscard]] std::vector<std::string> settings(std::size_t k) const;

@@ -11,9 +11,9 @@ namespace p2pdvm::c_mpi {
 
 namespace {
 
-/// Keys of programs; numbers that are never used again.
+/// Keys of programs by number, also those that were freed while attributes have them. Numbers are never used again.
 struct all_keys {
-  std::map<int, ref<keyval>> made;
+  std::map<int, keyval*> living;
   int next = 0x1000;
 };
 all_keys& keys() {
@@ -48,9 +48,16 @@ void tell_deleted(Handle handle, const attribute_list::entry& e) {
 
 }  // namespace
 
+keyval::keyval(of what, void (*copy_function)(), void (*delete_function)(), void* state)
+    : owner(what), copy(copy_function), remove(delete_function), extra(state), number(keys().next++) {
+  keys().living[number] = this;
+}
+
+keyval::~keyval() { keys().living.erase(number); }
+
 keyval& keyval_of(int number, keyval::of owner) {
-  const auto found = keys().made.find(number);
-  require(found != keys().made.end() && found->second->owner == owner, MPI_ERR_KEYVAL, "it is no key of attributes of such objects");
+  const auto found = keys().living.find(number);
+  require(found != keys().living.end() && found->second->owner == owner, MPI_ERR_KEYVAL, "it is no key of attributes of such objects");
   return *found->second;
 }
 
@@ -111,17 +118,15 @@ namespace {
 
 template <class Copy, class Remove>
 int create(keyval::of owner, Copy* copy, Remove* remove, void* state) {
-  auto made = ref<keyval>::adopt(
-      new keyval(owner, reinterpret_cast<void (*)()>(copy), reinterpret_cast<void (*)()>(remove), state));
-  made->number = keys().next++;
-  return keys().made.emplace(made->number, made).first->first;
+  auto* const made = new keyval(owner, reinterpret_cast<void (*)()>(copy), reinterpret_cast<void (*)()>(remove), state);
+  return made->number;
 }
 
 void free_key(int* number, keyval::of owner) {
   require(number != nullptr, MPI_ERR_ARG, "an address is null");
-  (void)keyval_of(*number, owner);
-  keys().made.erase(*number);
+  keyval& key = keyval_of(*number, owner);
   *number = MPI_KEYVAL_INVALID;
+  if (!std::exchange(key.freed, true)) key.release();
 }
 
 /// Of the world, at addresses that stay.

@@ -11,13 +11,16 @@ namespace p2pdvm::c_mpi {
 class keyval final : public object {
  public:
   enum class of { communicator, datatype };
-  keyval(of what, void (*copy_function)(), void (*delete_function)(), void* state)
-      : owner(what), copy(copy_function), remove(delete_function), extra(state) {}
+  keyval(of what, void (*copy_function)(), void (*delete_function)(), void* state);
   of owner;
   void (*copy)();    ///< cast to what it is, or one of the values that stand for a function
   void (*remove)();
   void* extra;
-  int number = MPI_KEYVAL_INVALID;
+  const int number;
+  bool freed = false;  ///< by the program, which may still name it while attributes have it
+
+ private:
+  ~keyval() override;
 };
 
 /// Of one object, in the order in which they came.

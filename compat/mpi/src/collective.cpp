@@ -43,7 +43,8 @@ class collective_request final : public request {
 /// Begins anew each time.
 class persistent_collective final : public request {
  public:
-  persistent_collective(communicator& over, std::function<task<>()> work) : over_(over), work_(std::move(work)) {}
+  persistent_collective(communicator& over, ref<communicator> own, std::function<task<>()> work)
+      : over_(over), own_(std::move(own)), work_(std::move(work)) {}
   bool complete() override { return !state_ || state_->done; }
   void finish(MPI_Status* status) override {
     set_empty(status);
@@ -53,7 +54,7 @@ class persistent_collective final : public request {
   void start() override {
     require(!state_, MPI_ERR_REQUEST, "the request is active");
     state_ = std::make_shared<outcome>();
-    over_->begin(work_(), [state = state_](std::exception_ptr failed) {
+    own_->begin(work_(), [state = state_](std::exception_ptr failed) {
       state->failed = std::move(failed);
       state->done = true;
     });
@@ -63,35 +64,19 @@ class persistent_collective final : public request {
   communicator* over() noexcept override { return over_.get(); }
 
  private:
-  ref<communicator> over_;
+  ref<communicator> over_, own_;
   std::function<task<>()> work_;
   std::shared_ptr<outcome> state_;
 };
 
-void wait(const std::shared_ptr<outcome>& state) {
-  here().wait([&state] { return state->done; });
-  if (state->failed) std::rethrow_exception(state->failed);
-}
-
 }  // namespace
 
 void run(communicator& over, task<> work) {
-  const auto state = std::make_shared<outcome>();
-  over.begin(std::move(work), [state](std::exception_ptr failed) {
-    state->failed = std::move(failed);
-    state->done = true;
-  });
-  wait(state);
+  if (over.busy()) here().wait([&over] { return !over.busy(); });
+  here().run(std::move(work));
 }
 
-void wait_for(task<> work) {
-  const auto state = std::make_shared<outcome>();
-  here().spawn(std::move(work), [state](std::exception_ptr failed) {
-    state->failed = std::move(failed);
-    state->done = true;
-  });
-  wait(state);
-}
+void wait_for(task<> work) { here().run(std::move(work)); }
 
 void begin(communicator& over, task<> work, MPI_Request* made, std::function<void()> ended) {
   auto* const one = new collective_request(over, std::move(ended));
@@ -100,8 +85,8 @@ void begin(communicator& over, task<> work, MPI_Request* made, std::function<voi
   *made = handle_of(*one);
 }
 
-void prepare(communicator& over, std::function<task<>()> work, MPI_Request* made) {
-  *made = handle_of(*new persistent_collective(over, std::move(work)));
+void prepare(communicator& over, ref<communicator> own, std::function<task<>()> work, MPI_Request* made) {
+  *made = handle_of(*new persistent_collective(over, std::move(own), std::move(work)));
 }
 
 }  // namespace p2pdvm::c_mpi

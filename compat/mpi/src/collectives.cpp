@@ -376,6 +376,9 @@ task<> reduce_scatter(shared_arguments a) {
 
 struct neighbours {
   std::vector<int> sources, destinations;  ///< MPI_PROC_NULL among them
+  /// On a grid what is sent in one direction comes from the other one, also where both lead to the same rank: so what goes forwards
+  /// is sent first, since what comes from behind is received first.
+  bool forwards_first = false;
 };
 
 neighbours neighbours_of(const communicator& c) {
@@ -394,6 +397,7 @@ neighbours neighbours_of(const communicator& c) {
       for (const int step : {-1, 1}) n.sources.push_back(shifted(c, static_cast<int>(d), step));
     }
     n.destinations = n.sources;
+    n.forwards_first = true;
   } else {
     fail(MPI_ERR_TOPOLOGY, "the communicator has no topology");
   }
@@ -404,7 +408,8 @@ neighbours neighbours_of(const communicator& c) {
 template <class Part>
 task<std::vector<payload>> exchange_with_neighbours(const shared_arguments& a, const neighbours& n, Part part) {
   outgoing_parts parts;
-  for (std::size_t i = 0; i < n.destinations.size(); ++i) {
+  for (std::size_t k = 0; k < n.destinations.size(); ++k) {
+    const std::size_t i = n.forwards_first ? k ^ 1 : k;
     if (n.destinations[i] != MPI_PROC_NULL) parts.emplace_back(n.destinations[i], packed_payload(part(static_cast<int>(i))));
   }
   std::vector<int> sources;
@@ -532,7 +537,8 @@ shared_arguments reduction(communicator& c, const void* out, void* in, MPI_Count
   P2PDVM_FUNCTION(name##_init##suffix)(P2PDVM_LIST parameters, MPI_Comm comm, MPI_Info, MPI_Request* request) {             \
     return call_on(comm, "MPI_" #name "_init" #suffix, [&](communicator& c) {                                               \
       const shared_arguments a = prepare_arguments;                                                                         \
-      prepare(c, [a] { return body(a); }, request);                                                                         \
+      a->over = private_copy(c);                                                                                            \
+      prepare(c, a->over, [a] { return body(a); }, request);                                                                \
     });                                                                                                                     \
   }
 
@@ -545,7 +551,8 @@ P2PDVM_FUNCTION(Ibarrier)(MPI_Comm comm, MPI_Request* request) {
 P2PDVM_FUNCTION(Barrier_init)(MPI_Comm comm, MPI_Info, MPI_Request* request) {
   return call_on(comm, "MPI_Barrier_init", [&](communicator& c) {
     const shared_arguments a = over(c);
-    prepare(c, [a] { return barrier(a); }, request);
+    a->over = private_copy(c);
+    prepare(c, a->over, [a] { return barrier(a); }, request);
   });
 }
 

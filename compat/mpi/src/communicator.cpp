@@ -164,20 +164,23 @@ task<> split_groups(ref<communicator> parent, int colour, int key, std::shared_p
   const two_numbers mine{part, key};
   payload said = payload::copy_of(bytes_of(mine));
   const std::vector<payload> all = co_await parent->core().allgather(part_call(mpi::detail::operation::allgather), std::move(said));
-  std::vector<std::pair<int, int>> here_side, there_side;  // key, rank of the job
+  struct placed {
+    int key, place, rank;  // of the job
+  };
+  std::vector<placed> here_side, there_side;
   for (int side = 0; side < 2; ++side) {
     const group& of = side == 0 ? parent->local() : parent->remote();
     for (int i = 0; i < of.size(); ++i) {
       two_numbers theirs{};
       const payload& bytes = all[static_cast<std::size_t>(side == 0 ? parent->core_of_local(i) : parent->core_of_remote(i))];
       std::memcpy(&theirs, bytes.data(), sizeof theirs);
-      if (theirs.colour == part) (side == 0 ? here_side : there_side).emplace_back(theirs.key, of.ranks()[static_cast<std::size_t>(i)]);
+      if (theirs.colour == part) (side == 0 ? here_side : there_side).push_back({theirs.key, i, of.ranks()[static_cast<std::size_t>(i)]});
     }
   }
-  const auto sorted = [](std::vector<std::pair<int, int>>& some) {
-    std::stable_sort(some.begin(), some.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  const auto sorted = [](std::vector<placed>& some) {
+    std::sort(some.begin(), some.end(), [](const placed& a, const placed& b) { return std::pair(a.key, a.place) < std::pair(b.key, b.place); });
     std::vector<int> ranks;
-    for (const auto& [k, rank] : some) ranks.push_back(rank);
+    for (const placed& p : some) ranks.push_back(p.rank);
     return ranks;
   };
   std::vector<int> local = sorted(here_side), remote = sorted(there_side);
@@ -309,6 +312,13 @@ ref<communicator> split(communicator& c, int colour, int key) {
   return made_by(c, split_groups(ref<communicator>(c), colour, key, made), made);
 }
 
+ref<communicator> private_copy(communicator& c) {
+  const auto made = std::make_shared<ref<communicator>>();
+  ref<communicator> copy = made_by(c, duplicate(ref<communicator>(c), made), made);
+  copy->shape = c.shape;
+  return copy;
+}
+
 P2PDVM_FUNCTION(Comm_size)(MPI_Comm comm, int* size) {
   return call_on(comm, "MPI_Comm_size", [&](communicator& c) {
     require(size != nullptr, MPI_ERR_ARG, "an address is null");
@@ -364,11 +374,15 @@ P2PDVM_FUNCTION(Comm_compare)(MPI_Comm comm1, MPI_Comm comm2, int* result) {
 }
 
 P2PDVM_FUNCTION(Comm_dup)(MPI_Comm comm, MPI_Comm* newcomm) {
-  return call_on(comm, "MPI_Comm_dup", [&](communicator& c) { *newcomm = duplicated(c, nullptr, true); });
+  return call_on(comm, "MPI_Comm_dup", [&](communicator& c) {
+    *newcomm = MPI_COMM_NULL;
+    *newcomm = duplicated(c, nullptr, true);
+  });
 }
 
 P2PDVM_FUNCTION(Comm_dup_with_info)(MPI_Comm comm, MPI_Info given, MPI_Comm* newcomm) {
   return call_on(comm, "MPI_Comm_dup_with_info", [&](communicator& c) {
+    *newcomm = MPI_COMM_NULL;
     const info* const hints = info_or_none(given);
     *newcomm = duplicated(c, hints, hints != nullptr);
   });
@@ -434,13 +448,10 @@ P2PDVM_FUNCTION(Comm_split_type)(MPI_Comm comm, int split_type, int key, MPI_Inf
   return call_on(comm, "MPI_Comm_split_type", [&](communicator& c) {
     (void)within_one_group(c);
     int colour = MPI_UNDEFINED;
+    const auto first = std::make_shared<int>();
+    run(c, find_neighbour(ref<communicator>(c), first));
     switch (split_type) {
-      case MPI_COMM_TYPE_SHARED: {
-        const auto first = std::make_shared<int>();
-        run(c, find_neighbour(ref<communicator>(c), first));
-        colour = *first;
-        break;
-      }
+      case MPI_COMM_TYPE_SHARED: colour = *first; break;
       case MPI_COMM_TYPE_HW_GUIDED:
       case MPI_COMM_TYPE_HW_UNGUIDED:
       case MPI_COMM_TYPE_RESOURCE_GUIDED:  // nothing is known of hardware: no part of it has a communicator
@@ -457,7 +468,9 @@ P2PDVM_FUNCTION(Comm_create)(MPI_Comm comm, MPI_Group members, MPI_Comm* newcomm
     for (const int r : some.ranks())
       require(c.local().place_of(r) != MPI_UNDEFINED, MPI_ERR_GROUP, "the group has ranks that are not in the communicator");
     const int place = some.place_of(here().world_rank());
-    *newcomm = new_handle(split(c, place == MPI_UNDEFINED ? MPI_UNDEFINED : 0, place));
+    // Groups that have no rank in common may be made at once: each is known by its first rank.
+    const int colour = place == MPI_UNDEFINED ? place : c.between_groups() ? 0 : c.local().place_of(some.ranks().front());
+    *newcomm = new_handle(split(c, colour, place));
   });
 }
 
@@ -520,6 +533,10 @@ P2PDVM_FUNCTION(Comm_set_name)(MPI_Comm comm, const char* text) {
 }
 
 P2PDVM_FUNCTION(Comm_get_name)(MPI_Comm comm, char* text, int* length) {
+  if (comm == MPI_COMM_NULL) {
+    *length = static_cast<int>(std::strlen(std::strcpy(text, "MPI_COMM_NULL")));
+    return MPI_SUCCESS;
+  }
   return call_on(comm, "MPI_Comm_get_name", [&](communicator& c) {
     std::memcpy(text, c.name.c_str(), c.name.size() + 1);
     *length = static_cast<int>(c.name.size());

@@ -12,6 +12,11 @@ datatype::datatype(scalar what, std::size_t bytes, std::size_t alignment, std::s
     : committed(true), name(std::move(text)), size_(static_cast<MPI_Count>(bytes)), scalars_(bytes == 0 ? 0 : 1),
       upper_(static_cast<MPI_Aint>(bytes)), true_upper_(upper_), alignment_(alignment), what_(what), element_(what) {}
 
+datatype::datatype(const datatype& like, recipe made)
+    : datatype(like.what_, static_cast<std::size_t>(like.size_), like.alignment_, {}) {
+  made_ = std::move(made);
+}
+
 datatype::datatype(std::vector<part> parts, recipe made) : parts_(std::move(parts)), made_(std::move(made)) {
   std::erase_if(parts_, [](const part& p) { return p.block == 0 || p.blocks == 0; });
   measure();

@@ -44,6 +44,8 @@ class datatype final : public object {
 
   /// One scalar.
   datatype(scalar what, std::size_t bytes, std::size_t alignment, std::string name);
+  /// The same as another scalar, made by one of Fortran's constructors.
+  datatype(const datatype& like, recipe made);
   /// Of parts; extent and bounds as they follow.
   datatype(std::vector<part> parts, recipe made);
 

@@ -6,8 +6,10 @@
 
 #include <algorithm>
 #include <climits>
+#include <map>
 #include <numeric>
 #include <span>
+#include <tuple>
 
 namespace p2pdvm::c_mpi {
 
@@ -364,7 +366,50 @@ P2PDVM_FUNCTION(Type_create_darray_c)(int size, int rank, int dims, const MPI_Co
               [&] { *made = darray(size, rank, dims, sizes, distributions, arguments, processes, order, old, true); });
 }
 P2PDVM_FUNCTION(Type_dup)(MPI_Datatype old, MPI_Datatype* made) {
-  return call("MPI_Type_dup", [&] { *made = duplicate(old); });
+  return call("MPI_Type_dup", [&] {
+    *made = MPI_DATATYPE_NULL;
+    *made = duplicate(old);
+  });
+}
+
+// --- those of Fortran's kinds ---
+
+namespace {
+
+/// What one kind of scalars can hold.
+struct kind_of_scalars {
+  int digits, range;
+  MPI_Datatype type;
+};
+
+/// The smallest that holds so many digits and such a range. The same for the same numbers; they are never freed.
+MPI_Datatype of_kind(int combiner, int digits, int range, std::initializer_list<kind_of_scalars> kinds) {
+  static auto* const made = new std::map<std::tuple<int, int, int>, datatype*>;
+  datatype*& known = (*made)[{combiner, digits, range}];
+  if (known != nullptr) return reinterpret_cast<MPI_Datatype>(known);
+  for (const kind_of_scalars& k : kinds) {
+    if (digits > k.digits || range > k.range) continue;  // MPI_UNDEFINED is less than any
+    recipe r = of(combiner, combiner == MPI_COMBINER_F90_INTEGER ? std::vector<MPI_Count>{range} : std::vector<MPI_Count>{digits, range}, false);
+    known = new datatype(datatype_of(k.type), std::move(r));
+    return reinterpret_cast<MPI_Datatype>(known);
+  }
+  fail(MPI_ERR_ARG, "there are no such numbers here");
+}
+
+}  // namespace
+
+P2PDVM_FUNCTION(Type_create_f90_real)(int p, int r, MPI_Datatype* made) {
+  return call("MPI_Type_create_f90_real",
+              [&] { *made = of_kind(MPI_COMBINER_F90_REAL, p, r, {{6, 37, MPI_REAL4}, {15, 307, MPI_REAL8}, {18, 4931, MPI_REAL16}}); });
+}
+P2PDVM_FUNCTION(Type_create_f90_complex)(int p, int r, MPI_Datatype* made) {
+  return call("MPI_Type_create_f90_complex",
+              [&] { *made = of_kind(MPI_COMBINER_F90_COMPLEX, p, r, {{6, 37, MPI_COMPLEX8}, {15, 307, MPI_COMPLEX16}, {18, 4931, MPI_COMPLEX32}}); });
+}
+P2PDVM_FUNCTION(Type_create_f90_integer)(int r, MPI_Datatype* made) {
+  return call("MPI_Type_create_f90_integer", [&] {
+    *made = of_kind(MPI_COMBINER_F90_INTEGER, MPI_UNDEFINED, r, {{0, 2, MPI_INTEGER1}, {0, 4, MPI_INTEGER2}, {0, 9, MPI_INTEGER4}, {0, 18, MPI_INTEGER8}});
+  });
 }
 
 // --- and how they were made ---

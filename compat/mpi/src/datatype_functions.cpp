@@ -176,10 +176,17 @@ void check_external(const char* representation) {
           "the data representation is not external32");
 }
 
+bool is_long(const datatype& of) {
+  return &of == &predefined_type(number_of(MPI_LONG)) || &of == &predefined_type(number_of(MPI_UNSIGNED_LONG));
+}
+
+/// Longs have four bytes there; all else has the sizes of this platform.
+MPI_Count external_bytes(const datatype& of) { return is_long(of) ? 4 : of.size(); }
+
 struct external_size {
   MPI_Count bytes = 0;
   bool operator()(const datatype& of, MPI_Count times) {
-    bytes += of.size() * times;  // all sizes are those of this platform
+    bytes += external_bytes(of) * times;
     return true;
   }
 };
@@ -190,21 +197,33 @@ MPI_Count external_size_of(const datatype& type, MPI_Count count) {
   return counting.bytes * count;
 }
 
-/// Turns the bytes of each scalar around.
-struct turning {
-  std::byte* at;
+/// From the form of this platform to that form, or back.
+struct converting {
+  const std::byte* from;
+  std::byte* to;
+  bool out;  ///< to that form
   bool operator()(const datatype& of, MPI_Count times) {
     const bool is_complex = of.what() == scalar::c32 || of.what() == scalar::c64 || of.what() == scalar::c80;
-    const auto unit = static_cast<std::size_t>(is_complex ? of.size() / 2 : of.size());
-    const MPI_Count units = is_complex ? 2 * times : times;
-    for (MPI_Count i = 0; i < units; ++i, at += unit) std::reverse(at, at + unit);
+    const auto here = static_cast<std::size_t>(is_complex ? of.size() / 2 : of.size());
+    const auto there = static_cast<std::size_t>(is_complex ? of.size() / 2 : external_bytes(of));
+    for (MPI_Count i = is_complex ? 2 * times : times; i > 0; --i) {
+      if (out) {
+        std::reverse_copy(from, from + there, to);  // the low bytes
+      } else {
+        std::reverse_copy(from, from + there, to);
+        const bool negative = here > there && of.what() == scalar::i64 && (to[there - 1] & std::byte{0x80}) != std::byte{};
+        std::fill(to + there, to + here, negative ? std::byte{0xff} : std::byte{});
+      }
+      from += out ? here : there;
+      to += out ? there : here;
+    }
     return true;
   }
 };
 
-void turn(const datatype& type, MPI_Count count, std::byte* bytes) {
-  turning turns{bytes};
-  for (MPI_Count i = 0; i < count; ++i) type.each_scalar(turns);
+void convert(const datatype& type, MPI_Count count, const std::byte* from, std::byte* to, bool out) {
+  converting conversion{from, to, out};
+  for (MPI_Count i = 0; i < count; ++i) type.each_scalar(conversion);
 }
 
 template <class Position>
@@ -213,9 +232,8 @@ void pack_external(const char* representation, const void* in, MPI_Count count, 
   const datatype& type = committed_type(handle);
   const MPI_Count bytes = external_size_of(type, count);
   require(*position >= 0 && bytes <= room - *position, MPI_ERR_TRUNCATE, "there is not enough room in the buffer");
-  std::byte* const to = static_cast<std::byte*>(out) + *position;
-  type.pack(in, count, to);
-  turn(type, count, to);
+  const packed all(in, count, type);
+  convert(type, count, all.view().data(), static_cast<std::byte*>(out) + *position, true);
   *position += bytes;
 }
 
@@ -225,10 +243,9 @@ void unpack_external(const char* representation, const void* in, MPI_Count size,
   const datatype& type = committed_type(handle);
   const MPI_Count bytes = external_size_of(type, count);
   require(*position >= 0 && bytes <= size - *position, MPI_ERR_TRUNCATE, "the buffer does not hold so much");
-  const std::byte* const from = static_cast<const std::byte*>(in) + *position;
-  byte_vector copy(from, from + bytes);
-  turn(type, count, copy.data());
-  type.unpack(copy, out, count);
+  byte_vector all(static_cast<std::size_t>(type.bytes_of(count)));
+  convert(type, count, static_cast<const std::byte*>(in) + *position, all.data(), false);
+  type.unpack(all, out, count);
   *position += bytes;
 }
 

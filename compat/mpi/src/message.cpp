@@ -1,8 +1,11 @@
 /// The two ends of a message.
 #include "request.hpp"
 
+#include <p2pdvm/base/limits.hpp>
+
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cstring>
 #include <mutex>
 
@@ -11,6 +14,8 @@ namespace p2pdvm::c_mpi {
 namespace {
 
 constexpr int cancelled_mark = 1;
+/// What peers take of a message, less what they put in front of it.
+constexpr std::size_t message_bytes_max = limits::session_message_bytes_max - 4096;
 
 constexpr peal::call_note receive_note{"MPI_Recv"}, synchronous_note{"MPI_Ssend"};
 
@@ -57,16 +62,19 @@ void receiving::on_message() {
   complete();
 }
 
+std::size_t receiving::deliver() {
+  if (place.done) return place.bytes;
+  if (message.body.size() < sizeof head_) fail(MPI_ERR_INTERN, "a message is damaged");
+  const byte_view data = message.body.view().subspan(sizeof head_);
+  const auto room = static_cast<std::size_t>(type_.bytes_of(count_));
+  type_.unpack(data.first(std::min(data.size(), room)), buffer_, count_);
+  return data.size();
+}
+
 void receiving::finish(MPI_Status* status) {
   resumed();
   const auto room = static_cast<std::size_t>(type_.bytes_of(count_));
-  std::size_t bytes = place.bytes;
-  if (!place.done) {
-    if (message.body.size() < sizeof head_) fail(MPI_ERR_INTERN, "a message is damaged");
-    const byte_view data = message.body.view().subspan(sizeof head_);
-    bytes = data.size();
-    type_.unpack(data.first(std::min(bytes, room)), buffer_, count_);
-  }
+  const std::size_t bytes = deliver();
   const int source = over_.peer_of(static_cast<int>(message.source.value()));
   fill(status, source, static_cast<int>(message.tag), static_cast<MPI_Count>(std::min(bytes, room)));
   if (bytes > room)
@@ -92,6 +100,7 @@ void sending::begin(communicator& over, const void* buffer, MPI_Count count, con
   } else {
     data = data_.emplace(buffer, count, type).view();
   }
+  if (data.size() > message_bytes_max) fail(MPI_ERR_COUNT, "one message has at most 2 GiB");
   const two_parts body{bytes_of(head), data};
   const std::lock_guard held(p.token());
   p.check();

@@ -14,11 +14,17 @@ inline void check_buffer(const void* buffer, MPI_Count count, const datatype& ty
   require(buffer != nullptr || count == 0 || type.size() == 0 || !type.named(), MPI_ERR_BUFFER, "the address is null");
 }
 
+/// To or from MPI_PROC_NULL, where nothing else matters.
+[[nodiscard]] inline message_spec spec_of_nobody(communicator& c) {
+  return {ref<communicator>(c), nullptr, 0, ref<datatype>(datatype_of(MPI_BYTE)), MPI_PROC_NULL, 0};
+}
+
 [[nodiscard]] inline message_spec send_spec(communicator& c, const void* buffer, MPI_Count count, MPI_Datatype type, int destination, int tag) {
+  if (destination == MPI_PROC_NULL) return spec_of_nobody(c);
   datatype& of = committed_type(type);
   check_buffer(buffer, count, of);
   require(tag >= 0, MPI_ERR_TAG, "tags are 0 or more");
-  if (destination != MPI_PROC_NULL) c.check_peer(destination, "destination");
+  c.check_peer(destination, "destination");
   return {ref<communicator>(c), const_cast<void*>(buffer), count, ref<datatype>(of), destination, tag};
 }
 
@@ -28,6 +34,7 @@ inline void check_source(communicator& c, int source, int tag) {
 }
 
 [[nodiscard]] inline message_spec receive_spec(communicator& c, void* buffer, MPI_Count count, MPI_Datatype type, int source, int tag) {
+  if (source == MPI_PROC_NULL) return spec_of_nobody(c);
   datatype& of = committed_type(type);
   check_buffer(buffer, count, of);
   check_source(c, source, tag);

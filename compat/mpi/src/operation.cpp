@@ -98,6 +98,7 @@ operation::kernel logical_kernel_of(code what) {
 /// For scalars of that kind; null where the standard has none.
 operation::kernel kernel_of(code what, scalar of, MPI_Count bytes) {
   switch (of) {
+    case scalar::character:  // of letters the standard knows no sum, but programs have them
     case scalar::i8: return kernel_of<std::int8_t>(what);
     case scalar::u8: return kernel_of<std::uint8_t>(what);
     case scalar::i16: return kernel_of<std::int16_t>(what);
@@ -142,7 +143,6 @@ operation::kernel locating_kernel(MPI_Datatype type) {
 }
 
 operation::kernel kernel_of(code what, datatype& type) {
-  if (!type.named()) return nullptr;
   if (what == code::minimum_location) return locating_kernel<true>(handle_of(type));
   if (what == code::maximum_location) return locating_kernel<false>(handle_of(type));
   if (type.what() == scalar::none) return nullptr;

@@ -5,6 +5,8 @@
 
 #include <p2pdvm/peal/mpi/context.hpp>
 
+#include <algorithm>
+#include <cstdlib>
 #include <vector>
 
 namespace p2pdvm::c_mpi {
@@ -40,7 +42,8 @@ class operation final : public object {
 class element_memory {
  public:
   element_memory(MPI_Count count, const datatype& type)
-      : bytes_(static_cast<std::size_t>(count == 0 ? 0 : (count - 1) * std::abs(type.extent()) + type.true_extent())),
+      : bytes_(static_cast<std::size_t>(
+            count == 0 ? 0 : (count - 1) * std::abs(type.extent()) + std::max(type.true_extent(), std::abs(type.extent())))),
         at_(bytes_.data() - type.true_lower() - (type.extent() < 0 && count > 0 ? (count - 1) * type.extent() : 0)) {}
   [[nodiscard]] void* at() noexcept { return at_; }
 

@@ -24,11 +24,11 @@ void check_attached(MPI_Count bytes) {
 
 int send(const char* name, send_mode mode, const void* buffer, MPI_Count count, MPI_Datatype type, int destination, int tag, MPI_Comm comm) {
   return call_on(comm, name, [&](communicator& c) {
+    if (destination == MPI_PROC_NULL) return;
     datatype& of = committed_type(type);
     check_buffer(buffer, count, of);
     require(tag >= 0, MPI_ERR_TAG, "tags are 0 or more");
     if (mode == send_mode::buffered) check_attached(of.bytes_of(count));
-    if (destination == MPI_PROC_NULL) return;
     c.check_peer(destination, "destination");
     sending message;
     message.begin(c, buffer, count, of, destination, tag, mode);
@@ -38,10 +38,10 @@ int send(const char* name, send_mode mode, const void* buffer, MPI_Count count, 
 
 int receive(const char* name, void* buffer, MPI_Count count, MPI_Datatype type, int source, int tag, MPI_Comm comm, MPI_Status* status) {
   return call_on(comm, name, [&](communicator& c) {
+    if (source == MPI_PROC_NULL) return fill_from_nobody(status);
     datatype& of = committed_type(type);
     check_buffer(buffer, count, of);
     check_source(c, source, tag);
-    if (source == MPI_PROC_NULL) return fill_from_nobody(status);
     receiving message(c, buffer, count, of, source, tag);
     message.begin();
     here().wait([&message] { return message.completed(); });
@@ -62,6 +62,9 @@ class receive_request final : public request {
     message_.reset();
   }
   void peek(MPI_Status* status) override { active_ ? report(status) : set_empty(status); }
+  void deliver() override {
+    if (message_) message_->deliver();
+  }
   void start() override {
     require(!active_, MPI_ERR_REQUEST, "the request is active");
     active_ = true;
@@ -234,6 +237,7 @@ class exchange_request final : public request {
     in_->finish(status);
   }
   void peek(MPI_Status* status) override { in_->peek(status); }
+  void deliver() override { in_->deliver(); }
   communicator* over() noexcept override { return in_->over(); }
 
  private:
@@ -372,7 +376,7 @@ class received_request final : public request {
     if (error_ != MPI_SUCCESS) fail(error_, "the message is longer than the receive");
   }
   void peek(MPI_Status* status) override {
-    if (status != MPI_STATUS_IGNORE) *status = status_;
+    fill(status, status_.MPI_SOURCE, status_.MPI_TAG, bytes_in(status_));
   }
   communicator* over() noexcept override { return over_.get(); }
 

@@ -82,6 +82,11 @@ class process {
       answer_all();
   }
 
+  /// To its end. Throws what it throws.
+  void run(task<> work) {
+    here_->run(std::move(work));
+    answer();
+  }
   void spawn(task<> work, std::function<void(std::exception_ptr)> ended) { here_->spawn(std::move(work), std::move(ended)); }
 
   /// How many looks of this thread found nothing; then others may need the core more.

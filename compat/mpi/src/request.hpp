@@ -44,8 +44,10 @@ class receiving final : public peal::detail::receive_wait {
   receiving(communicator& over, void* buffer, MPI_Count count, const datatype& type, int source, int tag);
   /// Takes the message, if it is there. Call once, without the token.
   void begin() { (void)run(); }
-  /// The bytes that came; throws when they were too many.
+  /// Throws when it was too long.
   void finish(MPI_Status* status);
+  /// What came is in the program's memory after this, as far as it has room. Precondition: `completed()`.
+  std::size_t deliver();
   void on_message() override;
 
  private:
@@ -91,6 +93,8 @@ class request : public object {
   virtual void cancel() {}
   /// As MPI_Request_get_status: what `finish` would say, which can be asked again.
   virtual void peek(MPI_Status* status) { set_empty(status); }
+  /// What was received goes into the program's memory, if it is not there. Precondition: it is complete.
+  virtual void deliver() {}
   [[nodiscard]] virtual bool persistent() const noexcept { return false; }
   [[nodiscard]] virtual bool active() const noexcept { return true; }
   /// The program has given up its handle.

@@ -21,8 +21,14 @@ std::vector<ref<request>>& abandoned() {
   static std::vector<ref<request>>* const all = new std::vector<ref<request>>;
   return *all;
 }
+/// What came is given to the program, though it does not ask any more.
+bool delivered(request& r) {
+  if (!r.complete()) return false;
+  r.deliver();
+  return true;
+}
 void forget_complete() {
-  std::erase_if(abandoned(), [](const ref<request>& r) { return r->complete(); });
+  std::erase_if(abandoned(), [](const ref<request>& r) { return delivered(*r); });
 }
 
 bool waits(MPI_Request handle) { return handle != MPI_REQUEST_NULL && request_of(handle).active(); }
@@ -158,7 +164,7 @@ void wait_for_abandoned() {
   here().wait([] {
     return std::all_of(abandoned().begin(), abandoned().end(), [](const ref<request>& r) { return r->complete(); });
   });
-  abandoned().clear();
+  forget_complete();
 }
 
 P2PDVM_FUNCTION(Wait)(MPI_Request* handle, MPI_Status* status) {
@@ -246,7 +252,7 @@ P2PDVM_FUNCTION(Request_free)(MPI_Request* handle) {
     auto given_up = ref<request>::adopt(&request_of(*handle));
     *handle = MPI_REQUEST_NULL;
     forget_complete();
-    if (given_up->active() && !given_up->complete()) abandoned().push_back(std::move(given_up));
+    if (given_up->active() && !delivered(*given_up)) abandoned().push_back(std::move(given_up));
   });
 }
 
@@ -279,12 +285,13 @@ P2PDVM_FUNCTION(Request_get_status_all)(int count, const MPI_Request requests[],
     check_requests(count, requests);
     all_complete all(count, const_cast<MPI_Request*>(requests));
     *flag = done_or_look([&all] { return all(); }) ? 1 : 0;
-    if (*flag == 0 || statuses == MPI_STATUSES_IGNORE) return;
+    if (*flag == 0) return;
     for (int i = 0; i < count; ++i) {
+      MPI_Status* const status = statuses == MPI_STATUSES_IGNORE ? MPI_STATUS_IGNORE : &statuses[i];
       if (waits(requests[i])) {
-        request_of(requests[i]).peek(&statuses[i]);
+        request_of(requests[i]).peek(status);
       } else {
-        set_empty(&statuses[i]);
+        set_empty(status);
       }
     }
   });
@@ -300,7 +307,7 @@ P2PDVM_FUNCTION(Request_get_status_some)(int count, const MPI_Request requests[]
     if (found == MPI_UNDEFINED) return static_cast<void>(*outcount = MPI_UNDEFINED);
     for (int i = 0; i < count; ++i) {
       if (!waits(requests[i]) || !request_of(requests[i]).complete()) continue;
-      if (statuses != MPI_STATUSES_IGNORE) request_of(requests[i]).peek(&statuses[*outcount]);
+      request_of(requests[i]).peek(statuses == MPI_STATUSES_IGNORE ? MPI_STATUS_IGNORE : &statuses[*outcount]);
       indices[(*outcount)++] = i;
     }
   });

@@ -5,6 +5,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 namespace p2pdvm::c_mpi {
@@ -50,27 +51,52 @@ void check_dimensions(communicator& c, int count, const int* dims) {
   }
 }
 
-/// Of numbers whose product is `n`, as near to each other as can be, the largest first.
-void balance(std::vector<int>& best, std::vector<int>& chosen, int n, int parts, int most) {
-  if (parts == 1) {
-    if (n > most) return;
-    chosen.push_back(n);
-    if (best.empty() || chosen.front() - chosen.back() < best.front() - best.back() ||
-        (chosen.front() - chosen.back() == best.front() - best.back() && chosen < best))
-      best = chosen;
-    chosen.pop_back();
-    return;
+/// Numbers whose product is given, as near to each other as can be, the largest first.
+class balanced {
+ public:
+  balanced(int product, int parts) {
+    for (int d = 1; d <= product / d; ++d) {
+      if (product % d != 0) continue;
+      divisors_.push_back(d);
+      if (d != product / d) divisors_.push_back(product / d);
+    }
+    std::sort(divisors_.begin(), divisors_.end());
+    divide(product, parts, product);
   }
-  for (int d = std::min(n, most); d >= 1; --d) {
-    if (n % d != 0) continue;
-    double rest = 1;
-    for (int i = 1; i < parts; ++i) rest *= d;
-    if (rest < n / d) break;  // the others would have to be larger
-    chosen.push_back(d);
-    balance(best, chosen, n / d, parts - 1, d);
-    chosen.pop_back();
+  [[nodiscard]] const std::vector<int>& best() const noexcept { return best_; }
+
+ private:
+  /// The largest last factor that `parts` factors of `n` can have.
+  static int root(int n, int parts) {
+    auto r = static_cast<int>(std::pow(n, 1.0 / parts) + 1e-9);
+    return std::max(r, 1);
   }
-}
+  [[nodiscard]] int spread_of_best() const { return best_.front() - best_.back(); }
+  void divide(int n, int parts, int most) {
+    if (parts == 1) {
+      if (n > most) return;
+      chosen_.push_back(n);
+      const int spread = chosen_.front() - n;
+      if (best_.empty() || spread < spread_of_best() || (spread == spread_of_best() && chosen_ > best_)) best_ = chosen_;
+      chosen_.pop_back();
+      return;
+    }
+    const int least = root(n, parts);
+    for (auto d = std::lower_bound(divisors_.begin(), divisors_.end(), least); d != divisors_.end() && *d <= most; ++d) {
+      if (n % *d != 0) continue;
+      const int first = chosen_.empty() ? *d : chosen_.front();
+      if (!best_.empty() && first - root(n / *d, parts - 1) > spread_of_best()) {
+        if (chosen_.empty()) return;  // a larger first one is still farther from the last
+        continue;
+      }
+      chosen_.push_back(*d);
+      divide(n / *d, parts - 1, *d);
+      chosen_.pop_back();
+    }
+  }
+
+  std::vector<int> divisors_, best_, chosen_;
+};
 
 }  // namespace
 
@@ -105,8 +131,8 @@ P2PDVM_FUNCTION(Dims_create)(int nnodes, int ndims, int dims[]) {
     }
     require(open > 0 || left == 1, MPI_ERR_DIMS, "the given dimensions do not make the number of ranks");
     if (open == 0) return;
-    std::vector<int> best, chosen;
-    balance(best, chosen, left, open, left);
+    const balanced numbers(left, open);
+    const std::vector<int>& best = numbers.best();
     std::size_t next = 0;
     for (int i = 0; i < ndims; ++i) {
       if (dims[i] == 0) dims[i] = best[next++];

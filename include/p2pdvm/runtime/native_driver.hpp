@@ -62,7 +62,9 @@ class native_driver {
     computes(false);
     while (!done() && !stopped_.load(std::memory_order_relaxed)) {
       if (!ranks_.queue().empty()) {
+        computes(true);
         ranks_.queue().drain(256);
+        computes(false);
         continue;
       }
       const std::lock_guard lock(token_);

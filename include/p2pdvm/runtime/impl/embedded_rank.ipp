@@ -36,6 +36,15 @@ inline embedded_rank* embedded_here = nullptr;
 
 namespace detail {
 
+/// A loss ends these programs, so nobody is taken for lost who may only have been kept from the processor: more processes than cores,
+/// and a process that swaps, are answered for late. Where all are children of one launcher, that ends the others itself.
+inline overlay::detector_options patient(overlay::detector_options o, bool watched) {
+  o.suspicion_min = std::chrono::seconds(watched ? 120 : 20);
+  o.suspicion_hinted = watched ? o.suspicion_min : duration(std::chrono::seconds(2));
+  if (watched) o.probe_interval = o.probe_timeout = std::chrono::seconds(5);
+  return o;
+}
+
 /// What stands before the end of a line there.
 inline result<std::string> read_line(int fd) {
   std::string line;
@@ -118,6 +127,7 @@ P2PDVM_DECL embedded_rank::embedded_rank(setting s) : setting_(std::move(s)) {
   peer_setting peers = detail::setting_of(how);
   peers.executable = executable_digest().value();
   peers.shared_memory = how.shared_memory == "on";
+  peers.detector = detail::patient(peers.detector, how.local_index >= 0);
   peer::callbacks call;
   call.event = [this](const event& e) { note(e); };
   call.ended = [this](const result<job_results>& r) {
@@ -158,15 +168,24 @@ P2PDVM_DECL task<> embedded_rank::body(peal::rank& rank) {
     throw std::system_error(make_error_code(errc::lost),
                             self.loss_.empty() ? "a rank was lost, and this program cannot be begun again" : self.loss_);
   }
-  return self.run(rank);
+  return self.stay_open(rank);
 }
 
-P2PDVM_DECL task<> embedded_rank::run(peal::rank& rank) {
+P2PDVM_DECL task<> embedded_rank::stay_open(peal::rank& rank) {
   if (setting_.opened) setting_.opened(rank);
   (void)co_await rank.restore();
-  parts_->open.emplace(parts_->ranks.queue());
-  rank_ = &rank;
-  co_await parts_->open->wait(parts_->token);
+  for (;;) {
+    parts_->open.emplace(parts_->ranks.queue());
+    rank_ = &rank;
+    co_await parts_->open->wait(parts_->token);
+    if (work_ == nullptr) break;
+    try {
+      co_await std::move(*work_);
+    } catch (...) {
+      failed_ = std::current_exception();
+    }
+    work_ = nullptr;
+  }
   if (setting_.closing) setting_.closing();
   if (!failure_.empty()) throw std::system_error(make_error_code(errc::refused), failure_);
 }
@@ -191,6 +210,20 @@ P2PDVM_DECL void embedded_rank::note(const event& e) {
   if (setting_.event) setting_.event(e);
 }
 
+P2PDVM_DECL void embedded_rank::open_gate() {
+  const std::lock_guard held(parts_->token);
+  if (parts_->open) parts_->open->release();
+}
+
+P2PDVM_DECL void embedded_rank::run(task<> work) {
+  if (over_) throw std::system_error(make_error_code(errc::lost), why());
+  work_ = &work;
+  open_gate();
+  // What it waits for ends when the rank is cancelled; then it throws, and is over as well.
+  parts_->driver->drive_until([this] { return work_ == nullptr; });
+  if (failed_) std::rethrow_exception(std::exchange(failed_, nullptr));
+}
+
 P2PDVM_DECL void embedded_rank::spawn(task<> work, std::function<void(std::exception_ptr)> ended) {
   asio::co_spawn(parts_->ranks.get_executor(), std::move(work), std::move(ended));
 }
@@ -203,10 +236,7 @@ P2PDVM_DECL std::string embedded_rank::why() const {
 
 P2PDVM_DECL bool embedded_rank::finish() {
   machinery& m = *parts_;
-  {
-    const std::lock_guard held(m.token);
-    if (m.open) m.open->release();
-  }
+  open_gate();
   m.driver->drive_until([this] { return parts_->may_go || over_; });
   const bool good = !over_;
   end();
@@ -216,10 +246,7 @@ P2PDVM_DECL bool embedded_rank::finish() {
 P2PDVM_DECL void embedded_rank::fail(const std::string& sentence) {
   machinery& m = *parts_;
   failure_ = sentence;
-  {
-    const std::lock_guard held(m.token);
-    if (m.open) m.open->release();
-  }
+  open_gate();
   m.driver->drive_until([this] { return parts_->outcome.has_value() || parts_->may_go; });
 }
 
