@@ -116,7 +116,8 @@ P2PDVM_DECL void job::begin() {
 P2PDVM_DECL void job::begin_resumed() {
   // Only with a running job on disk can ranks have begun here.
   if (record().state == checkpoint::job_state::running) lost_incarnation_ = record().incarnation;
-  doubtful_ = context_.log.damage_found() || context_.log.cut_short();
+  const bool has_ranks = !context_.setting.storage_only;
+  doubtful_ = has_ranks && (context_.log.damage_found() || context_.log.cut_short());
   // The others are being started too: nobody is lost before they had time to.
   patient_until_ = clock_now() + std::chrono::seconds(10);
   begin();
