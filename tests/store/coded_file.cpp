@@ -13,6 +13,18 @@
 using namespace p2pdvm;
 using namespace p2pdvm::store;
 
+TEST_CASE("the shape of a code is read from text", "[store]") {
+  CHECK(parse_code_shape("4+2") == code_shape{4, 2});
+  CHECK(parse_code_shape("1+1") == code_shape{1, 1});
+  CHECK(parse_code_shape("28+4") == code_shape{28, 4});
+  for (const char* text : {"", "4", "4+", "+2", "0+2", "4+0", "4+2 ", " 4+2", "4+-2", "29+4", "4+2+1", "4294967300+2", "x+y"}) {
+    INFO(text);
+    CHECK_FALSE(parse_code_shape(text).has_value());
+  }
+}
+
+#if defined(P2PDVM_WITH_ISAL)
+
 namespace {
 
 constexpr part_set set_of(std::uint8_t n) { return {std::byte{n}, std::byte{7}}; }
@@ -90,18 +102,6 @@ std::vector<std::vector<unsigned>> choices(unsigned all, unsigned count) {
 }
 
 }  // namespace
-
-TEST_CASE("the shape of a code is read from text", "[store]") {
-  CHECK(parse_code_shape("4+2") == code_shape{4, 2});
-  CHECK(parse_code_shape("1+1") == code_shape{1, 1});
-  CHECK(parse_code_shape("28+4") == code_shape{28, 4});
-  for (const char* text : {"", "4", "4+", "+2", "0+2", "4+0", "4+2 ", " 4+2", "4+-2", "29+4", "4+2+1", "4294967300+2", "x+y"}) {
-    INFO(text);
-    CHECK_FALSE(parse_code_shape(text).has_value());
-  }
-}
-
-#if defined(P2PDVM_WITH_ISAL)
 
 TEST_CASE("any k parts give the file back", "[store]") {
   for (const code_shape shape : {code_shape{1, 1}, code_shape{2, 1}, code_shape{1, 3}, code_shape{4, 2}, code_shape{3, 3}, code_shape{5, 4}}) {
@@ -231,6 +231,20 @@ TEST_CASE("a full disk is told where parts are written", "[store]") {
   }
   coded_writer out({2, 1}, set_of(1), to);
   CHECK(out.add(random_bytes(1'000'000, 8)).error().code() == errc::no_space);
+}
+
+#else
+
+TEST_CASE("without ISA-L parts are refused with a sentence that says what is missing", "[store]") {
+  CHECK_FALSE(codes_available());
+  crash::disk disk;
+  const auto a = disk.open("a", true).value(), b = disk.open("b", true).value();
+  coded_writer out({1, 1}, {}, {a.get(), b.get()});
+  const byte_vector some(10);
+  const auto refused = out.add(some);
+  CHECK(refused.error().code() == errc::incompatible);
+  CHECK(refused.error().message().find("libisal-dev") != std::string::npos);
+  CHECK(out.finish().error().code() == errc::incompatible);
 }
 
 #endif
