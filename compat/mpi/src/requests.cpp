@@ -396,6 +396,23 @@ P2PDVM_STATUS_FIELD(source, MPI_SOURCE)
 P2PDVM_STATUS_FIELD(tag, MPI_TAG)
 P2PDVM_STATUS_FIELD(error, MPI_ERROR)
 
+// --- what is complete when it begins ---
+
+namespace {
+
+class nothing_to_do final : public request {
+ public:
+  bool complete() override { return true; }
+  void finish(MPI_Status* status) override { set_empty(status); }
+};
+
+}  // namespace
+
+/// Messages of buffered sends never wait in the program's buffer.
+P2PDVM_FUNCTION(Buffer_iflush)(MPI_Request* made) {
+  return call("MPI_Buffer_iflush", [&] { *made = handle_of(*new nothing_to_do); });
+}
+
 // --- requests of the program's own ---
 
 namespace {

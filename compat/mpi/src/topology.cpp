@@ -71,13 +71,17 @@ class balanced {
     auto r = static_cast<int>(std::pow(n, 1.0 / parts) + 1e-9);
     return std::max(r, 1);
   }
+  /// Less between the first and the last, then a smaller sum, then a larger first one.
+  [[nodiscard]] bool better_than_best() const {
+    const auto rank = [](const std::vector<int>& f) { return std::pair(f.front() - f.back(), std::accumulate(f.begin(), f.end(), 0)); };
+    return rank(chosen_) != rank(best_) ? rank(chosen_) < rank(best_) : chosen_ > best_;
+  }
   [[nodiscard]] int spread_of_best() const { return best_.front() - best_.back(); }
   void divide(int n, int parts, int most) {
     if (parts == 1) {
       if (n > most) return;
       chosen_.push_back(n);
-      const int spread = chosen_.front() - n;
-      if (best_.empty() || spread < spread_of_best() || (spread == spread_of_best() && chosen_ > best_)) best_ = chosen_;
+      if (best_.empty() || better_than_best()) best_ = chosen_;
       chosen_.pop_back();
       return;
     }
