@@ -71,10 +71,11 @@ class balanced {
     auto r = static_cast<int>(std::pow(n, 1.0 / parts) + 1e-9);
     return std::max(r, 1);
   }
-  /// Less between the first and the last, then a smaller sum, then a larger first one.
+  /// Less between the first and the last; where that is the same, larger ones at the end.
   [[nodiscard]] bool better_than_best() const {
-    const auto rank = [](const std::vector<int>& f) { return std::pair(f.front() - f.back(), std::accumulate(f.begin(), f.end(), 0)); };
-    return rank(chosen_) != rank(best_) ? rank(chosen_) < rank(best_) : chosen_ > best_;
+    const int spread = chosen_.front() - chosen_.back();
+    if (spread != spread_of_best()) return spread < spread_of_best();
+    return std::lexicographical_compare(best_.rbegin(), best_.rend(), chosen_.rbegin(), chosen_.rend());
   }
   [[nodiscard]] int spread_of_best() const { return best_.front() - best_.back(); }
   void divide(int n, int parts, int most) {
