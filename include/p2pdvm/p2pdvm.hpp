@@ -3,4 +3,5 @@
 
 #include <p2pdvm/peal/bsp.hpp>
 #include <p2pdvm/peal/mpi.hpp>
+#include <p2pdvm/peal/pool.hpp>
 #include <p2pdvm/runtime/main.hpp>

@@ -41,6 +41,7 @@ class posted_receive;
 class receive_wait;
 class room_wait;
 class sleep_wait;
+class timed_receive_wait;
 class waiting;
 }
 
@@ -158,6 +159,11 @@ class rank {
   /// ranks do not pass safe points in step.
   task<message> safe_wait(port& from, int source, std::int64_t tag, std::uint32_t space = 0,
                           call_site at = std::source_location::current());
+  /// The same for `limit` at most; nothing when none came. With zero it does not suspend, and is still a place where a
+  /// snapshot may be taken: a rank that computes on its own passes one between two pieces of work.
+  task<std::optional<message>> safe_wait_for(port& from, duration limit, int source, std::int64_t tag,
+                                             std::uint32_t space = 0,
+                                             call_site at = std::source_location::current());
 
   /// For adapters with traffic of their own that all ranks take part in (a superstep, say).
   /// `wished()` goes in; its maximum over all ranks comes back.
@@ -271,6 +277,7 @@ class rank {
   friend class detail::receive_wait;
   friend class detail::room_wait;
   friend class detail::sleep_wait;
+  friend class detail::timed_receive_wait;
   struct named_file {
     const char* name;
     std::uint16_t number;
@@ -315,6 +322,7 @@ class rank {
   /// How many elements of it are this rank's.
   [[nodiscard]] std::uint64_t declare_array(shape_piece::array a, std::size_t in_memory, std::size_t margin);
   void check_new_name(std::string_view name) const;
+  void check_may_stand() const;
   [[noreturn]] void bad_option(std::string_view name, std::string_view text) const;
   void load_everything(const snapshot& from);
   void load_adapter(const snapshot& from, std::size_t index);

@@ -100,6 +100,26 @@ class receive_wait : public waiting, public messaging::receiver {
   bool standing_ = false;
 };
 
+/// A standing receive that waits for so long at most.
+class timed_receive_wait final : public receive_wait {
+ public:
+  timed_receive_wait(rank& owner, const messaging::pattern& wanted, const call_site& site)
+      : receive_wait(owner, wanted, site, false, true) {}
+  ~timed_receive_wait() override { (void)finish(); }
+  /// As of `receive_wait`; true too when there is nothing to wait for.
+  [[nodiscard]] bool run(duration limit);
+  void on_message() override {
+    arrived_ = true;
+    receive_wait::on_message();
+  }
+  /// The message, if there is one; no other comes after that. Call without the token.
+  [[nodiscard]] std::optional<peal::message> finish();
+
+ private:
+  void withdraw() override;
+  bool posted_ = false, arrived_ = false;
+};
+
 /// A receive that is awaited where it was made.
 class receiving {
  public:

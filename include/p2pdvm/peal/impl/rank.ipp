@@ -217,16 +217,27 @@ P2PDVM_DECL std::vector<wait_state> rank::waits(std::size_t most) {
 
 P2PDVM_DECL task<message> rank::safe_wait(port& from, int source, std::int64_t tag,
                                           std::uint32_t space, call_site at) {
-  {
-    const std::lock_guard lock(token_);
-    throw_if_cancelled();
-    if (const std::string reason = cannot_cut(); !reason.empty())
-      detail::throw_misuse("a safe wait cannot be here: " + reason);
-  }
+  check_may_stand();
   detail::receive_wait wait(*this, from.pattern_of(source, tag, space), at, false, true);
   if (!wait.run()) co_await wait.suspend();
   wait.resumed();
   co_return wait.take();
+}
+
+P2PDVM_DECL void rank::check_may_stand() const {
+  const std::lock_guard lock(token_);
+  throw_if_cancelled();
+  if (const std::string reason = cannot_cut(); !reason.empty())
+    detail::throw_misuse("a safe wait cannot be here: " + reason);
+}
+
+P2PDVM_DECL task<std::optional<message>> rank::safe_wait_for(port& from, duration limit, int source, std::int64_t tag,
+                                                             std::uint32_t space, call_site at) {
+  check_may_stand();
+  detail::timed_receive_wait wait(*this, from.pattern_of(source, tag, space), at);
+  if (!wait.run(limit)) co_await wait.suspend();
+  wait.resumed();
+  co_return wait.finish();
 }
 
 P2PDVM_DECL snapshot rank::capture(epoch_number epoch) {

@@ -9,3 +9,4 @@
 
 #include <p2pdvm/peal/bsp/impl/src.hpp>
 #include <p2pdvm/peal/mpi/impl/src.hpp>
+#include <p2pdvm/peal/pool/impl/src.hpp>

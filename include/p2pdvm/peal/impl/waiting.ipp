@@ -54,6 +54,32 @@ P2PDVM_DECL void receive_wait::withdraw() {
   if (standing_) rank_.services().stand(false);
 }
 
+P2PDVM_DECL bool timed_receive_wait::run(duration limit) {
+  const std::lock_guard lock(rank_.token_);
+  post();
+  posted_ = true;
+  if (completed() || limit <= duration::zero()) return true;
+  rank_.services().release_after(limit, gate_);
+  return false;
+}
+
+/// The clock releases the gate without more; until this is called a message may still come.
+P2PDVM_DECL std::optional<peal::message> timed_receive_wait::finish() {
+  const std::lock_guard lock(rank_.token_);
+  withdraw();
+  complete();
+  if (!std::exchange(arrived_, false)) return std::nullopt;
+  return take();
+}
+
+P2PDVM_DECL void timed_receive_wait::withdraw() {
+  if (!std::exchange(posted_, false)) return;
+  rank_.services().forget_release(gate_);
+  if (arrived_) return;
+  rank_.endpoint_.withdraw(*this);
+  rank_.services().stand(false);
+}
+
 P2PDVM_DECL peal::message receive_wait::take() {
   return peal::message(static_cast<int>(message.source.value()), message.tag,
                        std::move(message.body));

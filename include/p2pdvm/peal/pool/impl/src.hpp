@@ -1,0 +1,4 @@
+#pragma once
+
+#include <p2pdvm/peal/pool/impl/bag.ipp>
+#include <p2pdvm/peal/pool/impl/scheduler.ipp>
