@@ -1,6 +1,6 @@
 /// All ranks of a job in one process, without peers: for tests of PEAL and of its adapters.
 ///
-/// `cut_at(i)` makes every rank cut when it comes to safe point i; the snapshots, late logs
+/// `cut_at(i)` makes every rank cut when it comes to safe point i, `cut_at_stand(i)` when it stands for the ith time; the snapshots, late logs
 /// absorbed, start another world, as a rollback would.
 #pragma once
 
@@ -56,6 +56,12 @@ class local_world final : public messaging::endpoint_host {
   }
   local_world& cut_at(std::uint64_t safe_point) {
     cut_at_ = safe_point;
+    return *this;
+  }
+
+  /// A rank that returns before that is cut then.
+  local_world& cut_at_stand(std::uint64_t times) {
+    cut_at_stand_ = times;
     return *this;
   }
 
@@ -183,7 +189,9 @@ class local_world final : public messaging::endpoint_host {
           end(w, self, ranks, epoch_number(from == nullptr ? 0 : 1), epoch_number(0),
                    state ? &*state : nullptr),
           rank(*this, self, ranks, 17),
-          epoch(from == nullptr ? 0 : 1) {}
+          epoch(from == nullptr ? 0 : 1) {
+      if (rank.finished()) (void)end.end_prelude();
+    }
 
     static messaging::endpoint_state decode(const peal::snapshot& from) {
       return *wire::decode<messaging::endpoint_state>(from.find("messages")->whole().view());
@@ -194,6 +202,7 @@ class local_world final : public messaging::endpoint_host {
         if (rank.cancelled()) return;
         failure = e;
         rank.finish();
+        if (world.cut_at_stand_ != 0 && !taken && !e) captured(epoch.next(), rank.capture(epoch.next()));
       });
     }
 
@@ -223,7 +232,9 @@ class local_world final : public messaging::endpoint_host {
       return {};
     }
     bool frozen() const override { return false; }
-    void stand(bool) override {}
+    void stand(bool standing) override {
+      if (standing && ++stood == world.cut_at_stand_ && !taken) captured(epoch.next(), rank.capture(epoch.next()));
+    }
     const peal::snapshot* start() const override { return start_from; }
     p2pdvm::result<payload> input(std::string_view name) override {
       const auto found = world.inputs_.find(std::string(name));
@@ -259,6 +270,7 @@ class local_world final : public messaging::endpoint_host {
     messaging::endpoint end;
     peal::rank rank;
     epoch_number epoch;
+    std::uint64_t stood = 0;
     std::optional<peal::snapshot> taken, last;
     std::exception_ptr failure;
   };
@@ -294,7 +306,7 @@ class local_world final : public messaging::endpoint_host {
   driver_token token_;
   options options_;
   std::map<std::string, std::string> inputs_;
-  std::uint64_t cut_at_ = 0;
+  std::uint64_t cut_at_ = 0, cut_at_stand_ = 0;
   time_point now_{};
   std::multimap<time_point, suspension*> timers_;
   std::vector<messaging::endpoint*> due_;

@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -207,6 +208,7 @@ class scheduler {
   std::vector<place> places_;
   std::vector<std::int32_t> by_;  ///< whose result counts; before that, to whom this rank gave it, or -1
   std::deque<std::uint32_t> queue_, bound_;  ///< may hold what is no longer here; `places_` says
+  std::set<std::uint32_t> owed_;  ///< this rank's, once it knows the results that they wait for
   std::uint32_t mine_ = 0, bound_mine_ = 0, done_ = 0;
   std::map<std::uint32_t, std::vector<vote>> votes_;
   std::map<std::uint32_t, claim> claims_;

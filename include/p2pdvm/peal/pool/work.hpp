@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -76,14 +77,23 @@ template <class F, class... Values>
   return {};
 }
 
+/// `kept` is what the task was called with. No template over closures: GCC warns of such coroutines.
+template <class T>
+task<payload> packed(task<T> called, std::shared_ptr<const void> kept) {
+  const T v = co_await std::move(called);
+  kept.reset();
+  co_return pack(v);
+}
+task<payload> nothing();
+
 template <class F, class... Values>
-task<payload> call_awaited(const F& f, std::tuple<Values...> values) {
+[[nodiscard]] task<payload> call_awaited(const F& f, std::tuple<Values...> values) {
   if constexpr (returned<F, Values...>::awaited) {
-    task<result_of<F, Values...>> called = std::apply(f, std::as_const(values));
-    const result_of<F, Values...> v = co_await std::move(called);
-    co_return pack(v);
+    const auto kept = std::make_shared<const std::tuple<Values...>>(std::move(values));
+    return packed<result_of<F, Values...>>(std::apply(f, *kept), kept);
+  } else {
+    return nothing();
   }
-  co_return payload();
 }
 
 /// One task.

@@ -31,6 +31,8 @@ inline std::string place_of(const std::source_location& where) {
   throw std::system_error(make_error_code(errc::corrupted), "the result of a task cannot be read");
 }
 
+P2PDVM_DECL task<payload> nothing() { co_return payload(); }
+
 }  // namespace detail
 
 P2PDVM_DECL bag::bag(peal::rank& rank)

@@ -88,7 +88,7 @@ P2PDVM_DECL void scheduler::begin(plan p, std::shared_ptr<results> into, const s
   results_->known.assign(plan_.tasks, 0);
   places_.assign(plan_.tasks, place::elsewhere);
   by_.assign(plan_.tasks, -1);
-  queue_.clear(), bound_.clear(), votes_.clear(), claims_.clear(), unsent_.clear();
+  queue_.clear(), bound_.clear(), votes_.clear(), claims_.clear(), unsent_.clear(), owed_.clear();
   mine_ = bound_mine_ = done_ = 0;
   next_look_ = now;
   build_followers();
@@ -167,7 +167,7 @@ P2PDVM_DECL void scheduler::end() {
   plan_ = plan();
   done_ = 0;
   places_.clear(), by_.clear(), waits_.clear(), follower_begin_.clear();
-  queue_.clear(), bound_.clear(), votes_.clear(), claims_.clear(), unsent_.clear();
+  queue_.clear(), bound_.clear(), votes_.clear(), claims_.clear(), unsent_.clear(), owed_.clear();
   mine_ = bound_mine_ = 0;
 }
 
@@ -252,7 +252,7 @@ P2PDVM_DECL void scheduler::on_give(int from, const message& m, time_point now) 
     other.asked.reset();
   }
   for (const std::uint32_t task : m.ids) {
-    if (places_[task] != place::elsewhere || is_checked(task) || waits_[task] > 0) continue;
+    if (places_[task] != place::elsewhere || is_checked(task)) continue;
     ++counts_.stolen;
     enqueue(task);
   }
@@ -266,7 +266,7 @@ P2PDVM_DECL void scheduler::on_claim(int from, const message& m, time_point now)
     c.own = false;
     c.at = now;
     c.attempts = std::min(c.attempts + 1, claim_attempts_max);
-    if (!is_checked(task) && places_[task] == place::mine) drop(task);
+    if (!is_checked(task)) drop(task);
   }
 }
 
@@ -275,7 +275,7 @@ P2PDVM_DECL void scheduler::on_claim(int from, const message& m, time_point now)
 P2PDVM_DECL void scheduler::ready(std::uint32_t task) {
   const bool checked = is_checked(task);
   const int home = home_of(task);
-  if (home == self_ || (checked && checker_of(task) == self_)) {
+  if (owed_.erase(task) != 0 || home == self_ || (checked && checker_of(task) == self_)) {
     enqueue(task);
   } else if (!checked) {
     ++others_[static_cast<std::size_t>(home)].spare;
@@ -284,6 +284,7 @@ P2PDVM_DECL void scheduler::ready(std::uint32_t task) {
 
 P2PDVM_DECL void scheduler::enqueue(std::uint32_t task) {
   if (places_[task] != place::elsewhere) return;
+  if (waits_[task] > 0) return void(owed_.insert(task));
   places_[task] = place::mine;
   const bool checked = is_checked(task);
   (checked ? bound_ : queue_).push_back(task);
@@ -291,6 +292,7 @@ P2PDVM_DECL void scheduler::enqueue(std::uint32_t task) {
 }
 
 P2PDVM_DECL void scheduler::drop(std::uint32_t task) {
+  if (!owed_.empty()) owed_.erase(task);
   if (places_[task] != place::mine) return;
   places_[task] = place::elsewhere;
   --(is_checked(task) ? bound_mine_ : mine_);
@@ -530,6 +532,7 @@ P2PDVM_DECL byte_vector scheduler::save() const {
     const auto mine = [this](std::uint32_t task) { return places_[task] == place::mine; };
     std::copy_if(queue_.begin(), queue_.end(), std::back_inserter(s.queue), mine);
     std::copy_if(bound_.begin(), bound_.end(), std::back_inserter(s.bound), mine);
+    s.queue.insert(s.queue.end(), owed_.begin(), owed_.end());
     s.votes = votes_;
   }
   return wire::encode(s);
