@@ -80,10 +80,10 @@ class world {
   /// All are stopped between two tasks, and begin again from what was saved.
   void restart() {
     stop_tasks = true;
-    while (std::any_of(ranks_.begin(), ranks_.end(), [](const auto& m) { return m->task.has_value(); })) {
-      advance();
-      for (auto& m : ranks_) finish_task(*m);
+    for (auto& m : ranks_) {
+      if (m->task) now_ = std::max(now_, m->until);
     }
+    for (auto& m : ranks_) finish_task(*m);
     stop_tasks = false;
     for (auto& m : ranks_) {
       const byte_vector saved = m->machine.save();
