@@ -25,14 +25,15 @@ constexpr suite suites[] = {{"messaging", run_messaging},
                             {"store", run_store},
                             {"simulator", run_simulator},
                             {"conformance", run_conformance},
-                            {"overlay", run_overlay}};
+                            {"overlay", run_overlay},
+                            {"pool", run_pool}};
 
 }  // namespace
 
 int main(int argc, char** argv) {
   // Suites start this program again as peers of a job, under the name of the job's program.
   if (std::string_view(argv[0]) == connections_program) return hold_connections(argc, argv);
-  for (const auto& program : {messaging_program(), replacement_program(), conformance_program()}) {
+  for (const auto& program : {messaging_program(), replacement_program(), conformance_program(), pool_program()}) {
     if (program.name() == argv[0]) return p2pdvm::main(argc, argv, program);
   }
   CLI::App app("Measures p2pdvm on this machine.\n"
@@ -42,6 +43,7 @@ int main(int argc, char** argv) {
                "  simulator   events per second, for swarms and whole jobs\n"
                "  conformance a job in the simulator and on real processes with the same delays\n"
                "  overlay     coordinates, placement, relays; members of a job of 1024 peers\n"
+               "  pool        bags of tasks: empty ones per second, efficiency on tasks of 10 ms\n"
                "  all         one after another",
                "p2pdvm-bench");
   std::string wanted;
@@ -49,7 +51,7 @@ int main(int argc, char** argv) {
   settings how;
   app.add_option("suite", wanted, "which to run")
       ->required()
-      ->check(CLI::IsMember({"messaging", "checkpoint", "store", "simulator", "conformance", "overlay",
+      ->check(CLI::IsMember({"messaging", "checkpoint", "store", "simulator", "conformance", "overlay", "pool",
                              "all"}));
   app.add_flag("--json", json, "one JSON object a line: benchmark, system, profile, parameters, "
                                "metric, unit, value");
@@ -58,7 +60,7 @@ int main(int argc, char** argv) {
                  "(milliseconds)");
   app.add_flag("--matrix-in-seconds", how.matrix_in_seconds, "its numbers are seconds");
   app.add_option("--part", how.part,
-                 "checkpoint, overlay, messaging: only this part, such as mild-churn or shm; a wrong one names all");
+                 "checkpoint, overlay, messaging, pool: only this part, such as mild-churn or shm; a wrong one names all");
   app.add_option("--against", how.against,
                  "messaging: MPI libraries to measure in the same run: openmpi, mpich, or both with a "
                  "comma; scripts/bench builds what they need")

@@ -15,7 +15,7 @@ struct settings {
   bool matrix_in_seconds = false;
   /// Counts so small that the figures mean nothing: shows that everything works.
   bool quick = false;
-  /// checkpoint, overlay, messaging: one of its parts alone; empty: all.
+  /// checkpoint, overlay, messaging, pool: one of its parts alone; empty: all.
   std::string part;
   /// messaging: the MPI libraries to measure in the same run, openmpi and mpich.
   std::vector<std::string> against;
@@ -37,10 +37,13 @@ void run_simulator(const settings& how, report& out);
 /// simulated_time and delayed_time of the same job of four peers, and conformance_ratio: the second over the first.
 void run_conformance(const settings& how, report& out);
 void run_overlay(const settings& how, report& out);
+/// task_rate: empty tasks per second; efficiency: the time of all tasks over that of all ranks.
+void run_pool(const settings& how, report& out);
 
 /// What peer processes that a suite starts run.
 [[nodiscard]] peal::program messaging_program();
 [[nodiscard]] peal::program replacement_program();
 [[nodiscard]] peal::program conformance_program();
+[[nodiscard]] peal::program pool_program();
 
 }  // namespace p2pdvm::bench
