@@ -1,4 +1,5 @@
 /// pool: bags of tasks; what a task costs, and how busy ranks are with tasks of 10 ms.
+#include "messaging_plan.hpp"
 #include "parts.hpp"
 #include "runs.hpp"
 #include "suites.hpp"
@@ -18,12 +19,14 @@ namespace p2pdvm::bench {
 
 namespace {
 
-/// As long as asked for, by the clock: on a busy machine the task gets less done, and takes no longer.
-std::uint64_t spin(duration length) {
-  const auto end = std::chrono::steady_clock::now() + length;
-  std::uint64_t turns = 0;
-  while (std::chrono::steady_clock::now() < end) ++turns;
-  return turns;
+/// As long as asked for, by the clock. Gives the seconds that it took, which are more where others have the core at the end.
+double spin(duration length) {
+  const auto begin = std::chrono::steady_clock::now();
+  if (length > duration::zero()) {
+    while (std::chrono::steady_clock::now() < begin + length) {
+    }
+  }
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
 /// Between nothing and twice the mean, the same on every rank.
@@ -32,9 +35,10 @@ duration length_of(std::uint32_t task, duration mean, bool even) {
   return from_seconds(to_seconds(mean) * 2 * random_generator(task).unit());
 }
 
-/// The first bag warms up; the others are timed by rank 0, from before it submits.
+/// "SECONDS NOMINAL BUSY" for each bag: how long it took, how long its tasks are, how long they took. The first bag warms up; the others are timed by rank 0, from before it submits.
 task<> pool_body(peal::rank& rank) {
   pool::bag bag(rank);
+  bag.again_after(0);  // what tasks give here are times, which differ
   co_await rank.restore();
   const auto tasks = rank.option<std::uint32_t>("tasks");
   const auto bags = rank.option<int>("bags");
@@ -44,15 +48,16 @@ task<> pool_body(peal::rank& rank) {
   for (int i = 0; i <= bags; ++i) {
     const std::uint32_t count = i == 0 ? std::max(tasks / 10, 2u) : tasks;
     const double begin = rank.now();
-    (void)bag.map(std::views::iota(0u, count), [mean, even](std::uint32_t task) {
-      const duration length = length_of(task, mean, even);
-      if (length > duration::zero()) (void)spin(length);
-      return task;
-    });
+    const auto times = bag.map(std::views::iota(0u, count),
+                               [mean, even](std::uint32_t task) { return spin(length_of(task, mean, even)); });
     co_await bag.run();
-    double wanted = 0;
-    for (std::uint32_t task = 0; task < count; ++task) wanted += to_seconds(length_of(task, mean, even));
-    if (i > 0) lines += fmt::format("{:.9g} {:.9g}\n", rank.now() - begin, wanted);
+    const double took = rank.now() - begin;
+    double nominal = 0, busy = 0;
+    for (std::uint32_t task = 0; task < count; ++task) {
+      nominal += to_seconds(length_of(task, mean, even));
+      busy += times[task].value();
+    }
+    if (i > 0) lines += fmt::format("{:.9g} {:.9g} {:.9g}\n", took, nominal, busy);
   }
   if (rank.id() == 0) rank.result("output", lines);
 }
@@ -96,18 +101,22 @@ std::vector<std::string> lines_from(const shape& s) {
   return lines_of(output);
 }
 
-/// Medians over the bags: seconds that one takes, seconds of all its tasks.
-std::pair<double, double> measured(const shape& s) {
-  std::vector<double> took, wanted;
+/// Medians over the bags.
+struct figures {
+  double took = 0, efficiency = 0, occupancy = 0;
+};
+figures measured(const shape& s) {
+  std::vector<double> took, efficiency, occupancy;
   for (const std::string& line : lines_from(s)) {
     std::istringstream in(line);
-    double a = 0, b = 0;
-    in >> a >> b;
-    took.push_back(a);
-    wanted.push_back(b);
+    double seconds = 0, nominal = 0, busy = 0;
+    in >> seconds >> nominal >> busy;
+    took.push_back(seconds);
+    efficiency.push_back(nominal / (s.ranks * seconds));
+    occupancy.push_back(busy / (s.ranks * seconds));
   }
   if (took.empty()) throw std::runtime_error("a bag gave no times");
-  return {median(took), median(wanted)};
+  return {median(took), median(efficiency), median(occupancy)};
 }
 
 measurement row(const shape& s) {
@@ -129,7 +138,7 @@ void measure_empty(const settings& how, report& out) {
       measurement m = row(s);
       m.metric = "task_rate";
       m.unit = rate_unit;
-      m.value = s.tasks / measured(s).first;
+      m.value = s.tasks / measured(s).took;
       out.add(m);
     }
   }
@@ -140,12 +149,15 @@ void measure_efficiency(const settings& how, report& out) {
     for (const bool even : {true, false}) {
       if (how.quick && !even) continue;
       const shape s{path, 2, how.quick ? 20u : 400u, how.quick ? 1 : 5, how.quick ? 1000 : 10'000, even};
-      const auto [took, wanted] = measured(s);
+      const figures f = measured(s);
       measurement m = row(s);
       m.parameters["lengths"] = even ? "equal" : "0 to 20 ms";
       m.metric = "efficiency";
       m.unit = fraction_unit;
-      m.value = wanted / (s.ranks * took);
+      m.value = f.efficiency;
+      out.add(m);
+      m.metric = "occupancy";
+      m.value = f.occupancy;
       out.add(m);
     }
   }
@@ -159,11 +171,12 @@ peal::program pool_program() {
       .option("bags", "1", "that are timed")
       .option("microseconds", "0", "that a task takes, by the clock")
       .option("even", "1", "0: tasks take between nothing and twice that")
-      .output("output", "for each bag how long it took and how long all its tasks are [s]");
+      .output("output", "for each bag how long it took, how long its tasks are and took [s]");
   return p;
 }
 
 void run_pool(const settings& how, report& out) {
+  plan::take_share();
   measure_parts(how, out, {{"empty", measure_empty}, {"efficiency", measure_efficiency}});
 }
 

@@ -16,7 +16,7 @@ METRICS = {
     "store": {"chunk_id_rate", "chunk_id_ratio", "seal_rate", "ingest", "ingest_ratio", "restore", "restore_ratio", "repair_time", "repair_time_ratio",
               "repair_traffic_ratio"},
     "simulator": {"event_rate", "speedup"},
-    "pool": {"task_rate", "efficiency"},
+    "pool": {"task_rate", "efficiency", "occupancy"},
     "conformance": {"simulated_time", "delayed_time", "conformance_ratio"},
     "overlay": {"lookup_failure_rate", "find_failure_rate", "lookup_time_p50", "lookup_time_p99",
                 "upkeep_messages_per_s", "upkeep_bytes_per_s", "hostile_lookup_success",

@@ -37,7 +37,8 @@ void run_simulator(const settings& how, report& out);
 /// simulated_time and delayed_time of the same job of four peers, and conformance_ratio: the second over the first.
 void run_conformance(const settings& how, report& out);
 void run_overlay(const settings& how, report& out);
-/// task_rate: empty tasks per second; efficiency: the time of all tasks over that of all ranks.
+/// task_rate: empty tasks per second; efficiency: the lengths of all tasks over the time of all ranks; occupancy: the same of
+/// the times that the tasks took, which are longer where something else runs on the machine.
 void run_pool(const settings& how, report& out);
 
 /// What peer processes that a suite starts run.
