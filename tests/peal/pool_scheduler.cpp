@@ -326,6 +326,17 @@ TEST_CASE("a rank may be one bag ahead of the slowest and not more") {
     if (bag == 2) CHECK(w.run());
   }
   CHECK_FALSE(w.machine(0).has_work());
+  // It has tasks and may do none, so it gives none and says so: nobody asks it again and again.
+  message ask;
+  ask.what = message::kind::ask;
+  ask.bag = 3;
+  (void)w.machine(0).take_outgoing();
+  w.machine(0).receive(1, ask, time_point(101s));
+  const auto answer = w.machine(0).take_outgoing();
+  REQUIRE(answer.size() == 1);
+  CHECK(answer[0].what.what == message::kind::give);
+  CHECK(answer[0].what.ids.empty());
+  CHECK(answer[0].what.spare == 0);
   CHECK_FALSE(w.machine(1).has_work());
 }
 

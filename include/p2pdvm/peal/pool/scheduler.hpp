@@ -162,6 +162,8 @@ class scheduler {
   [[nodiscard]] bool may_run() const noexcept { return inside_ && behind_ == 0; }
   [[nodiscard]] int home_of(std::uint32_t task) const noexcept;
   [[nodiscard]] int checker_of(std::uint32_t task) const noexcept { return (home_of(task) + 1) % ranks_; }
+  /// Tasks that it would give. Whoever says more than it gives is asked again for ever.
+  [[nodiscard]] std::uint32_t spare() const noexcept { return may_run() ? mine_ / 2 : 0; }
   [[nodiscard]] message made(message::kind what) const;
   void stop(trouble::kind what, int rank, int other = -1, std::uint32_t task = 0, message theirs = {});
   void build_followers();

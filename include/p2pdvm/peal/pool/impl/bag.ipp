@@ -15,6 +15,8 @@ namespace detail {
 /// A rank looks for messages, and for a snapshot to be taken, after tasks of this length together, or so many.
 inline constexpr auto turn_time = std::chrono::milliseconds(1);
 inline constexpr int turn_tasks = 1024;
+/// After so many messages it does tasks again, if it has any.
+inline constexpr int turn_messages = 1024;
 inline constexpr std::int64_t message_tag = 1;
 
 inline std::string place_of(const std::source_location& where) {
@@ -148,21 +150,19 @@ P2PDVM_DECL void bag::end(const std::source_location& where) {
 
 /// Sends what there is to say, which must have left before a snapshot may be taken; waits where there is nothing to do.
 P2PDVM_DECL task<> bag::take_messages(peal::call_site at) {
-  bool first = true;
-  for (;;) {
+  for (int n = 0; n < detail::turn_messages; ++n) {
     const time_point time = now();
     scheduler_.tick(time);
     send_out();
     if (scheduler_.stopped_by()) co_return;
     duration limit{};
-    if (first && !scheduler_.has_work() && !scheduler_.complete()) {
+    if (n == 0 && !scheduler_.has_work() && !scheduler_.complete()) {
       const time_point due = scheduler_.due();
       limit = due == time_point_never ? duration(std::chrono::hours(1)) : std::max(due - time, duration(1));
     }
     const std::optional<peal::message> m =
         co_await rank_.safe_wait_for(port_, limit, peal::any_source, detail::message_tag, 0, at);
     if (!m) co_return;
-    first = false;
     auto decoded = wire::decode<detail::message>(m->body().view());
     if (!decoded.ok())
       detail::refuse("a message of a bag from rank " + std::to_string(m->source()) + " is damaged");

@@ -53,7 +53,7 @@ P2PDVM_DECL message scheduler::made(message::kind what) const {
   message m;
   m.what = what;
   m.bag = bag_;
-  m.spare = mine_;
+  m.spare = spare();
   m.typical = measured_ == 0 ? 0 : static_cast<std::uint64_t>(typical().count());
   m.longest = static_cast<std::uint64_t>(longest_.count());
   return m;
@@ -231,7 +231,7 @@ P2PDVM_DECL void scheduler::on_results(int from, const message& m) {
 
 P2PDVM_DECL void scheduler::on_ask(int from) {
   message m = made(message::kind::give);
-  std::size_t give = may_run() ? std::min<std::size_t>(mine_ / 2, ids_per_message_max) : 0;
+  std::size_t give = std::min<std::size_t>(spare(), ids_per_message_max);
   while (give > 0) {
     const std::uint32_t task = queue_.back();
     queue_.pop_back();
@@ -241,7 +241,7 @@ P2PDVM_DECL void scheduler::on_ask(int from) {
     m.ids.push_back(task);
     --give;
   }
-  m.spare = mine_;
+  m.spare = spare();
   outgoing_.push_back({from, std::move(m)});
 }
 
