@@ -43,7 +43,7 @@ class world {
 
   setting how;
   duration task_time_max = 10ms, message_time_max = 2ms;
-  std::optional<int> liar;     ///< gives other results
+  std::optional<int> liar, other_liar;  ///< give other results
   std::optional<int> stalled;  ///< does nothing
   bool stop_tasks = false;
 
@@ -149,7 +149,7 @@ class world {
       if (m.known->known[needed] == 0) FAIL("task " << task << " begins before task " << needed);
       value = mixed(value, number_in(m.known->bytes[needed]));
     }
-    return liar == m.self ? value + 1 : value;
+    return liar == m.self || other_liar == m.self ? value + 1 : value;
   }
   [[nodiscard]] std::vector<std::uint64_t> all_right() const {
     std::vector<std::uint64_t> all;
@@ -399,6 +399,27 @@ TEST_CASE("checked tasks are done by two ranks, and who gives other bytes is nam
       }
       CHECK(named);
     }
+  }
+}
+
+TEST_CASE("a rank is checked by one on another peer, where there is another") {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    world w(6, seed);
+    w.how.checked_share = 1;
+    w.how.again_after = 0;
+    w.how.peers = {0, 0, 2, 2, 4, 4};
+    // Both ranks of a peer give the same wrong bytes, and lose all the same.
+    w.liar = 2;
+    w.other_liar = 3;
+    w.begin(tasks_only(60));
+    REQUIRE(w.run());
+    CHECK(w.right());
+    world alone(3, seed);
+    alone.how.checked_share = 1;
+    alone.how.peers = {0, 0, 0};
+    alone.begin(tasks_only(20));
+    REQUIRE(alone.run());
+    CHECK(alone.right());
   }
 }
 

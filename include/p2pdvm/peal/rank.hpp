@@ -215,6 +215,9 @@ class rank {
   /// To another rank and back [s] as its peer was last measured; nothing when it was not, 0 exactly when that is
   /// this peer. Differs between ranks, attempts and moments: keep it out of results.
   [[nodiscard]] std::optional<double> round_trip(int other) const;
+  /// The lowest of the ranks that run on the same peer as `other`. All ranks get the same, until the next rollback, after
+  /// which ranks may be elsewhere: keep it out of results.
+  [[nodiscard]] int peer_of(int other) const;
   /// How many cores the processes of this rank's computer share; 0: unknown. As `round_trip`.
   [[nodiscard]] std::uint32_t cores() const;
   /// For messages to carry in place of the file's name. `file` must live as long as the program.

@@ -61,6 +61,8 @@ class rank_services {
   [[nodiscard]] virtual std::size_t peers() const = 0;
   /// To the peer that runs a rank, as far as it was measured; zero exactly when that is this peer.
   [[nodiscard]] virtual std::optional<duration> round_trip(rank_number to) const = 0;
+  /// The lowest of the ranks that run on the same peer as this one, the same for whoever asks until the next rollback.
+  [[nodiscard]] virtual std::uint32_t peer_of(rank_number of) const { return of.value(); }
   /// How many cores the processes of this computer share; 0: unknown.
   [[nodiscard]] virtual std::uint32_t cores() const { return 0; }
   /// What a rank that runs here calls the source file of this number; nothing when it does not, or not here.

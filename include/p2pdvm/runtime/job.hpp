@@ -184,6 +184,7 @@ class job final : private record_owner,
   result<> declares_output(std::string_view name) const override;
   std::size_t live_peers() const override { return record().live_count(); }
   std::optional<duration> round_trip_to(rank_number rank) const override;
+  std::uint32_t peer_of(rank_number rank) const override;
   std::uint32_t cores() const override { return lanes_.cores(); }
   std::optional<std::string> file_name(rank_number of, std::uint16_t number) override;
   void rank_explains(rank_runner& r, std::string sentence) override;

@@ -37,6 +37,7 @@ class rank_runner_owner {
   [[nodiscard]] virtual result<> declares_output(std::string_view name) const = 0;
   [[nodiscard]] virtual std::size_t live_peers() const = 0;
   [[nodiscard]] virtual std::optional<duration> round_trip_to(rank_number rank) const = 0;
+  [[nodiscard]] virtual std::uint32_t peer_of(rank_number rank) const = 0;
   [[nodiscard]] virtual std::uint32_t cores() const = 0;
   [[nodiscard]] virtual std::optional<std::string> file_name(rank_number of, std::uint16_t number) = 0;
   virtual void rank_explains(rank_runner& r, std::string sentence) = 0;
@@ -97,6 +98,7 @@ class rank_runner final : public peal::rank_services {
   void forget_release(suspension& gate) override;
   std::size_t peers() const override { return owner_.live_peers(); }
   std::optional<duration> round_trip(rank_number to) const override { return owner_.round_trip_to(to); }
+  std::uint32_t peer_of(rank_number of) const override { return owner_.peer_of(of); }
   std::uint32_t cores() const override { return owner_.cores(); }
   std::optional<std::string> file_name(rank_number of, std::uint16_t number) override {
     return owner_.file_name(of, number);

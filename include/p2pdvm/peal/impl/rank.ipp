@@ -402,6 +402,12 @@ P2PDVM_DECL std::optional<double> rank::round_trip(int other) const {
   return to_seconds(*measured);
 }
 
+P2PDVM_DECL int rank::peer_of(int other) const {
+  P2PDVM_ASSERT(other >= 0 && other < size());
+  const std::lock_guard lock(token_);
+  return static_cast<int>(services_.peer_of(rank_number(static_cast<std::uint32_t>(other))));
+}
+
 P2PDVM_DECL std::uint32_t rank::cores() const {
   const std::lock_guard lock(token_);
   return services_.cores();

@@ -30,6 +30,7 @@ struct plan {
 };
 
 struct setting {
+  std::vector<std::int32_t> peers;  ///< `rank::peer_of` each rank; empty: each on its own
   double checked_share = 0;  ///< of the tasks are done by two ranks
   double again_after = 4;    ///< times the longest task that was seen; 0: nothing is done again
   duration patience_min = std::chrono::milliseconds(50);  ///< before a task is done again, however short they are
@@ -70,8 +71,8 @@ struct disagreement {
 /// - A rank that has nothing to do, and nobody to ask, claims tasks that should long be done: those of a rank that has said
 ///   nothing for `again_after` times the longest task so far. It tells all others, and those that have them queued
 ///   drop them. Each further claim of a task waits four times as long.
-/// - A checked task belongs to the two ranks at its place and behind it; it is never given away, and done when two
-///   ranks have given the same bytes. When two differ the next rank behind them does it too.
+/// - A checked task belongs to the rank at its place and the next one on another peer; it is never given away, and done when two
+///   ranks have given the same bytes. When two differ the next rank behind them does it too, on a third peer if there is one.
 ///
 /// A rank may be one bag ahead of the slowest and no more, so what waits for a rank is bounded.
 class scheduler {
@@ -161,7 +162,9 @@ class scheduler {
 
   [[nodiscard]] bool may_run() const noexcept { return inside_ && behind_ == 0; }
   [[nodiscard]] int home_of(std::uint32_t task) const noexcept;
-  [[nodiscard]] int checker_of(std::uint32_t task) const noexcept { return (home_of(task) + 1) % ranks_; }
+  [[nodiscard]] int checker_of(std::uint32_t task) const noexcept { return checkers_[static_cast<std::size_t>(home_of(task))]; }
+  void find_checkers();
+  [[nodiscard]] int peer_of(int rank) const noexcept;
   /// Tasks that it would give. Whoever says more than it gives is asked again for ever.
   [[nodiscard]] std::uint32_t spare() const noexcept { return may_run() ? mine_ / 2 : 0; }
   [[nodiscard]] message made(message::kind what) const;
@@ -197,6 +200,7 @@ class scheduler {
   bool inside_ = false;
   int behind_ = 0;  ///< other ranks that are two bags behind
   std::vector<other_rank> others_;
+  std::vector<int> checkers_;    ///< by home
   std::vector<incoming> later_;  ///< of the next bag
   std::vector<outgoing> outgoing_;
   std::optional<trouble> trouble_;

@@ -213,4 +213,11 @@ P2PDVM_DECL std::optional<duration> job::round_trip_to(rank_number rank) const {
   return std::max(*measured, duration(1));  // zero says that it is here
 }
 
+/// The lowest rank there: members may get other numbers in the record, ranks do not move within an incarnation.
+P2PDVM_DECL std::uint32_t job::peer_of(rank_number rank) const {
+  const std::vector<std::uint32_t>& hosts = record().host_of_rank;
+  if (rank.value() >= hosts.size()) return rank.value();
+  return static_cast<std::uint32_t>(std::find(hosts.begin(), hosts.end(), hosts[rank.value()]) - hosts.begin());
+}
+
 }  // namespace p2pdvm::runtime

@@ -122,6 +122,8 @@ P2PDVM_DECL void bag::begin(const std::source_location& where) {
   double far = 0;
   for (int r = 0; r < rank_.size(); ++r) far = std::max(far, rank_.round_trip(r).value_or(0));
   setting_.patience_min = std::max(detail::setting().patience_min, from_seconds(4 * far));
+  setting_.peers.clear();
+  for (int r = 0; r < rank_.size() && setting_.checked_share > 0; ++r) setting_.peers.push_back(rank_.peer_of(r));
   claimed_before_ = scheduler_.counted().claimed;
   scheduler_.begin(make_plan(where), results_, setting_, now());
 }

@@ -25,6 +25,7 @@ struct scheduler::saved_state {
   // of a bag that was being done
   std::uint32_t tasks = 0;
   std::uint64_t digest = 0;
+  std::vector<std::int32_t> peers;
   std::vector<std::uint32_t> known, sizes;
   std::vector<std::int32_t> by;
   payload data;
@@ -33,7 +34,7 @@ struct scheduler::saved_state {
   template <class F>
   void fields(F&& f) {
     f(bag), f(inside), f(begun), f(later), f(disagreements), f(longest);
-    f(tasks), f(digest), f(known), f(sizes), f(by), f(data), f(queue), f(bound), f(votes);
+    f(tasks), f(digest), f(peers), f(known), f(sizes), f(by), f(data), f(queue), f(bound), f(votes);
   }
 };
 
@@ -42,6 +43,24 @@ P2PDVM_DECL scheduler::scheduler(int self, int ranks)
 
 P2PDVM_DECL int scheduler::home_of(std::uint32_t task) const noexcept {
   return static_cast<int>(std::uint64_t{task} * static_cast<std::uint64_t>(ranks_) / plan_.tasks);
+}
+
+P2PDVM_DECL void scheduler::find_checkers() {
+  checkers_.clear();
+  for (int home = 0; home < ranks_; ++home) {
+    int checker = (home + 1) % ranks_;
+    for (int i = 1; i < ranks_ && !setting_.peers.empty(); ++i) {
+      const int rank = (home + i) % ranks_;
+      if (peer_of(rank) == peer_of(home)) continue;
+      checker = rank;
+      break;
+    }
+    checkers_.push_back(checker);
+  }
+}
+
+P2PDVM_DECL int scheduler::peer_of(int rank) const noexcept {
+  return setting_.peers.empty() ? rank : setting_.peers[static_cast<std::size_t>(rank)];
 }
 
 P2PDVM_DECL bool scheduler::is_checked(std::uint32_t task) const noexcept {
@@ -91,6 +110,9 @@ P2PDVM_DECL void scheduler::begin(plan p, std::shared_ptr<results> into, const s
   queue_.clear(), bound_.clear(), votes_.clear(), claims_.clear(), unsent_.clear(), owed_.clear();
   mine_ = bound_mine_ = done_ = 0;
   next_look_ = now;
+  // A task that was checked by some rank at the cut is checked by that one still, wherever it is now.
+  if (restored_ && restored_->inside) setting_.peers = restored_->peers;
+  find_checkers();
   build_followers();
   inside_ = true;
   for (other_rank& o : others_) {
@@ -356,11 +378,16 @@ P2PDVM_DECL void scheduler::count_vote(std::uint32_t task, int rank, const paylo
 }
 
 P2PDVM_DECL void scheduler::call_arbiter(std::uint32_t task, const std::vector<vote>& votes) {
-  for (int i = 0; i < ranks_; ++i) {
-    const int rank = (home_of(task) + i) % ranks_;
-    if (std::any_of(votes.begin(), votes.end(), [&](const vote& v) { return v.rank == rank; })) continue;
-    if (rank == self_) enqueue(task);
-    return;
+  for (const bool on_another_peer : {true, false}) {
+    for (int i = 0; i < ranks_; ++i) {
+      const int rank = (home_of(task) + i) % ranks_;
+      const auto excluded = [&](const vote& v) {
+        return v.rank == rank || (on_another_peer && peer_of(v.rank) == peer_of(rank));
+      };
+      if (std::any_of(votes.begin(), votes.end(), excluded)) continue;
+      if (rank == self_) enqueue(task);
+      return;
+    }
   }
   stop(trouble::kind::undecided, votes[0].rank, votes[1].rank, task);
 }
@@ -520,6 +547,7 @@ P2PDVM_DECL byte_vector scheduler::save() const {
   if (inside_) {
     s.tasks = plan_.tasks;
     s.digest = plan_.digest;
+    s.peers = setting_.peers;
     byte_vector data;
     for (std::uint32_t task = 0; task < plan_.tasks; ++task) {
       if (results_->known[task] == 0) continue;
@@ -549,6 +577,9 @@ P2PDVM_DECL bool scheduler::load(byte_view saved) {
               bytes == s.data.size() && s.longest >= 0;
   good &= std::all_of(s.known.begin(), s.known.end(), fits) && std::all_of(s.queue.begin(), s.queue.end(), fits) &&
           std::all_of(s.bound.begin(), s.bound.end(), fits);
+  const auto is_rank = [this](std::int32_t rank) { return rank >= 0 && rank < ranks_; };
+  good &= (s.peers.empty() || s.peers.size() == others_.size()) && std::all_of(s.peers.begin(), s.peers.end(), is_rank) &&
+          std::all_of(s.by.begin(), s.by.end(), is_rank);
   good &= std::all_of(s.votes.begin(), s.votes.end(), [&](const auto& v) { return fits(v.first); });
   good &= std::all_of(s.later.begin(), s.later.end(), [&](const incoming& m) { return m.from >= 0 && m.from < ranks_; });
   if (!good) return false;
