@@ -372,6 +372,21 @@ TEST_CASE("a restart with other tasks is found out, and so are bytes that nobody
   for (std::size_t size = 0; size < saved.size(); ++size) CHECK_FALSE(third.load(byte_view(saved).first(size)));
 }
 
+TEST_CASE("who has left is known after a restart, too") {
+  scheduler first(0, 2), again(0, 2);
+  first.begin(tasks_only(0), std::make_shared<results>(), {}, time_point());
+  message left;
+  left.what = message::kind::left;
+  left.bag = 1;
+  first.receive(1, left, time_point());
+  first.end();
+  REQUIRE(again.load(first.save()));
+  again.begin(tasks_only(3), std::make_shared<results>(), {}, time_point());
+  REQUIRE(again.stopped_by());
+  CHECK(again.stopped_by()->what == trouble::kind::left);
+  CHECK(again.stopped_by()->rank == 1);
+}
+
 TEST_CASE("checked tasks are done by two ranks, and who gives other bytes is named") {
   for (const int ranks : {2, 3, 4, 7}) {
     for (std::uint64_t seed = 1; seed <= 20; ++seed) {

@@ -98,6 +98,44 @@ std::string failure_of(const std::string& what) {
   return local_world(2, misuses, {{"what", what}}).failure();
 }
 
+/// Rank 0 answers after 10 ms; the others wait in vain, then for long enough, and then there is nothing left.
+task<> waits_for_a_while(peal::rank& rank) {
+  peal::adapter none;
+  peal::port port = rank.open("waits", none);
+  co_await rank.restore();
+  if (rank.id() == 0) {
+    co_await rank.sleep(std::chrono::milliseconds(10));
+    for (int r = 1; r < rank.size(); ++r) port.post_send(r, 1, payload::copy_of(bytes_of(r)));
+    co_return;
+  }
+  const double begin = rank.now();
+  const auto early = co_await rank.safe_wait_for(port, std::chrono::milliseconds(4), 0, 1);
+  CHECK_FALSE(early);
+  CHECK(rank.now() - begin == Approx(0.004));
+  const auto at_once = co_await rank.safe_wait_for(port, duration::zero(), 0, 1);
+  CHECK_FALSE(at_once);
+  CHECK(rank.now() - begin == Approx(0.004));
+  const auto other = co_await rank.safe_wait_for(port, std::chrono::milliseconds(1), peal::any_source, 2);
+  CHECK_FALSE(other);
+  const auto m = co_await rank.safe_wait_for(port, std::chrono::seconds(1), 0, 1);
+  CHECK(m);
+  if (m) CHECK(m->body().size() == sizeof(int));
+  CHECK(rank.now() - begin == Approx(0.01));
+  const auto late = co_await rank.safe_wait_for(port, std::chrono::milliseconds(5), 0, peal::any_tag);
+  CHECK_FALSE(late);
+  CHECK(rank.now() - begin == Approx(0.015));
+}
+
+task<> waits_for_an_hour(peal::rank& rank) {
+  peal::adapter none;
+  peal::port port = rank.open("waits", none);
+  co_await rank.restore();
+  port.post_send(rank.id(), 1, payload());
+  const auto m = co_await rank.safe_wait_for(port, std::chrono::hours(1), 0, 1);
+  CHECK(m.has_value() == (rank.id() == 0));
+  (void)co_await port.receive(0, 7);
+}
+
 task<> sleeps(peal::rank& rank) {
   const double before = rank.now();
   co_await rank.sleep(std::chrono::seconds(rank.id() + 1));
@@ -155,6 +193,13 @@ TEST_CASE("a marked region gives the same result from every cut, and from the cu
 TEST_CASE("ranks that wait for nobody are cancelled without a trace") {
   local_world w(3, waits_for_ever);
   CHECK_FALSE(w.run());
+}
+
+TEST_CASE("a standing receive waits for so long and not longer") {
+  for (const std::uint32_t ranks : {2u, 3u, 7u}) CHECK(local_world(ranks, waits_for_a_while).run());
+  // One whose time has not come is cancelled without a trace, as are those that wait for ever.
+  CHECK_FALSE(local_world(3, waits_for_an_hour).run());
+  local_world dropped(3, waits_for_an_hour);
 }
 
 TEST_CASE("misuse is explained in a sentence") {

@@ -71,8 +71,9 @@ struct disagreement {
 /// - A rank that has nothing to do, and nobody to ask, claims tasks that should long be done: those of a rank that has said
 ///   nothing for `again_after` times the longest task so far. It tells all others, and those that have them queued
 ///   drop them. Each further claim of a task waits four times as long.
-/// - A checked task belongs to the rank at its place and the next one on another peer; it is never given away, and done when two
-///   ranks have given the same bytes. When two differ the next rank behind them does it too, on a third peer if there is one.
+/// - A checked task belongs to the rank at its place and the next one on another peer; it is never given away, claimed early by
+///   ranks of third peers only, and done when two ranks have given the same bytes. When two differ the next rank behind them
+///   does it too, on a third peer if there is one.
 ///
 /// A rank may be one bag ahead of the slowest and no more, so what waits for a rank is bounded.
 class scheduler {
@@ -148,7 +149,7 @@ class scheduler {
   struct claim {
     time_point at{};
     std::uint32_t attempts = 0;
-    bool own = false;
+    int by = -1;
   };
   struct incoming {
     std::int32_t from = 0;
@@ -188,6 +189,7 @@ class scheduler {
   void ask_for_more(time_point now);
   void claim_overdue(time_point now);
   [[nodiscard]] bool others_may_give(time_point now) const;
+  [[nodiscard]] bool may_check(std::uint32_t task) const;
   [[nodiscard]] bool overdue(std::uint32_t task, time_point now) const;
   [[nodiscard]] duration typical() const noexcept;
   [[nodiscard]] duration patience() const noexcept;

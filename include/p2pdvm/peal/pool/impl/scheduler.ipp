@@ -4,6 +4,7 @@
 #include <p2pdvm/wire/codec.hpp>
 
 #include <algorithm>
+#include <functional>
 
 namespace p2pdvm::pool::detail {
 
@@ -19,6 +20,7 @@ struct scheduler::saved_state {
   std::uint64_t bag = 0;
   bool inside = false;
   std::vector<std::uint64_t> begun;
+  std::vector<std::optional<std::uint64_t>> left;
   std::vector<incoming> later;
   std::vector<disagreement> disagreements;
   std::int64_t longest = 0;
@@ -33,7 +35,7 @@ struct scheduler::saved_state {
   std::map<std::uint32_t, std::vector<vote>> votes;
   template <class F>
   void fields(F&& f) {
-    f(bag), f(inside), f(begun), f(later), f(disagreements), f(longest);
+    f(bag), f(inside), f(begun), f(left), f(later), f(disagreements), f(longest);
     f(tasks), f(digest), f(peers), f(known), f(sizes), f(by), f(data), f(queue), f(bound), f(votes);
   }
 };
@@ -47,6 +49,9 @@ P2PDVM_DECL int scheduler::home_of(std::uint32_t task) const noexcept {
 
 P2PDVM_DECL void scheduler::find_checkers() {
   checkers_.clear();
+  // Where there is one peer only its ranks check each other.
+  std::vector<std::int32_t>& peers = setting_.peers;
+  if (std::adjacent_find(peers.begin(), peers.end(), std::not_equal_to<>()) == peers.end()) peers.clear();
   for (int home = 0; home < ranks_; ++home) {
     int checker = (home + 1) % ranks_;
     for (int i = 1; i < ranks_ && !setting_.peers.empty(); ++i) {
@@ -284,8 +289,8 @@ P2PDVM_DECL void scheduler::on_claim(int from, const message& m, time_point now)
   for (const std::uint32_t task : m.ids) {
     if (results_->known[task] != 0) continue;
     claim& c = claims_[task];
-    if (c.own && self_ < from) continue;  // of two that claim at once the lower rank does it
-    c.own = false;
+    if (c.by == self_ && self_ < from) continue;  // of two that claim at once the lower rank does it
+    c.by = from;
     c.at = now;
     c.attempts = std::min(c.attempts + 1, claim_attempts_max);
     if (!is_checked(task)) drop(task);
@@ -465,12 +470,24 @@ P2PDVM_DECL void scheduler::ask_for_more(time_point now) {
   }
 }
 
+/// Nobody on this rank's peer does it, or should.
+P2PDVM_DECL bool scheduler::may_check(std::uint32_t task) const {
+  const auto here = [this](int rank) { return peer_of(rank) == peer_of(self_); };
+  if (here(home_of(task)) || here(checker_of(task))) return false;
+  const auto claimed = claims_.find(task);
+  if (claimed != claims_.end() && claimed->second.by != self_ && here(claimed->second.by)) return false;
+  const auto votes = votes_.find(task);
+  return votes == votes_.end() || std::none_of(votes->second.begin(), votes->second.end(), [&](const vote& v) { return here(v.rank); });
+}
+
 P2PDVM_DECL bool scheduler::overdue(std::uint32_t task, time_point now) const {
   if (waits_[task] > 0 || places_[task] != place::elsewhere) return false;
+  // Rather late by a rank of the same peer than never.
+  const duration wait = patience() * (is_checked(task) && !may_check(task) ? 16 : 1);
   const auto claimed = claims_.find(task);
   const int holder = by_[task] >= 0 ? by_[task] : home_of(task);
-  if (claimed == claims_.end()) return now >= others_[static_cast<std::size_t>(holder)].heard + patience();
-  return now >= claimed->second.at + patience() * (std::int64_t{1} << (2 * claimed->second.attempts));
+  if (claimed == claims_.end()) return now >= others_[static_cast<std::size_t>(holder)].heard + wait;
+  return now >= claimed->second.at + wait * (std::int64_t{1} << (2 * claimed->second.attempts));
 }
 
 /// Somebody who was heard of lately has tasks to spare.
@@ -497,7 +514,7 @@ P2PDVM_DECL void scheduler::claim_overdue(time_point now) {
   message m = made(message::kind::claim);
   for (std::size_t i = first; i < first + count; ++i) {
     claim& c = claims_[candidates[i]];
-    c.own = true;
+    c.by = self_;
     c.at = now;
     c.attempts = std::min(c.attempts + 1, claim_attempts_max);
     ++counts_.claimed;
@@ -540,7 +557,10 @@ P2PDVM_DECL byte_vector scheduler::save() const {
   saved_state s;
   s.bag = bag_;
   s.inside = inside_;
-  for (const other_rank& o : others_) s.begun.push_back(o.begun);
+  for (const other_rank& o : others_) {
+    s.begun.push_back(o.begun);
+    s.left.push_back(o.left);
+  }
   s.later = later_;
   s.disagreements = disagreements_;
   s.longest = longest_.count();
@@ -573,7 +593,7 @@ P2PDVM_DECL bool scheduler::load(byte_view saved) {
   const auto fits = [&](std::uint32_t task) { return task < s.tasks; };
   std::uint64_t bytes = 0;
   for (const std::uint32_t size : s.sizes) bytes += size;
-  bool good = s.begun.size() == others_.size() && (!s.inside || s.bag > 0) && s.known.size() == s.sizes.size() && s.known.size() == s.by.size() &&
+  bool good = s.begun.size() == others_.size() && s.left.size() == others_.size() && (!s.inside || s.bag > 0) && s.known.size() == s.sizes.size() && s.known.size() == s.by.size() &&
               bytes == s.data.size() && s.longest >= 0;
   good &= std::all_of(s.known.begin(), s.known.end(), fits) && std::all_of(s.queue.begin(), s.queue.end(), fits) &&
           std::all_of(s.bound.begin(), s.bound.end(), fits);
@@ -583,7 +603,10 @@ P2PDVM_DECL bool scheduler::load(byte_view saved) {
   good &= std::all_of(s.votes.begin(), s.votes.end(), [&](const auto& v) { return fits(v.first); });
   good &= std::all_of(s.later.begin(), s.later.end(), [&](const incoming& m) { return m.from >= 0 && m.from < ranks_; });
   if (!good) return false;
-  for (std::size_t i = 0; i < others_.size(); ++i) others_[i].begun = s.begun[i];
+  for (std::size_t i = 0; i < others_.size(); ++i) {
+    others_[i].begun = s.begun[i];
+    others_[i].left = s.left[i];
+  }
   bag_ = s.inside ? s.bag - 1 : s.bag;
   later_ = s.later;
   disagreements_ = s.disagreements;
