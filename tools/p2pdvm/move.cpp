@@ -141,10 +141,11 @@ int export_to(const options& how) {
   const auto written = how.parts.empty() ? export_whole(how, *job) : export_parts(how, *job);
   if (!written.ok()) return fail(written.error().message());
   fmt::print("checkpoint {} of job {} ({}): {} in {}\n"
-             "keep {} as secret as the folder: whoever can read {} can read the job's state and go on with it\n",
+             "keep {} as secret as the folder: {}\n",
              written->job.epoch.value(), job->spec().id.brief(), job->spec().program, byte_size_text(written->bytes),
-             written->where, how.parts.empty() ? "it" : "each of them",
-             how.parts.empty() ? "it" : "enough of them, and perhaps one,");
+             written->where, how.parts.empty() ? "it" : "all of them",
+             how.parts.empty() ? "whoever can read it can read the job's state and go on with it"
+                               : "each can be read alone, and the first holds the job's secret");
   return 0;
 }
 
