@@ -279,6 +279,7 @@ class job final : private record_owner,
   void start_ranks();
   void start_rank(rank_number rank, std::shared_ptr<const peal::snapshot> from);
   void retire(rank_number rank);
+  void retire_all();
   [[nodiscard]] std::vector<rank_number> ranks_here() const;
   void announce_ready(const std::vector<rank_number>& ranks);
   void announce_ready(const std::vector<rank_number>& ranks, const node_id& to);

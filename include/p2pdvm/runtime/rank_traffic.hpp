@@ -40,7 +40,8 @@ class rank_traffic final : public messaging::endpoint_host {
                const node_id& self, std::uint32_t ranks);
 
   /// Follows the record: messages of other incarnations are dropped from now on, and a rank
-  /// whose host changed is not ready until its new host says so.
+  /// whose host changed is not ready until its new host says so. Precondition: ranks of another incarnation were removed, since
+  /// whatever waits with them would be sent as a message of this one.
   void on_record(const checkpoint::job_record& record);
   void add(messaging::endpoint& local);
   void remove(rank_number rank);

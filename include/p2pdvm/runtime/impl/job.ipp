@@ -227,6 +227,7 @@ P2PDVM_DECL void job::on_record(const checkpoint::job_record& previous) {
   std::erase_if(ready_askers_, [&](const auto& asker) { return !now.is_live(asker.first); });
   owner_.on_members(previous, now);
   note_members(previous);
+  if (now.incarnation != previous.incarnation) retire_all();
   traffic_.on_record(now);
   const checkpoint::member* const me = now.find(self());
   if (previous.is_live(self()) && me != nullptr && (me->flags & checkpoint::member::evicted) != 0) {
@@ -387,9 +388,6 @@ P2PDVM_DECL void job::begin_incarnation() {
   commit_timer_.cancel();
   abandon_timer_.cancel();
   late_timer_.cancel();
-  std::vector<rank_number> old;
-  for (const auto& [rank, runner] : runners_) old.push_back(rank);
-  for (const rank_number rank : old) retire(rank);
   store_.abandon_all();
   restorer_.cancel_all();
   outputs_.committed(record());
@@ -562,6 +560,10 @@ P2PDVM_DECL void job::retire(rank_number rank) {
   found.mapped()->cancel();
   retiring_.push_back(std::move(found.mapped()));
   sweep_later();
+}
+
+P2PDVM_DECL void job::retire_all() {
+  for (const rank_number rank : ranks_here()) retire(rank);
 }
 
 /// Runners are never destroyed from inside their own calls.

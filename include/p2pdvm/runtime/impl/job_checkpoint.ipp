@@ -619,9 +619,7 @@ P2PDVM_DECL void job::end(result<std::map<std::string, byte_vector>> results) {
   missing_timer_.cancel();
   policy_timer_.cancel();
   detector_timer_.cancel();
-  std::vector<rank_number> old;
-  for (const auto& [rank, runner] : runners_) old.push_back(rank);
-  for (const rank_number rank : old) retire(rank);
+  retire_all();
   owner_.on_end(results);
   // Who ends first waits for the others to have heard of it: they could not ask anybody later.
   if (!is_member()) return;

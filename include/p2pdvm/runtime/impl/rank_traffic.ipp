@@ -53,7 +53,10 @@ P2PDVM_DECL rank_traffic::rank_traffic(rank_traffic_owner& owner, messaging::exc
       turn_timer_(clock) {}
 
 P2PDVM_DECL void rank_traffic::on_record(const checkpoint::job_record& record) {
-  if (incarnation_ != record.incarnation) asked_.clear();
+  if (incarnation_ != record.incarnation) {
+    P2PDVM_ASSERT(std::all_of(places_.begin(), places_.end(), [](const place& p) { return p.endpoint == nullptr; }));
+    asked_.clear();
+  }
   incarnation_ = record.incarnation;
   for (std::uint32_t r = 0; r < places_.size(); ++r) {
     const checkpoint::member* host = record.host(rank_number(r));

@@ -361,7 +361,12 @@ P2PDVM_DECL bool scenario_run::survivable(std::size_t victim) {
   if (!cluster_.alive(victim) || gone_.contains(victim) || left_.contains(victim)) return false;
   const checkpoint::job_record* record = newest_record(cluster_);
   if (record == nullptr || record->state != checkpoint::job_state::running) return false;
-  if (record->live_count() <= 2 || !reachable_without(victim, *record)) return false;
+  // Of two members one is the only keeper, and who leaves will be none.
+  const auto stays = [this](const checkpoint::member& m) {
+    const auto index = cluster_.index_of(m.node);
+    return m.live() && !(index && left_.contains(*index));
+  };
+  if (std::count_if(record->members.begin(), record->members.end(), stays) <= 2 || !reachable_without(victim, *record)) return false;
   // What the others know counts too: a change of keepers that only the victim saw through
   // needs, for them, the keepers of before.
   const checkpoint::job_record* known = newest_record(cluster_, victim);
