@@ -118,6 +118,49 @@ task<> mixed(peal::rank& rank) {
   rank.result("value", payload::copy_of(bytes_of(value)));
 }
 
+/// Rows and columns of a square of ranks, each with supersteps of its own.
+task<> groups(peal::rank& rank) {
+  const int side = rank.size() < 4 ? 1 : 2;
+  bsp::world all(rank);
+  bsp::world row(rank, [side](int r) { return r / side; });
+  bsp::world column(rank, [side](int r) { return r % side; });
+  int value = rank.id();
+  std::vector<int> sums(3, 0);
+  bsp::variable<int> in_row(row, value);
+  bsp::accumulator<int> in_column(column, sums);
+  co_await rank.restore();
+  CHECK(row.job_rank(row.rank()) == rank.id());
+  CHECK(column.rank() == rank.id() / side);
+  // One row goes through more supersteps than the others.
+  for (int i = 0; i < 1 + rank.id() / side; ++i) {
+    in_row.put((row.rank() + 1) % row.size(), 100 * i + rank.id());
+    row.send(0, i, rank.id());
+    co_await row.sync();
+    const int before = row.job_rank((row.rank() + row.size() - 1) % row.size());
+    CHECK(value == 100 * i + before);
+    if (row.rank() == 0) {
+      REQUIRE(row.messages().size() == static_cast<std::size_t>(row.size()));
+      for (int r = 0; r < row.size(); ++r) {
+        CHECK(row.messages()[static_cast<std::size_t>(r)].source() == r);
+        CHECK(row.messages()[static_cast<std::size_t>(r)].value<int>() == row.job_rank(r));
+      }
+    }
+  }
+  for (int r = 0; r < column.size(); ++r) in_column.add(r, 1, rank.id() + 1);
+  in_column.add(0, 0, std::array<int, 2>{1, 1});
+  const bsp::future<int> members = column.sum(1);
+  co_await column.sync();
+  int expected = 0;
+  for (int r = 0; r < column.size(); ++r) expected += column.job_rank(r) + 1;
+  CHECK(members.value() == column.size());
+  CHECK(sums[0] == (column.rank() == 0 ? column.size() : 0));
+  CHECK(sums[1] == expected + sums[0]);
+  CHECK(sums[2] == 0);
+  const bsp::future<int> total = all.sum(rank.id());
+  co_await all.safe_sync();
+  CHECK(total.value() == rank.size() * (rank.size() - 1) / 2);
+}
+
 task<> mistakes(peal::rank& rank) {
   const std::string what = rank.option("what");
   bsp::world world(rank);
@@ -152,6 +195,10 @@ task<> mistakes(peal::rank& rank) {
     if (first) (void)world.sum(1);
     if (!first) (void)world.sum(1.5);
   }
+  if (what == "part") {
+    bsp::world alone(rank, [](int r) { return r; });
+    co_await alone.safe_sync();
+  }
   if (what == "kinds" && first) co_await world.safe_sync();
   if (what == "waiting") {
     a->put(0, 1);
@@ -175,6 +222,7 @@ TEST_CASE("every BSP operation works on any number of ranks") {
     INFO("ranks " << ranks);
     if (ranks > 1) CHECK(local_world(ranks, puts_and_gets).run());
     CHECK(local_world(ranks, messages).run());
+    CHECK(local_world(ranks, groups).run());
   }
 }
 
@@ -214,6 +262,7 @@ TEST_CASE("mistakes in BSP programs are explained") {
   CHECK_THAT(mistake("folds"), Contains("rank 1 (sync, bsp.cpp:") && Contains("folds 0 values"));
   CHECK_THAT(mistake("fold sizes"), Contains("folds a value of 8 bytes"));
   CHECK_THAT(mistake("kinds"), Contains("ends it with sync (bsp.cpp:"));
+  CHECK_THAT(mistake("part"), Contains("safe_sync of 1 ranks (bsp.cpp:") && Contains("all 2 ranks"));
   CHECK_THAT(mistake("waiting"), Contains("puts, gets or sends that wait for the end"));
   CHECK_THAT(mistake("fold waiting"), Contains("folds that wait for the end"));
   CHECK(mistake("nothing wrong").empty());

@@ -1,19 +1,18 @@
 /// MPI in this process, from MPI_Init to MPI_Finalize: its rank, and how a call waits.
 #pragma once
 
+#include "../../common/c_program.hpp"
 #include "failure.hpp"
 #include "object.hpp"
 
 #include <p2pdvm/messaging/endpoint.hpp>
 #include <p2pdvm/peal/mpi/context.hpp>
 #include <p2pdvm/peal/services.hpp>
-#include <p2pdvm/runtime/embedded_rank.hpp>
 #include <p2pdvm/runtime/native_driver.hpp>
 
 #include <atomic>
 #include <exception>
 #include <memory>
-#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -41,7 +40,7 @@ class process {
   [[nodiscard]] int threads() const noexcept { return threads_; }
   [[nodiscard]] std::thread::id main_thread() const noexcept { return main_thread_; }
 
-  [[nodiscard]] peal::rank& rank() noexcept { return here_->rank(); }
+  [[nodiscard]] peal::rank& rank() noexcept { return here_.rank(); }
   [[nodiscard]] const std::shared_ptr<mpi::detail::context>& context() const noexcept { return context_; }
   [[nodiscard]] driver_token& token() noexcept { return *token_; }
   [[nodiscard]] messaging::endpoint& endpoint() noexcept { return *endpoint_; }
@@ -103,7 +102,7 @@ class process {
   bool begun_ = false, ended_ = false;
   int threads_ = MPI_THREAD_SINGLE;
   std::thread::id main_thread_;
-  std::optional<runtime::embedded_rank> here_;
+  compat::c_program here_;
   std::shared_ptr<mpi::detail::context> context_;
   driver_token* token_ = nullptr;
   messaging::endpoint* endpoint_ = nullptr;
@@ -113,8 +112,6 @@ class process {
   std::vector<std::pair<int, std::uint32_t>> owed_;  ///< changes with the token held
   std::uint32_t serial_ = 0;
   unsigned idle_looks_ = 0;
-  std::string own_folder_;
-  int event_fd_ = -1;
 };
 
 [[nodiscard]] process& here() noexcept;

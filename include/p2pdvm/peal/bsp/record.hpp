@@ -5,10 +5,21 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <source_location>
 #include <string>
 #include <vector>
 
 namespace p2pdvm::bsp::detail {
+
+/// A line of the program, also of one in another language.
+struct place {
+  const char* file = "";
+  std::uint32_t line = 0;
+  place(const std::source_location& where) noexcept : file(where.file_name()), line(where.line()) {}  // NOLINT: is one
+  place(const char* name, std::uint32_t number) noexcept : file(name), line(number) {}
+};
+
+[[nodiscard]] std::string text_of(const place& where);
 
 /// How a rank came to the end of a superstep.
 enum class ending : std::uint16_t { sync, safe_sync, left };
@@ -22,13 +33,18 @@ struct superstep_head {
   std::uint64_t registrations = 0;  ///< digest of what is registered, in order
   std::uint32_t registered = 0;     ///< how many
   std::uint32_t folds = 0;
+  std::uint64_t bytes = 0;          ///< of this message with its head, in all its parts
+  std::uint32_t ranks = 0;          ///< that take part
+  std::uint32_t reserved = 0;
 };
 inline constexpr std::size_t head_bytes = sizeof(superstep_head);
-static_assert(head_bytes == 32);
+static_assert(head_bytes == 48);
+/// What is larger is sent in parts of this size.
+inline constexpr std::size_t part_bytes_max = std::size_t{1} << 30;
 
 enum class record_kind : std::uint16_t { put, get, send, fold };
 
-/// In front of each operation's data; `bytes` of data follow, for a get none.
+/// In front of each operation's data; `bytes` of data follow, for a get none, and then what is missing to a multiple of `alignment`.
 struct record_head {
   record_kind kind = record_kind::put;
   std::uint16_t file = 0;
@@ -39,13 +55,14 @@ struct record_head {
   std::uint32_t element_bytes = 0;
 };
 static_assert(sizeof(record_head) == 32);
+inline constexpr std::size_t alignment = 8;
 
 struct record {
   record_head head;
   std::size_t data = 0;  ///< where its data starts in the message
 };
 
-void append_record(byte_vector& out, const record_head& head, byte_view data);
+void append_record(byte_vector& out, const record_head& head, byte_view data, byte_view more = {});
 /// The records of a message from `offset` on; throws when they do not fit it.
 [[nodiscard]] std::vector<record> records_of(byte_view message, std::size_t offset);
 

@@ -3,6 +3,7 @@
 
 #include <p2pdvm/peal/bsp/world.hpp>
 
+#include <functional>
 #include <memory>
 #include <source_location>
 #include <span>
@@ -114,6 +115,54 @@ class array final : private detail::registered {
   [[nodiscard]] std::size_t element_bytes() const noexcept override { return sizeof(T); }
   world& in_;
   std::vector<T>& values_;
+  std::uint32_t slot_;
+};
+
+/// As `array`, but what others give an element is combined with it, in the order of ranks and, of one rank, of its calls:
+///
+///     std::vector<double> forces(bodies);
+///     bsp::accumulator<double> sums(world, forces);
+///     sums.add(owner, index, force);
+///
+/// `Op(element, value)` is their sum unless something else is said; it is trivially destructible.
+template <detail::element T, class Op = std::plus<>>
+class accumulator final : private detail::registered {
+  static_assert(std::is_trivially_destructible_v<Op>, "the operation must be trivially destructible: capture by reference");
+
+ public:
+  accumulator(world& in, std::vector<T>& values, Op op = {})
+      : in_(in), values_(values), op_(op), slot_(in.add_registration(*this)) {}
+  accumulator(const accumulator&) = delete;
+  accumulator& operator=(const accumulator&) = delete;
+  ~accumulator() { in_.remove_registration(slot_); }
+
+  /// This rank's own part.
+  [[nodiscard]] std::vector<T>& local() noexcept { return values_; }
+  /// At the end of this superstep each of the destination's elements from `first` on becomes `op(element, value)`.
+  void add(int destination, std::size_t first, std::span<const T> values,
+           std::source_location where = std::source_location::current()) {
+    in_.add_put(destination, slot_, first, std::as_bytes(values), sizeof(T), where);
+  }
+  void add(int destination, std::size_t index, const T& value,
+           std::source_location where = std::source_location::current()) {
+    in_.add_put(destination, slot_, index, bytes_of(value), sizeof(T), where);
+  }
+
+ private:
+  byte_span memory() override { return std::as_writable_bytes(std::span(values_)); }
+  [[nodiscard]] std::size_t element_bytes() const noexcept override { return sizeof(T); }
+  void write(byte_span into, byte_view data) const override {
+    for (std::size_t at = 0; at + sizeof(T) <= into.size(); at += sizeof(T)) {
+      T element{}, value{};
+      std::memcpy(&element, into.data() + at, sizeof(T));
+      std::memcpy(&value, data.data() + at, sizeof(T));
+      element = op_(element, value);
+      std::memcpy(into.data() + at, &element, sizeof(T));
+    }
+  }
+  world& in_;
+  std::vector<T>& values_;
+  [[no_unique_address]] Op op_;
   std::uint32_t slot_;
 };
 

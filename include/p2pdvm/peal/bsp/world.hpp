@@ -8,6 +8,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <ranges>
@@ -32,6 +34,11 @@ struct slot {
 };
 
 [[noreturn]] void refuse(const std::string& sentence);
+
+struct world_setting {
+  std::vector<int> members;  ///< ranks of the job that take part, ascending, the same on all of them; empty: all
+  std::size_t part_bytes = part_bytes_max;
+};
 
 }  // namespace detail
 
@@ -101,6 +108,8 @@ class registered {
  public:
   virtual byte_span memory() = 0;
   [[nodiscard]] virtual std::size_t element_bytes() const noexcept = 0;
+  /// What a put makes of a part of that memory.
+  virtual void write(byte_span into, byte_view data) const { std::memcpy(into.data(), data.data(), data.size()); }
 
  protected:
   ~registered() = default;
@@ -133,14 +142,20 @@ class pending_get {
 /// the same; messages become readable, in the order of (source, call).
 class world final : public peal::adapter {
  public:
-  explicit world(peal::rank& rank);
+  explicit world(peal::rank& rank) : world(rank, detail::world_setting()) {}
+  /// Of the ranks that `colour_of` gives the same colour as this one, which are numbered from 0 on in their order. Collective over
+  /// the job: every rank has such a world, in the order of their making, and `colour_of(r)` is the same wherever it is called.
+  world(peal::rank& rank, const std::function<int(int rank)>& colour_of);
+  world(peal::rank& rank, detail::world_setting how);
   world(const world&) = delete;
   world& operator=(const world&) = delete;
   /// Leaving tells the others, so that a rank that still waits for this one gets an error.
   ~world() override;
 
-  [[nodiscard]] int rank() const noexcept { return rank_.id(); }
-  [[nodiscard]] int size() const noexcept { return rank_.size(); }
+  [[nodiscard]] int rank() const noexcept { return self_; }
+  [[nodiscard]] int size() const noexcept { return static_cast<int>(members_.size()); }
+  /// What the job calls a rank of this world.
+  [[nodiscard]] int job_rank(int rank) const { return members_.at(static_cast<std::size_t>(rank)); }
   /// As `peal::rank::output`.
   [[nodiscard]] peal::output output(std::string_view name) { return rank_.output(name); }
   /// How many have ended.
@@ -150,7 +165,7 @@ class world final : public peal::adapter {
   task<> sync(std::source_location where = std::source_location::current());
   /// The same, and a safe point: the exchange itself agrees on whether a snapshot is due.
   /// Registered data that is also state or a region of the rank is restored as it is here, and
-  /// so are the messages just received; futures are not.
+  /// so are the messages just received; futures are not. Only of the whole job.
   task<> safe_sync(std::source_location where = std::source_location::current());
 
   /// Copied at the call; readable by `messages()` of the destination in the next superstep.
@@ -199,10 +214,18 @@ class world final : public peal::adapter {
   [[nodiscard]] std::uint32_t add_registration(detail::registered& memory);
   void remove_registration(std::uint32_t slot);
   void add_put(int destination, std::uint32_t slot, std::size_t first, byte_view data,
-               std::size_t element_bytes, const std::source_location& where);
+               std::size_t element_bytes, const detail::place& where);
   void add_get(int source, std::uint32_t slot, std::size_t first, std::size_t count,
                std::size_t element_bytes, std::unique_ptr<detail::pending_get> into,
-               const std::source_location& where);
+               const detail::place& where);
+  /// `more`: behind `data`.
+  void add_send(int destination, std::int64_t tag, byte_view data, std::size_t element_bytes, const detail::place& where,
+                byte_view more = {});
+  void add_fold(std::unique_ptr<detail::pending_fold> fold) { folds_.push_back(std::move(fold)); }
+  /// `sync`, of a program in another language; `note` is what a rank that waits there is said to do.
+  task<> sync_at(detail::place where, peal::call_note note);
+  /// All come to their end here; nothing is exchanged but that. The world is of no use any more.
+  task<> leave_together(detail::place where, peal::call_note note);
 
   // --- peal::adapter ---
 
@@ -219,11 +242,12 @@ class world final : public peal::adapter {
   };
   using arrived = std::vector<std::pair<payload, std::vector<detail::record>>>;
 
-  void add_send(int destination, std::int64_t tag, byte_view data, std::size_t element_bytes,
-                const std::source_location& where);
-  byte_vector& out_to(int destination, const char* what, const std::source_location& where);
-  task<epoch_number> end_superstep(detail::ending how, std::source_location where);
-  [[nodiscard]] detail::superstep_head head_for(detail::ending how, const std::source_location& where);
+  byte_vector& out_to(int destination, const char* what, const detail::place& where);
+  task<epoch_number> end_superstep(detail::ending how, detail::place where, peal::call_site at);
+  [[nodiscard]] detail::superstep_head head_for(detail::ending how, const detail::place& where);
+  void send_whole(int destination, std::int64_t tag, byte_vector whole);
+  /// Of `bytes`, or of as many as its head says.
+  task<payload> receive_whole(int source, std::int64_t tag, std::optional<std::uint64_t> bytes, peal::call_site at);
   /// The schedule of an exchange: everybody sends to everybody directly.
   task<arrived> exchange(const detail::superstep_head& mine, peal::call_site at);
   void check_head(const detail::superstep_head& mine, const detail::superstep_head& theirs,
@@ -233,15 +257,25 @@ class world final : public peal::adapter {
   void write_puts(const arrived& all);
   void finish_folds(const arrived& all);
   void read_messages(const arrived& all);
-  [[nodiscard]] byte_span target_of(const detail::record& r, int source) const;
+  struct target {
+    detail::registered* owner;
+    byte_span bytes;
+  };
+  [[nodiscard]] target target_of(const detail::record& r, int source) const;
+  [[nodiscard]] std::string place_text(int source, std::uint16_t file, std::uint32_t line) const {
+    return rank_.place_text(job_rank(source), file, line);
+  }
   [[nodiscard]] std::int64_t tag_of(bool reply) const noexcept;
   void leave() noexcept;
 
   peal::rank& rank_;
   peal::port port_;
+  std::vector<int> members_;  ///< of the job
+  int self_ = 0;
   int exceptions_;
+  std::size_t part_bytes_;
   std::uint64_t superstep_ = 0;
-  bool ending_ = false;
+  bool ending_ = false, left_ = false;
   std::vector<detail::registered*> slots_;
   std::uint32_t registered_ = 0;
   std::uint64_t registrations_ = 0;
@@ -283,7 +317,7 @@ future<T> world::fold(const T& value, Op op) {
   static_assert(std::is_trivially_destructible_v<Op>,
                 "a fold's operation must be trivially destructible: capture by reference");
   auto slot = std::make_shared<detail::slot<T>>();
-  folds_.push_back(std::make_unique<detail::fold_of<T, Op>>(value, op, slot));
+  add_fold(std::make_unique<detail::fold_of<T, Op>>(value, op, slot));
   return future<T>(std::move(slot));
 }
 

@@ -12,28 +12,47 @@ P2PDVM_DECL std::int64_t world::tag_of(bool reply) const noexcept {
 }
 
 P2PDVM_DECL task<> world::sync(std::source_location where) {
-  (void)co_await end_superstep(detail::ending::sync, where);
+  const peal::call_note note{"sync of superstep", static_cast<std::int64_t>(superstep_), 0, true, {}};
+  const peal::call_site at(where, &note);
+  (void)co_await end_superstep(detail::ending::sync, where, at);
 }
 
 P2PDVM_DECL task<> world::safe_sync(std::source_location where) {
-  const epoch_number wished = co_await end_superstep(detail::ending::safe_sync, where);
+  if (size() != rank_.size())
+    detail::refuse("safe_sync of " + std::to_string(size()) + " ranks (" + detail::text_of(where) + "): a safe point is one of all " +
+                   std::to_string(rank_.size()) + " ranks of the job");
+  const peal::call_note note{"safe_sync of superstep", static_cast<std::int64_t>(superstep_), 0, true, {}};
+  const peal::call_site at(where, &note);
+  const epoch_number wished = co_await end_superstep(detail::ending::safe_sync, where, at);
   co_await rank_.safe_point_together(wished, where);
 }
 
+P2PDVM_DECL task<> world::sync_at(detail::place where, peal::call_note note) {
+  const peal::call_site at(std::source_location::current(), &note);
+  (void)co_await end_superstep(detail::ending::sync, where, at);
+}
+
+P2PDVM_DECL task<> world::leave_together(detail::place where, peal::call_note note) {
+  const peal::call_site at(std::source_location::current(), &note);
+  left_ = true;
+  (void)co_await end_superstep(detail::ending::left, where, at);
+}
+
 P2PDVM_DECL detail::superstep_head world::head_for(detail::ending how,
-                                                   const std::source_location& where) {
+                                                   const detail::place& where) {
   detail::superstep_head head;
   head.end = how;
-  head.file = rank_.file_number(where.file_name());
-  head.line = where.line();
+  head.file = rank_.file_number(where.file);
+  head.line = where.line;
   head.registrations = registrations_;
   head.registered = registered_;
   head.folds = static_cast<std::uint32_t>(folds_.size());
+  head.ranks = static_cast<std::uint32_t>(size());
   if (how == detail::ending::safe_sync) head.wished = rank_.wished().value();
   return head;
 }
 
-P2PDVM_DECL task<epoch_number> world::end_superstep(detail::ending how, std::source_location where) {
+P2PDVM_DECL task<epoch_number> world::end_superstep(detail::ending how, detail::place where, peal::call_site at) {
   ending_ = true;
   for (std::size_t i = 0; i < folds_.size(); ++i) {
     detail::record_head head;
@@ -43,9 +62,6 @@ P2PDVM_DECL task<epoch_number> world::end_superstep(detail::ending how, std::sou
     for (byte_vector& out : out_) detail::append_record(out, head, folds_[i]->mine());
   }
   const detail::superstep_head mine = head_for(how, where);
-  const peal::call_note note{how == detail::ending::sync ? "sync of superstep" : "safe_sync of superstep",
-                             static_cast<std::int64_t>(superstep_), 0, true, {}};
-  const peal::call_site at(where, &note);
   const arrived all = co_await exchange(mine, at);
   std::uint64_t wished = 0;
   for (int r = 0; r < size(); ++r) {
@@ -71,43 +87,78 @@ P2PDVM_DECL task<world::arrived> world::exchange(const detail::superstep_head& m
   for (std::size_t i = 0; i < ranks; ++i) {
     const std::size_t to = (static_cast<std::size_t>(rank()) + i) % ranks;
     byte_vector whole = std::exchange(out_[to], byte_vector(detail::head_bytes));
-    std::memcpy(whole.data(), &mine, sizeof mine);
+    detail::superstep_head head = mine;
+    head.bytes = whole.size();
+    std::memcpy(whole.data(), &head, sizeof head);
     if (i == 0) {
       all[to].first = payload(std::move(whole));
     } else {
-      port_.post_send(static_cast<int>(to), tag_of(false), payload(std::move(whole)));
+      send_whole(static_cast<int>(to), tag_of(false), std::move(whole));
     }
   }
   for (std::size_t i = 0; i < ranks; ++i) {
-    if (static_cast<int>(i) != rank()) {
-      const peal::message m = co_await port_.receive(static_cast<int>(i), tag_of(false), 0, at);
-      all[i].first = m.body();
-    }
-    if (all[i].first.size() < detail::head_bytes)
-      detail::refuse("a message of a superstep is damaged");
+    if (static_cast<int>(i) != rank())
+      all[i].first = co_await receive_whole(static_cast<int>(i), tag_of(false), std::nullopt, at);
     all[i].second = detail::records_of(all[i].first.view(), detail::head_bytes);
   }
   co_return all;
 }
 
+P2PDVM_DECL void world::send_whole(int destination, std::int64_t tag, byte_vector whole) {
+  const payload all(std::move(whole));
+  std::size_t from = 0;
+  do {
+    const std::size_t bytes = std::min(part_bytes_, all.size() - from);
+    port_.post_send(job_rank(destination), tag, all.slice(from, bytes));
+    from += bytes;
+  } while (from < all.size());
+}
+
+P2PDVM_DECL task<payload> world::receive_whole(int source, std::int64_t tag, std::optional<std::uint64_t> bytes,
+                                               peal::call_site at) {
+  const int from = job_rank(source);
+  const peal::message first = co_await port_.receive(from, tag, 0, at);
+  std::uint64_t total = first.body().size();
+  if (bytes) {
+    total = *bytes;
+  } else if (total >= detail::head_bytes) {
+    detail::superstep_head head;
+    std::memcpy(&head, first.body().data(), sizeof head);
+    total = head.bytes;
+  } else {
+    total = 0;  // damaged
+  }
+  if (total == first.body().size()) co_return first.body();
+  byte_vector whole = to_vector(first.body().view());
+  while (whole.size() < total) {
+    const peal::message next = co_await port_.receive(from, tag, 0, at);
+    if (next.body().empty()) break;
+    append(whole, next.body().view());
+  }
+  if (whole.size() != total) detail::refuse("a message of a superstep is damaged");
+  co_return payload(std::move(whole));
+}
+
 P2PDVM_DECL void world::check_head(const detail::superstep_head& mine,
                                    const detail::superstep_head& theirs, int source) const {
-  if (theirs.end == mine.end && theirs.registered == mine.registered &&
+  if (theirs.end == mine.end && theirs.ranks == mine.ranks && theirs.registered == mine.registered &&
       theirs.registrations == mine.registrations && theirs.folds == mine.folds)
     return;
   const auto name = [](detail::ending e) {
-    return e == detail::ending::safe_sync ? "safe_sync" : "sync";
+    return e == detail::ending::safe_sync ? "safe_sync" : e == detail::ending::left ? "end" : "sync";
   };
   const std::string here = "rank " + std::to_string(rank()) + " is at the end of superstep " +
                            std::to_string(superstep_) + " (" + name(mine.end) + ", " +
-                           rank_.place_text(rank(), mine.file, mine.line) + "), but rank " +
+                           place_text(rank(), mine.file, mine.line) + "), but rank " +
                            std::to_string(source);
-  if (theirs.end == detail::ending::left)
+  if (theirs.end == detail::ending::left && theirs.ranks == 0)
     detail::refuse(here + " has left after " + std::to_string(superstep_) + " supersteps");
-  const std::string place = rank_.place_text(source, theirs.file, theirs.line);
+  const std::string place = place_text(source, theirs.file, theirs.line);
   const std::string there = " (" + std::string(name(theirs.end)) + ", " + place + ")";
   if (theirs.end != mine.end)
     detail::refuse(here + " ends it with " + name(theirs.end) + " (" + place + ")");
+  if (theirs.ranks != mine.ranks)
+    detail::refuse(here + there + " is one of " + std::to_string(theirs.ranks) + " ranks, and this one of " + std::to_string(mine.ranks));
   if (theirs.registered != mine.registered)
     detail::refuse(here + there + " has registered " + std::to_string(theirs.registered) +
                    " variables and arrays, and this one " + std::to_string(mine.registered));
@@ -119,14 +170,14 @@ P2PDVM_DECL void world::check_head(const detail::superstep_head& mine,
                    " values, and this one " + std::to_string(mine.folds));
 }
 
-P2PDVM_DECL byte_span world::target_of(const detail::record& r, int source) const {
+P2PDVM_DECL world::target world::target_of(const detail::record& r, int source) const {
   const auto who = [&] {
     const bool put = r.head.kind == detail::record_kind::put;
     return "rank " + std::to_string(source) + (put ? " puts " : " gets ");
   };
   const auto place = [&] {
     return " (superstep " + std::to_string(superstep_) + ", " +
-           rank_.place_text(source, r.head.file, r.head.line) + ")";
+           place_text(source, r.head.file, r.head.line) + ")";
   };
   detail::registered* const owner =
       r.head.slot < slots_.size() ? slots_[r.head.slot] : nullptr;
@@ -136,8 +187,7 @@ P2PDVM_DECL byte_span world::target_of(const detail::record& r, int source) cons
   const byte_span memory = owner->memory();
   const auto offset = static_cast<std::uint64_t>(r.head.offset);
   if (offset <= memory.size() && r.head.bytes <= memory.size() - offset)
-    return memory.subspan(static_cast<std::size_t>(offset),
-                          static_cast<std::size_t>(r.head.bytes));
+    return {owner, memory.subspan(static_cast<std::size_t>(offset), static_cast<std::size_t>(r.head.bytes))};
   const std::uint64_t size = owner->element_bytes();
   detail::refuse(who() + std::to_string(r.head.bytes / size) + " elements at index " +
                  std::to_string(offset / size) + " of registration " +
@@ -152,22 +202,23 @@ P2PDVM_DECL void world::answer_gets(const arrived& all) {
     for (const detail::record& r : all[static_cast<std::size_t>(source)].second) {
       if (r.head.kind != detail::record_kind::get) continue;
       any = true;
-      append(reply, target_of(r, source));
+      append(reply, target_of(r, source).bytes);
     }
     // A reply to this rank itself takes the same way as the others.
-    if (any) port_.post_send(source, tag_of(true), payload(std::move(reply)));
+    if (any) send_whole(source, tag_of(true), std::move(reply));
   }
 }
 
 P2PDVM_DECL task<> world::finish_gets(peal::call_site at) {
   const std::vector<get> gets = std::exchange(gets_, {});
   std::vector<std::pair<payload, std::size_t>> replies(static_cast<std::size_t>(size()));
-  std::vector<bool> asked(replies.size());
-  for (const get& g : gets) asked[static_cast<std::size_t>(g.source)] = true;
+  std::vector<std::optional<std::uint64_t>> asked(replies.size());
+  for (const get& g : gets) {
+    auto& bytes = asked[static_cast<std::size_t>(g.source)];
+    bytes = bytes.value_or(0) + g.bytes;
+  }
   for (std::size_t r = 0; r < replies.size(); ++r) {
-    if (!asked[r]) continue;
-    const peal::message m = co_await port_.receive(static_cast<int>(r), tag_of(true), 0, at);
-    replies[r].first = m.body();
+    if (asked[r]) replies[r].first = co_await receive_whole(static_cast<int>(r), tag_of(true), asked[r], at);
   }
   for (const get& g : gets) {
     auto& [bytes, used] = replies[static_cast<std::size_t>(g.source)];
@@ -182,8 +233,8 @@ P2PDVM_DECL void world::write_puts(const arrived& all) {
     const auto& [bytes, records] = all[static_cast<std::size_t>(source)];
     for (const detail::record& r : records) {
       if (r.head.kind != detail::record_kind::put) continue;
-      const byte_span into = target_of(r, source);
-      if (!into.empty()) std::memcpy(into.data(), bytes.data() + r.data, into.size());
+      const target into = target_of(r, source);
+      if (!into.bytes.empty()) into.owner->write(into.bytes, bytes.view().subspan(r.data, into.bytes.size()));
     }
   }
 }

@@ -5,7 +5,9 @@
 #include <p2pdvm/peal/waiting.hpp>
 #include <p2pdvm/wire/codec.hpp>
 
+#include <algorithm>
 #include <exception>
+#include <numeric>
 #include <string_view>
 
 namespace p2pdvm::bsp {
@@ -16,19 +18,24 @@ namespace detail {
   peal::detail::throw_misuse(sentence);
 }
 
-inline std::string place_of(const std::source_location& where) {
-  return std::string(peal::file_part(where.file_name())) + ":" + std::to_string(where.line());
+inline world_setting members_of(const peal::rank& rank, const std::function<int(int)>& colour_of) {
+  world_setting how;
+  const int colour = colour_of(rank.id());
+  for (int r = 0; r < rank.size(); ++r) {
+    if (colour_of(r) == colour) how.members.push_back(r);
+  }
+  return how;
 }
 
 /// What crosses a cut: data lives in the program's own state.
 struct saved_world {
   std::uint64_t superstep = 0;
-  std::uint32_t registered = 0;
+  std::uint32_t registered = 0, slots = 0;
   std::uint64_t registrations = 0;
   std::vector<message> received;
   template <class F>
   void fields(F&& f) {
-    f(superstep), f(registered), f(registrations), f(received);
+    f(superstep), f(registered), f(slots), f(registrations), f(received);
   }
 };
 
@@ -48,23 +55,38 @@ P2PDVM_DECL void message::check(std::size_t element_bytes) const {
                  " elements and is read as a single one");
 }
 
-P2PDVM_DECL world::world(peal::rank& rank)
+P2PDVM_DECL world::world(peal::rank& rank, detail::world_setting how)
     : rank_(rank),
       port_(rank.open("bsp", *this)),
+      members_(std::move(how.members)),
       exceptions_(std::uncaught_exceptions()),
-      out_(static_cast<std::size_t>(rank.size()), byte_vector(detail::head_bytes)) {}
+      part_bytes_(how.part_bytes) {
+  P2PDVM_ASSERT(part_bytes_ >= detail::head_bytes);
+  if (members_.empty()) {
+    members_.resize(static_cast<std::size_t>(rank.size()));
+    std::iota(members_.begin(), members_.end(), 0);
+  }
+  const auto here = std::find(members_.begin(), members_.end(), rank.id());
+  P2PDVM_ASSERT(here != members_.end());
+  self_ = static_cast<int>(here - members_.begin());
+  out_.assign(members_.size(), byte_vector(detail::head_bytes));
+}
+
+P2PDVM_DECL world::world(peal::rank& rank, const std::function<int(int)>& colour_of)
+    : world(rank, detail::members_of(rank, colour_of)) {}
 
 P2PDVM_DECL world::~world() {
-  if (!ending_ && std::uncaught_exceptions() == exceptions_) leave();
+  if (!left_ && !ending_ && std::uncaught_exceptions() == exceptions_) leave();
 }
 
 P2PDVM_DECL void world::leave() noexcept {
   detail::superstep_head head;
   head.end = detail::ending::left;
+  head.bytes = sizeof head;
   try {
     const payload whole = payload::copy_of(bytes_of(head));
-    for (int r = 0; r < size(); ++r) {
-      if (r != rank()) port_.post_send(r, tag_of(false), whole);
+    for (const int r : members_) {
+      if (r != rank_.id()) port_.post_send(r, tag_of(false), whole);
     }
   } catch (const std::exception&) {
     return;  // the rank is being rolled back: nobody will read it
@@ -82,39 +104,40 @@ P2PDVM_DECL std::uint32_t world::add_registration(detail::registered& memory) {
 P2PDVM_DECL void world::remove_registration(std::uint32_t slot) {
   slots_[slot] = nullptr;
   registrations_ = (registrations_ ^ (slot + 0x10000u)) * 0x100000001b3ull;
+  while (!slots_.empty() && slots_.back() == nullptr) slots_.pop_back();
 }
 
 P2PDVM_DECL byte_vector& world::out_to(int destination, const char* what,
-                                       const std::source_location& where) {
+                                       const detail::place& where) {
   if (destination < 0 || destination >= size())
     detail::refuse("rank " + std::to_string(rank()) + " " + what + " rank " +
-                   std::to_string(destination) + " (" + detail::place_of(where) +
-                   "), but the job has ranks 0 to " + std::to_string(size() - 1));
+                   std::to_string(destination) + " (" + detail::text_of(where) +
+                   "), but there are ranks 0 to " + std::to_string(size() - 1));
   return out_[static_cast<std::size_t>(destination)];
 }
 
 P2PDVM_DECL void world::add_send(int destination, std::int64_t tag, byte_view data,
-                                 std::size_t element_bytes, const std::source_location& where) {
+                                 std::size_t element_bytes, const detail::place& where, byte_view more) {
   detail::record_head head;
   head.kind = detail::record_kind::send;
   head.offset = tag;
-  head.bytes = data.size();
-  head.file = rank_.file_number(where.file_name());
-  head.line = where.line();
+  head.bytes = data.size() + more.size();
+  head.file = rank_.file_number(where.file);
+  head.line = where.line;
   head.element_bytes = static_cast<std::uint32_t>(element_bytes);
-  detail::append_record(out_to(destination, "sends to", where), head, data);
+  detail::append_record(out_to(destination, "sends to", where), head, data, more);
 }
 
 P2PDVM_DECL void world::add_put(int destination, std::uint32_t slot, std::size_t first,
                                 byte_view data, std::size_t element_bytes,
-                                const std::source_location& where) {
+                                const detail::place& where) {
   detail::record_head head;
   head.kind = detail::record_kind::put;
   head.slot = slot;
   head.offset = static_cast<std::int64_t>(first * element_bytes);
   head.bytes = data.size();
-  head.file = rank_.file_number(where.file_name());
-  head.line = where.line();
+  head.file = rank_.file_number(where.file);
+  head.line = where.line;
   head.element_bytes = static_cast<std::uint32_t>(element_bytes);
   detail::append_record(out_to(destination, "puts to", where), head, data);
 }
@@ -122,14 +145,14 @@ P2PDVM_DECL void world::add_put(int destination, std::uint32_t slot, std::size_t
 P2PDVM_DECL void world::add_get(int source, std::uint32_t slot, std::size_t first,
                                 std::size_t count, std::size_t element_bytes,
                                 std::unique_ptr<detail::pending_get> into,
-                                const std::source_location& where) {
+                                const detail::place& where) {
   detail::record_head head;
   head.kind = detail::record_kind::get;
   head.slot = slot;
   head.offset = static_cast<std::int64_t>(first * element_bytes);
   head.bytes = count * element_bytes;
-  head.file = rank_.file_number(where.file_name());
-  head.line = where.line();
+  head.file = rank_.file_number(where.file);
+  head.line = where.line;
   head.element_bytes = static_cast<std::uint32_t>(element_bytes);
   detail::append_record(out_to(source, "gets from", where), head, {});
   gets_.push_back({source, count * element_bytes, std::move(into)});
@@ -151,6 +174,7 @@ P2PDVM_DECL byte_vector world::save() const {
   detail::saved_world saved;
   saved.superstep = superstep_;
   saved.registered = registered_;
+  saved.slots = static_cast<std::uint32_t>(slots_.size());
   saved.registrations = registrations_;
   saved.received = received_;
   return wire::encode(saved);
@@ -161,13 +185,13 @@ P2PDVM_DECL void world::load(byte_view bytes) {
   if (!saved.ok())
     throw std::system_error(make_error_code(errc::corrupted),
                             "the snapshot's BSP superstep cannot be read");
-  if (saved->registered < registered_)
+  if (saved->registered < registered_ || saved->slots > saved->registered)
     throw std::system_error(make_error_code(errc::corrupted),
                             "the program registers more BSP variables and arrays before restore() "
                             "than when the snapshot was taken");
   superstep_ = saved->superstep;
   // Those registered later, and gone, keep their numbers.
-  slots_.resize(saved->registered, nullptr);
+  slots_.resize(std::max<std::size_t>(saved->slots, slots_.size()), nullptr);
   registered_ = saved->registered;
   registrations_ = saved->registrations;
   received_ = std::move(saved->received);

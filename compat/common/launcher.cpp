@@ -15,18 +15,17 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <filesystem>
 #include <sstream>
 #include <system_error>
 
-namespace p2pdvm::mpiexec {
+namespace p2pdvm::compat {
 
 namespace {
 
 constexpr int code_not_found = 127, code_timed_out = 124;
 constexpr int poll_pause = 200;  ///< [ms] between two looks whether the time is over
-
-void say(const std::string& sentence) { fmt::print(stderr, "p2pdvm-mpiexec: {}\n", sentence); }
 
 bool can_run(const std::string& path) {
   std::error_code ec;
@@ -50,6 +49,8 @@ void check(bool holds, const char* what) {
 }
 
 }  // namespace
+
+void launcher::say(const std::string& sentence) const { fmt::print(stderr, "{}: {}\n", of_.launcher, sentence); }
 
 std::string launcher::name_of(std::size_t k) const {
   const std::string name = std::filesystem::path(program_).filename().string();
@@ -124,7 +125,7 @@ int launcher::run() {
     return code_not_found;
   }
   const char* const base = std::getenv("TMPDIR");
-  folder_ = (base != nullptr ? std::string(base) : "/tmp") + "/p2pdvm-mpi-XXXXXX";
+  folder_ = (base != nullptr ? std::string(base) : "/tmp") + "/p2pdvm-launch-XXXXXX";
   check(::mkdtemp(folder_.data()) != nullptr, "mkdtemp");
   ::signal(SIGPIPE, SIG_IGN);
   sigset_t set;
@@ -153,7 +154,7 @@ void launcher::poll_once() {
   std::vector<pollfd> fds = {{signals_, POLLIN, 0}};
   for (const child& c : children_) fds.push_back({c.channel, POLLIN, 0});
   if (::poll(fds.data(), fds.size(), how_.timeout == 0 ? -1 : poll_pause) == 0 && std::chrono::steady_clock::now() >= ends_)
-    return fail(code_timed_out, fmt::format("ended after {} s, as --timeout or MPIEXEC_TIMEOUT says", how_.timeout));
+    return fail(code_timed_out, fmt::format("ended after {} s, as --timeout or {} says", how_.timeout, of_.timeout));
   for (std::size_t k = 0; k < children_.size(); ++k) {
     child& c = children_[k];
     if ((fds[k + 1].revents & (POLLIN | POLLHUP)) == 0) continue;
@@ -186,7 +187,7 @@ void launcher::on_ticket(const std::string& ticket) {
     if (children_[k].channel >= 0) (void)!::write(children_[k].channel, line.data(), line.size());
   }
   if (!how_.host) return;
-  if (!how_.quiet) say("on other computers: p2pdvm-mpiexec -n N --join TICKET PROGRAM, with this ticket:");
+  if (!how_.quiet) say(fmt::format("on other computers: {} -n N --join TICKET PROGRAM, with this ticket:", of_.launcher));
   fmt::print(stderr, "{}\n", ticket);
 }
 
@@ -219,12 +220,12 @@ void launcher::on_exit(std::size_t k) {
   }
   if (code != 0 || c.explained) {
     const bool silent = c.explained || code == code_not_found;
-    return fail(code, silent ? std::string() : fmt::format("{} ended with code {}{}", name_of(k), code, c.begun ? " before MPI_Finalize" : ""));
+    return fail(code, silent ? std::string() : fmt::format("{} ended with code {}{}{}", name_of(k), code, c.begun ? " before " : "", c.begun ? of_.ends : ""));
   }
-  if (c.begun) return fail(1, fmt::format("{} ended without calling MPI_Finalize", name_of(k)));
+  if (c.begun) return fail(1, fmt::format("{} ended without calling {}", name_of(k), of_.ends));
   for (std::size_t other = 0; other < children_.size(); ++other) {
     if (children_[other].begun)
-      return fail(1, fmt::format("{} ended without calling MPI_Init, and others wait for it", name_of(k)));
+      return fail(1, fmt::format("{} ended without calling {}, and others wait for it", name_of(k), of_.begins));
   }
 }
 
@@ -245,9 +246,23 @@ int launcher::conclude() {
   bool begun = false;
   for (const child& c : children_) begun = begun || c.begun;
   if (!failed_ && !begun)
-    say(fmt::format("{} never called MPI_Init: it ran {}", std::filesystem::path(program_).filename().string(),
+    say(fmt::format("{} never called {}: it ran {}", std::filesystem::path(program_).filename().string(), of_.begins,
                     children_.size() == 1 ? "by itself" : fmt::format("{} times, each by itself", children_.size())));
   return code_;
 }
 
-}  // namespace p2pdvm::mpiexec
+int launch(const environment& of, int argc, char** argv) {
+  options how;
+  if (const auto stop = parse(of, argc, argv, how)) {
+    fmt::print(stop->code == 0 ? stdout : stderr, "{}", stop->text);
+    return stop->code;
+  }
+  try {
+    return launcher(of, std::move(how)).run();
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "{}: {}\n", of.launcher, e.what());
+    return 1;
+  }
+}
+
+}  // namespace p2pdvm::compat

@@ -1,17 +1,21 @@
 #include "options.hpp"
 
+#include <p2pdvm/base/config.hpp>
+
+#include <fmt/core.h>
+
 #include <charconv>
 #include <cstdlib>
 
-namespace p2pdvm::mpiexec {
+namespace p2pdvm::compat {
 
 namespace {
 
-constexpr const char* help = R"(Runs an MPI program that was compiled by p2pdvm-mpicc or p2pdvm-mpicxx.
+constexpr const char* help = R"(Runs {programs}.
 
-  p2pdvm-mpiexec -n N PROGRAM [ARGUMENTS…]
-  p2pdvm-mpiexec -n N --ranks R --host PROGRAM [ARGUMENTS…]
-  p2pdvm-mpiexec -n N --join TICKET PROGRAM [ARGUMENTS…]
+  {launcher} -n N PROGRAM [ARGUMENTS…]
+  {launcher} -n N --ranks R --host PROGRAM [ARGUMENTS…]
+  {launcher} -n N --join TICKET PROGRAM [ARGUMENTS…]
 
   -n, -np N             processes started on this computer, one rank each (default: 1)
   --host                begin a job that processes of other computers join, and print its ticket
@@ -20,14 +24,12 @@ constexpr const char* help = R"(Runs an MPI program that was compiled by p2pdvm-
   --listen ADDR:PORT    with --host or --join, where -n is 1: where others reach this process
   --shared-memory off   do not use shared memory between processes of this computer
   --profile NAME        delay what processes send each other as if they were far apart (with --seed K)
-  --timeout SECONDS     end the program when it takes longer (default: what MPIEXEC_TIMEOUT says, or never)
+  --timeout SECONDS     end the program when it takes longer (default: what {timeout} says, or never)
   --quiet               do not print the ticket's explanation
   --help, --version
 )";
 
 constexpr unsigned processes_max = 4096, timeout_max = 10'000'000;
-
-stop wrong(const std::string& sentence) { return {2, "p2pdvm-mpiexec: " + sentence + "; see --help\n"}; }
 
 std::optional<unsigned> number(const std::string& text, unsigned most) {
   unsigned value = 0;
@@ -38,13 +40,14 @@ std::optional<unsigned> number(const std::string& text, unsigned most) {
 
 }  // namespace
 
-std::optional<stop> parse(int argc, char** argv, options& into) {
+std::optional<stop> parse(const environment& of, int argc, char** argv, options& into) {
+  const auto wrong = [&of](const std::string& sentence) { return stop{2, fmt::format("{}: {}; see --help\n", of.launcher, sentence)}; };
   int i = 1;
-  if (const char* const text = std::getenv("MPIEXEC_TIMEOUT")) into.timeout = number(text, timeout_max).value_or(0);
+  if (const char* const text = std::getenv(of.timeout)) into.timeout = number(text, timeout_max).value_or(0);
   for (; i < argc && argv[i][0] == '-'; ++i) {
     const std::string name = argv[i];
-    if (name == "--help" || name == "-h") return stop{0, help};
-    if (name == "--version") return stop{0, "p2pdvm-mpiexec " P2PDVM_MPIEXEC_VERSION "\n"};
+    if (name == "--help" || name == "-h") return stop{0, fmt::format(help, fmt::arg("programs", of.programs), fmt::arg("launcher", of.launcher), fmt::arg("timeout", of.timeout))};
+    if (name == "--version") return stop{0, fmt::format("{} {}\n", of.launcher, P2PDVM_VERSION_STRING)};
     if (name == "--host") {
       into.host = true;
     } else if (name == "--quiet") {
@@ -86,4 +89,4 @@ std::optional<stop> parse(int argc, char** argv, options& into) {
   return std::nullopt;
 }
 
-}  // namespace p2pdvm::mpiexec
+}  // namespace p2pdvm::compat

@@ -1,4 +1,4 @@
-/// Starts the processes of an MPI program on this computer, and ends when they have.
+/// Starts the processes of a C program on this computer, and ends when they have.
 #pragma once
 
 #include "options.hpp"
@@ -13,13 +13,13 @@
 #include <string>
 #include <vector>
 
-namespace p2pdvm::mpiexec {
+namespace p2pdvm::compat {
 
-/// All processes are started at once; the first one makes the job, and the others wait for its ticket in MPI_Init. What
+/// All processes are started at once; the first one makes the job, and the others wait for its ticket in the call by which they begin. What
 /// they print passes through. Where one ends as it should not, the others are ended.
 class launcher {
  public:
-  explicit launcher(options how) : how_(std::move(how)) {}
+  launcher(const environment& of, options how) : of_(of), how_(std::move(how)) {}
   /// The exit code.
   int run();
 
@@ -29,8 +29,8 @@ class launcher {
     int channel = -1;
     runtime::event_frames frames;
     bool running = false;
-    bool begun = false;     ///< has called MPI_Init
-    bool done = false;      ///< has come back from MPI_Finalize
+    bool begun = false;     ///< has called `environment::begins`
+    bool done = false;      ///< has come back from `environment::ends`
     bool explained = false; ///< has printed why it fails
     int status = 0;
     std::optional<std::uint64_t> rank;
@@ -48,7 +48,9 @@ class launcher {
   [[nodiscard]] bool anybody_runs() const;
   [[nodiscard]] int conclude();
   [[nodiscard]] std::string name_of(std::size_t k) const;
+  void say(const std::string& sentence) const;
 
+  const environment& of_;
   options how_;
   std::string program_;
   std::string folder_;
@@ -59,4 +61,7 @@ class launcher {
   bool failed_ = false, told_ticket_ = false;
 };
 
-}  // namespace p2pdvm::mpiexec
+/// The `main` of a launcher.
+[[nodiscard]] int launch(const environment& of, int argc, char** argv);
+
+}  // namespace p2pdvm::compat
