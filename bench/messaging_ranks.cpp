@@ -1,19 +1,15 @@
 /// Real ranks of p2pdvm and of MPI libraries that do the same, taking turns.
 #include "messaging.hpp"
 #include "messaging_plan.hpp"
-#include "runs.hpp"
+#include "real_runs.hpp"
 
 #include <p2pdvm/crypto/crypto.hpp>
 #include <p2pdvm/link/record.hpp>
 #include <p2pdvm/peal/mpi.hpp>
 #include <p2pdvm/peal/rank.hpp>
 
-#include <sched.h>
-#include <unistd.h>
-
 #include <cstddef>
-#include <filesystem>
-#include <optional>
+#include <map>
 #include <span>
 #include <sstream>
 #include <stdexcept>
@@ -142,35 +138,12 @@ class plan_ranks {
   std::string lines_;
 };
 
-/// The thread that runs the rank, as MPI launchers bind theirs.
-void bind_to_core(int core) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(static_cast<unsigned>(core), &set);
-  ::sched_setaffinity(0, sizeof set, &set);
-}
-
 task<> messaging_body(peal::rank& rank) {
   plan_ranks ranks(rank);
-  if (rank.option<int>("bind") != 0) bind_to_core(rank.id());
+  bind_if_asked(rank);
   co_await rank.restore();
   co_await ranks.everything();
   if (rank.id() == 0) rank.result("output", ranks.lines());
-}
-
-constexpr std::chrono::seconds run_time_max(120);
-
-struct real_run {
-  std::string system;
-  std::string path;
-  int ranks;
-};
-
-/// Whether each rank is bound to a core of its own. Else a system that does something else too may
-/// leave two ranks that spin on one core for seconds, where each waits for the end of the other's
-/// time slice.
-[[nodiscard]] bool bound(const real_run& run) {
-  return static_cast<unsigned>(run.ranks) <= std::thread::hardware_concurrency();
 }
 
 [[nodiscard]] std::string unit_of(const std::string& metric) {
@@ -193,89 +166,6 @@ void add_figure(const real_run& run, const std::string& line, comparison& out) {
   m.parameters["bytes"] = bytes;
   m.unit = unit_of(m.metric);
   out.add(m);
-}
-
-std::vector<std::string> run_in_this_process(const settings& how, int ranks) {
-  const peal::program program = messaging_program();
-  embedded_run::options alone;
-  alone.ranks = static_cast<std::uint32_t>(ranks);
-  alone.program_options = {{"quick", how.quick ? "1" : "0"}, {"bind", "0"}};
-  alone.checkpoint_interval = duration::zero();
-  const runtime::job_results results = embedded_run(program, alone).run();
-  std::vector<std::string> lines;
-  std::istringstream in{std::string(as_text(results.at("output")))};
-  for (std::string line; std::getline(in, line);) lines.push_back(line);
-  return lines;
-}
-
-std::runtime_error failed(const real_run& run, const std::optional<int>& status) {
-  const std::string how = status ? fmt::format("ended with status {}", *status)
-                                 : fmt::format("did not end within {} s", run_time_max.count());
-  return std::runtime_error(fmt::format("{} processes of {} over {} {}", run.ranks, run.system, run.path, how));
-}
-
-std::vector<std::string> run_peers(const settings& how, const real_run& run) {
-  const temporary_folder folder;
-  const std::string output = folder.path() + "/output";
-  std::vector<std::string> words = {"--ranks", std::to_string(run.ranks), "--local", std::to_string(run.ranks),
-                                    "--data", folder.path() + "/data", "--quiet", "--json",
-                                    "--checkpoint-every", "off", "--shared-memory",
-                                    run.path == "shm" ? "on" : "off"};
-  words.insert(words.end(), {"--", "--quick", how.quick ? "1" : "0", "--bind", bound(run) ? "1" : "0",
-                             "--output", output});
-  process peers(messaging_program().name(), words);
-  const auto status = peers.wait(run_time_max, nullptr, nullptr);
-  if (!status || *status != 0) throw failed(run, status);
-  return lines_of(output);
-}
-
-[[nodiscard]] std::string beside_this_program(const std::string& name) {
-  return (std::filesystem::read_symlink("/proc/self/exe").parent_path() / name).string();
-}
-
-[[nodiscard]] std::string mpi_program(const std::string& system) {
-  return beside_this_program("p2pdvm-bench-" + system);
-}
-
-std::vector<std::string> mpi_words(const real_run& run) {
-  std::vector<std::string> words;
-  if (run.system == "openmpi") {
-    words = {"mpiexec.openmpi", "--bind-to", bound(run) ? "core" : "none"};
-    if (::geteuid() == 0) words.emplace_back("--allow-run-as-root");
-    if (!bound(run)) words.emplace_back("--oversubscribe");
-    if (run.path == "tcp")
-      for (const char* word : {"--mca", "pml", "ob1", "--mca", "btl", "self,tcp", "--mca", "btl_tcp_if_include", "lo"})
-        words.emplace_back(word);
-  } else {
-    // Debian's MPICH is built on UCX, which has a transport over TCP; MPICH's own shared memory and
-    // UCX's must be out of the way.
-    if (run.path == "tcp") words = {"env", "MPIR_CVAR_NOLOCAL=1", "UCX_TLS=tcp,self", "UCX_NET_DEVICES=lo"};
-    words.emplace_back("mpiexec.mpich");
-    if (bound(run)) words.insert(words.end(), {"-bind-to", "core"});
-  }
-  for (const std::string& word : {std::string("-n"), std::to_string(run.ranks), mpi_program(run.system)})
-    words.push_back(word);
-  return words;
-}
-
-std::vector<std::string> run_mpi(const settings& how, const real_run& run) {
-  std::vector<std::string> words = mpi_words(run);
-  if (how.quick) words.emplace_back("--quick");
-  std::vector<std::string> lines;
-  process ranks(words);
-  const auto status = ranks.wait(run_time_max, [&](std::string_view line) { lines.emplace_back(line); }, nullptr);
-  if (!status || *status != 0)
-    throw failed(run, status);
-  return lines;
-}
-
-void check_mpi_programs(const settings& how) {
-  for (const std::string& system : how.against) {
-    if (::access(mpi_program(system).c_str(), X_OK) != 0)
-      throw std::runtime_error(fmt::format("{} is not there: scripts/bench messaging --against {} installs {} "
-                                           "and builds it",
-                                           mpi_program(system), system, system));
-  }
 }
 
 /// The cipher alone on a message of 4 MiB, in pieces as records have them: one thread seals while
@@ -317,9 +207,9 @@ double cipher_seconds(const settings& how) {
 std::vector<std::string> lines_from(const settings& how, const real_run& run) {
   if (run.system == "cipher")
     return {fmt::format("half_rtt {} {:.9g}", std::size_t{4} << 20, cipher_seconds(how))};
-  if (run.system != "p2pdvm") return run_mpi(how, run);
-  if (run.path == "process") return run_in_this_process(how, run.ranks);
-  return run_peers(how, run);
+  if (run.system != "p2pdvm") return run_mpi("messaging", run, how.quick);
+  const std::map<std::string, std::string> quick = {{"quick", how.quick ? "1" : "0"}};
+  return run_ranks(messaging_program(), run, quick);
 }
 
 }  // namespace
@@ -327,13 +217,13 @@ std::vector<std::string> lines_from(const settings& how, const real_run& run) {
 peal::program messaging_program() {
   peal::program p("p2pdvm-bench-messaging", messaging_body);
   p.option("quick", "0", "1: tiny counts")
-      .option("bind", "0", "1: each rank to a core of its own")
+      .option(bind_option, "0", "1: each rank to a core of its own")
       .output("output", "the figures");
   return p;
 }
 
 void measure_real_ranks(const settings& how, const std::vector<std::string>& paths, comparison& out) {
-  check_mpi_programs(how);
+  check_mpi_programs("messaging", how.against);
   plan::take_share();
   std::vector<real_run> runs;
   for (const std::string& path : paths) {

@@ -17,6 +17,7 @@ METRICS = {
               "repair_traffic_ratio"},
     "simulator": {"event_rate", "speedup"},
     "pool": {"task_rate", "efficiency", "occupancy"},
+    "bsp": {"l", "g", "superstep_time"},
     "conformance": {"simulated_time", "delayed_time", "conformance_ratio"},
     "overlay": {"lookup_failure_rate", "find_failure_rate", "lookup_time_p50", "lookup_time_p99",
                 "upkeep_messages_per_s", "upkeep_bytes_per_s", "hostile_lookup_success",

@@ -40,11 +40,14 @@ void run_overlay(const settings& how, report& out);
 /// task_rate: empty tasks per second; efficiency: the lengths of all tasks over the time of all ranks; occupancy: the same of
 /// the times that the tasks took, which are longer where something else runs on the machine.
 void run_pool(const settings& how, report& out);
+/// superstep_time by words of 8 bytes that each rank puts; l and g: what a superstep takes without words, and a word, fitted to these.
+void run_bsp(const settings& how, report& out);
 
 /// What peer processes that a suite starts run.
 [[nodiscard]] peal::program messaging_program();
 [[nodiscard]] peal::program replacement_program();
 [[nodiscard]] peal::program conformance_program();
 [[nodiscard]] peal::program pool_program();
+[[nodiscard]] peal::program bsp_program();
 
 }  // namespace p2pdvm::bench

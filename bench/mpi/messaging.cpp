@@ -1,9 +1,6 @@
-/// The messaging suite between ranks of an MPI library; needs mpi.h only. scripts/bench builds it
-/// once for each library and p2pdvm-bench starts it. Rank 0 prints "METRIC BYTES VALUE" lines.
-///
-///     mpicxx.openmpi -std=c++20 -O3 messaging.cpp -o p2pdvm-bench-openmpi
-///     mpiexec.openmpi -n 2 p2pdvm-bench-openmpi
+/// The messaging suite between ranks of an MPI library. Rank 0 prints "METRIC BYTES VALUE" lines.
 #include "../messaging_plan.hpp"
+#include "suites.hpp"
 
 #include <mpi.h>
 
@@ -125,9 +122,4 @@ class ranks {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  take_share();
-  MPI_Init(&argc, &argv);
-  ranks(argc > 1 && std::strcmp(argv[1], "--quick") == 0).everything();
-  MPI_Finalize();
-}
+void measure_messaging(bool quick) { ranks(quick).everything(); }
