@@ -13,18 +13,22 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <filesystem>
 #include <sstream>
+#include <stdexcept>
 #include <system_error>
+#include <utility>
 
 namespace p2pdvm::compat {
 
 namespace {
 
 constexpr int code_not_found = 127, code_timed_out = 124;
+constexpr unsigned replicas_of_checkpoints = 3;
 constexpr int poll_pause = 200;  ///< [ms] between two looks whether the time is over
 
 bool can_run(const std::string& path) {
@@ -74,13 +78,17 @@ std::vector<std::string> launcher::settings(std::size_t k) const {
   } else if (!how_.listen.empty()) {
     add({"--listen", how_.listen});
   }
-  if (!how_.join.empty()) {
+  if (resumes_) {
+    add({"--resume"});
+  } else if (!how_.join.empty()) {
     add({"--join", how_.join});
   } else if (k > 0) {
     add({"--join", "-"});
   } else {
     const std::string ranks = std::to_string(how_.ranks);
-    add({"--host", "--ranks", ranks, "--peers", ranks, "--replicas", "1", "--receipts", "memory"});
+    const bool kept = !how_.data.empty() || how_.restart_on_loss;
+    const std::string replicas = std::to_string(kept ? std::min(how_.ranks, replicas_of_checkpoints) : 1);
+    add({"--host", "--ranks", ranks, "--peers", ranks, "--replicas", replicas, "--receipts", kept ? "disk" : "memory"});
   }
   return words;
 }
@@ -124,9 +132,8 @@ int launcher::run() {
     say(fmt::format("there is no program '{}' that can be run", how_.command.front()));
     return code_not_found;
   }
-  const char* const base = std::getenv("TMPDIR");
-  folder_ = (base != nullptr ? std::string(base) : "/tmp") + "/p2pdvm-launch-XXXXXX";
-  check(::mkdtemp(folder_.data()) != nullptr, "mkdtemp");
+  make_folder();
+  resumes_ = how_.restart;
   ::signal(SIGPIPE, SIG_IGN);
   sigset_t set;
   sigemptyset(&set);
@@ -134,13 +141,48 @@ int launcher::run() {
   ::sigprocmask(SIG_BLOCK, &set, nullptr);
   signals_ = ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
   if (how_.timeout != 0) ends_ = std::chrono::steady_clock::now() + std::chrono::seconds(how_.timeout);
+  start_all();
+  for (;;) {
+    while (anybody_runs()) poll_once();
+    if (!std::exchange(restarting_, false) || failed_) break;
+    resumes_ = true;
+    begun_from_ = committed_;
+    start_all();
+  }
+  const int code = conclude();
+  if (how_.data.empty()) {
+    std::error_code ignored;
+    std::filesystem::remove_all(folder_, ignored);
+  }
+  return code;
+}
+
+void launcher::start_all() {
+  children_.clear();
   children_.resize(how_.processes);
   for (std::size_t k = 0; k < children_.size(); ++k) start(k);
-  while (anybody_runs()) poll_once();
-  const int code = conclude();
-  std::error_code ignored;
-  std::filesystem::remove_all(folder_, ignored);
-  return code;
+}
+
+void launcher::make_folder() {
+  if (how_.data.empty()) {
+    const char* const base = std::getenv("TMPDIR");
+    folder_ = (base != nullptr ? std::string(base) : "/tmp") + "/p2pdvm-launch-XXXXXX";
+    return check(::mkdtemp(folder_.data()) != nullptr, "mkdtemp");
+  }
+  folder_ = how_.data;
+  const auto peer_folders = [this] {
+    std::size_t n = 0;
+    std::error_code ec;
+    while (std::filesystem::is_directory(fmt::format("{}/peer-{}", folder_, n), ec)) ++n;
+    return n;
+  };
+  const std::size_t there = peer_folders();
+  if (how_.restart && there == 0) throw std::runtime_error(fmt::format("there is no job in '{}' to be restarted", folder_));
+  if (how_.restart && there != how_.processes)
+    throw std::runtime_error(fmt::format("the job in '{}' has {} processes here, and -n says {}", folder_, there, how_.processes));
+  if (!how_.restart && there != 0)
+    throw std::runtime_error(fmt::format("'{}' has a job already: go on with it by --restart, or name another folder", folder_));
+  std::filesystem::create_directories(folder_);
 }
 
 bool launcher::anybody_runs() const {
@@ -177,6 +219,8 @@ void launcher::on_event(std::size_t k, const runtime::event& e) {
   if (e.kind == runtime::event_kind::ticket && k == 0 && how_.join.empty()) on_ticket(e.text);
   if (e.kind == runtime::event_kind::rank_started && e.rank) c.rank = e.rank->value();
   if (e.kind == runtime::event_kind::done) c.done = true;
+  if (e.kind == runtime::event_kind::committed) committed_ = std::max(committed_, e.epoch.value());
+  if (e.kind == runtime::event_kind::recovering && c.rank) c.rolled_back = true;
   if (e.kind == runtime::event_kind::failed) c.explained = true;
 }
 
@@ -208,12 +252,14 @@ void launcher::reap() {
 
 void launcher::on_exit(std::size_t k) {
   const child& c = children_[k];
-  if (failed_) return;
+  if (failed_ || restarting_) return;
   if (WIFSIGNALED(c.status)) {
     const int which = WTERMSIG(c.status);
-    return fail(128 + which, fmt::format("{} was ended by signal {} ({})", name_of(k), which, ::strsignal(which)));
+    const std::string sentence = fmt::format("{} was ended by signal {} ({})", name_of(k), which, ::strsignal(which));
+    return begins_again(sentence) ? void() : fail(128 + which, sentence);
   }
   const int code = WEXITSTATUS(c.status);
+  if (c.rolled_back && code != 0 && begins_again(fmt::format("{} has lost another rank", name_of(k)))) return;
   if (c.done) {
     if (code_ == 0) code_ = code;
     return;
@@ -234,6 +280,18 @@ void launcher::fail(int code, const std::string& sentence) {
   code_ = code;
   if (!sentence.empty()) say(sentence);
   end_all();
+}
+
+bool launcher::begins_again(const std::string& sentence) {
+  if (!how_.restart_on_loss) return false;
+  if (committed_ <= begun_from_) {
+    say(fmt::format("there is no checkpoint since {}, so that all would happen again", resumes_ ? "they began again" : "the beginning"));
+    return false;
+  }
+  say(fmt::format("{}; all begin again at checkpoint {}", sentence, committed_));
+  restarting_ = true;
+  end_all();
+  return true;
 }
 
 void launcher::end_all() {

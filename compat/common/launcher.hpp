@@ -32,6 +32,7 @@ class launcher {
     bool begun = false;     ///< has called `environment::begins`
     bool done = false;      ///< has come back from `environment::ends`
     bool explained = false; ///< has printed why it fails
+    bool rolled_back = false;  ///< because another one is lost
     int status = 0;
     std::optional<std::uint64_t> rank;
   };
@@ -43,6 +44,10 @@ class launcher {
   void on_ticket(const std::string& ticket);
   void reap();
   void on_exit(std::size_t k);
+  void make_folder();
+  void start_all();
+  /// True when all begin again, because there is a checkpoint to begin from.
+  [[nodiscard]] bool begins_again(const std::string& sentence);
   void fail(int code, const std::string& sentence);
   void end_all();
   [[nodiscard]] bool anybody_runs() const;
@@ -59,6 +64,9 @@ class launcher {
   std::chrono::steady_clock::time_point ends_ = std::chrono::steady_clock::time_point::max();
   int code_ = 0;
   bool failed_ = false, told_ticket_ = false;
+  bool resumes_ = false;   ///< processes go on with the job in their folders
+  bool restarting_ = false;  ///< those that run are being ended for that
+  std::uint64_t committed_ = 0, begun_from_ = 0;  ///< checkpoints
 };
 
 /// The `main` of a launcher.

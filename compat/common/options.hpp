@@ -26,6 +26,9 @@ struct options {
   std::string profile, seed = "1";
   bool quiet = false;
   unsigned timeout = 0;    ///< seconds after which all is ended; 0: never
+  std::string data;        ///< where checkpoints are kept, a folder for each process; empty: as long as it runs
+  bool restart = false;    ///< from what is there
+  bool restart_on_loss = false;
   std::vector<std::string> command;  ///< the program and its arguments
 };
 

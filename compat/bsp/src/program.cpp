@@ -56,6 +56,7 @@ void program::begin(int most, const place& where) {
   std::iota(how.members.begin(), how.members.end(), 0);
   if (peer_.rank().id() >= static_cast<int>(how.members.size())) {
     // Nobody needs this one: it is there until the others have ended.
+    peer_.attend();
     if (const auto wrong = peer_.end()) abort(*wrong);
     std::exit(0);
   }
@@ -68,6 +69,7 @@ void program::end(const place& where) {
   check_running();
   peer_->run(world_->leave_together(where, {"bsp_end after superstep", static_cast<std::int64_t>(world_->supersteps()), 0, true, {}}));
   begun_ = seconds();
+  if (pid() == 0) peer_.dismiss(world_->size());
   phase_ = phase::after;
   if (const auto wrong = peer_.end()) refuse(*wrong);
 }
@@ -287,3 +289,9 @@ void* program::aligned(const std::byte* bytes, std::size_t count) {
 }
 
 }  // namespace p2pdvm::c_bsp
+
+namespace p2pdvm::compat {
+
+std::optional<checkpointed> checkpointed_here() { return c_bsp::here().checkpointed(); }
+
+}  // namespace p2pdvm::compat

@@ -77,6 +77,10 @@ class program {
 
   /// Throws when the parallel part has not begun, or has ended.
   void check_running() const;
+  [[nodiscard]] std::optional<compat::checkpointed> checkpointed() noexcept {
+    if (phase_ != phase::parallel) return std::nullopt;
+    return compat::checkpointed{&peer_, world_->size()};
+  }
 
  private:
   /// What one process knows by one address.

@@ -83,3 +83,12 @@ void check_running(const char* call) {
 }
 
 }  // namespace p2pdvm::c_mpi
+
+namespace p2pdvm::compat {
+
+std::optional<checkpointed> checkpointed_here() {
+  if (!c_mpi::here().running()) return std::nullopt;
+  return checkpointed{&c_mpi::here().program(), c_mpi::here().world_size()};
+}
+
+}  // namespace p2pdvm::compat

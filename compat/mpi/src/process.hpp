@@ -41,6 +41,7 @@ class process {
   [[nodiscard]] std::thread::id main_thread() const noexcept { return main_thread_; }
 
   [[nodiscard]] peal::rank& rank() noexcept { return here_.rank(); }
+  [[nodiscard]] compat::c_program& program() noexcept { return here_; }
   [[nodiscard]] const std::shared_ptr<mpi::detail::context>& context() const noexcept { return context_; }
   [[nodiscard]] driver_token& token() noexcept { return *token_; }
   [[nodiscard]] messaging::endpoint& endpoint() noexcept { return *endpoint_; }

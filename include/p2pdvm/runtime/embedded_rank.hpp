@@ -3,7 +3,8 @@
 /// For interfaces of other languages, in which a program's `main` calls the library and not the other way round. What the
 /// program asks for it posts itself, to the rank's port or endpoint, and then drives until it is there; so a call costs no
 /// change of threads. Between calls its thread counts as a rank that computes, and the progress thread answers others.
-/// C frames cannot be begun again from a snapshot: after a loss the rank is `over`, and says why.
+/// C frames cannot be begun again from a snapshot: after a loss the rank is `over`, and says why. A new process that resumes the
+/// peer has what adapters and the rank had at the last checkpoint, and its program begins when all ranks are there again.
 #pragma once
 
 #include <p2pdvm/async/task.hpp>
@@ -64,6 +65,8 @@ class embedded_rank {
 
   /// Collective: the rank's program has returned. Drives until the job is done; false when it failed, see `why`.
   bool finish();
+  /// A checkpoint at the next safe point; the rank's wished epoch says which.
+  void wish();
   /// The whole job fails with that sentence, if that can still be told to others. Returns when it was.
   void fail(const std::string& sentence);
   /// To whoever started this process.
@@ -73,6 +76,8 @@ class embedded_rank {
   struct machinery;
   static task<> body(peal::rank& rank);
   task<> stay_open(peal::rank& rank);
+  /// Whoever resumes later rolls the others back once more, and no program may have begun by then.
+  static task<> wait_for_all(peal::port port);
   void note(const event& e);
   void open_gate();
   void end();

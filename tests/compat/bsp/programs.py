@@ -53,6 +53,13 @@ class Programs(unittest.TestCase):
     done = bsprun("-n", "2", compiled("begins"), "9")
     self.assertEqual((done.returncode, done.stderr), (9, ""))
 
+  def test_checkpoints(self):
+    whole = bsprun("-n", "3", compiled("restarts"), "30")
+    self.assertEqual((whole.returncode, whole.stderr), (0, ""))
+    done = bsprun("-n", "3", "--on-loss", "restart", compiled("restarts"), "30", "22")
+    self.assertEqual((done.returncode, done.stdout), (0, "again at step 20\n" + whole.stdout), done.stderr)
+    self.assertIn("(rank 1) was ended by signal 9 (Killed); all begin again at checkpoint", done.stderr)
+
   def test_a_ticket_brings_two_launchers_together(self):
     with subprocess.Popen([program("p2pdvm-bsprun"), "-n", "1", "--ranks", "3", "--quiet", "--host", "--listen", "127.0.0.1:0",
                            compiled("sort")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as host:

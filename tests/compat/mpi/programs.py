@@ -118,6 +118,51 @@ class Ends(unittest.TestCase):
     self.assertEqual(out + joined.stdout, "sum over 3 ranks: 3\n")
 
 
+class Checkpoints(unittest.TestCase):
+  """p2pdvm.h: what a program names is there again."""
+
+  def setUp(self):
+    folder = tempfile.TemporaryDirectory(prefix="p2pdvm-")
+    self.addCleanup(folder.cleanup)
+    self.folder = os.path.join(folder.name, "job")
+    whole = mpiexec("-n", "3", compiled("restarts"), "23")
+    self.assertEqual((whole.returncode, whole.stderr), (0, ""))
+    self.result = whole.stdout
+
+  def test_when_a_process_is_killed_all_begin_again_at_the_last_checkpoint(self):
+    done = mpiexec("-n", "3", "--on-loss", "restart", "--timeout", "60", compiled("restarts"), "23", "13")
+    self.assertEqual((done.returncode, done.stdout), (0, "again at step 10\n" + self.result), done.stderr)
+    self.assertIn("(rank 2) was ended by signal 9 (Killed); all begin again at checkpoint", done.stderr)
+    self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+
+  def test_without_progress_they_do_not_begin_for_ever(self):
+    done = mpiexec("-n", "3", "--on-loss", "restart", "--timeout", "60", compiled("restarts"), "23", "13", "always")
+    self.assertEqual((done.returncode, done.stdout), (137, "again at step 10\n"), done.stderr)
+    self.assertIn("no checkpoint since they began again", done.stderr)
+    done = mpiexec("-n", "3", "--on-loss", "restart", "--timeout", "60", compiled("restarts"), "23", "3")
+    self.assertEqual(done.returncode, 137, done.stderr)
+    self.assertIn("no checkpoint since the beginning", done.stderr)
+
+  def test_they_are_kept_where_all_are_killed(self):
+    done = mpiexec("-n", "3", "--data", self.folder, "--timeout", "60", compiled("restarts"), "23", "18")
+    self.assertEqual(done.returncode, 137, done.stderr)
+    done = mpiexec("-n", "3", "--data", self.folder, "--restart", "--timeout", "60", compiled("restarts"), "23")
+    self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "again at step 15\n" + self.result, ""))
+
+  def test_what_is_wrong_is_said(self):
+    done = mpiexec("-n", "1", "--data", self.folder, compiled("restarts"), "12", "7")
+    self.assertEqual(done.returncode, 137)
+    for words, text in ((["-n", "1", "--data", self.folder], "has a job already"),
+                        (["-n", "2", "--data", self.folder, "--restart"], "has 1 processes here, and -n says 2"),
+                        (["-n", "1", "--data", self.folder + "-not", "--restart"], "there is no job in"),
+                        (["-n", "1", "--restart"], "--restart needs --data"),
+                        (["-n", "1", "--on-loss", "hope"], "--on-loss is end or restart")):
+      done = mpiexec(*words, compiled("restarts"))
+      self.assertNotEqual(done.returncode, 0)
+      self.assertIn(text, done.stderr)
+      self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+
+
 class Wrappers(unittest.TestCase):
   def test_they_compile_and_link(self):
     with tempfile.TemporaryDirectory(prefix="p2pdvm-") as folder:

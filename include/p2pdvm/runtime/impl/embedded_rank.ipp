@@ -113,6 +113,7 @@ struct embedded_rank::machinery {
   std::optional<suspension> open;  ///< the rank's coroutine waits for it
   std::optional<result<job_results>> outcome;
   bool may_go = false;
+  peal::adapter presence;  ///< of `wait_for_all`
 };
 
 P2PDVM_DECL embedded_rank::embedded_rank(setting s) : setting_(std::move(s)) {
@@ -172,8 +173,10 @@ P2PDVM_DECL task<> embedded_rank::body(peal::rank& rank) {
 }
 
 P2PDVM_DECL task<> embedded_rank::stay_open(peal::rank& rank) {
+  const peal::port presence = rank.open("presence", parts_->presence);
   if (setting_.opened) setting_.opened(rank);
-  (void)co_await rank.restore();
+  const bool again = co_await rank.restore();
+  if (again) co_await wait_for_all(presence);
   for (;;) {
     parts_->open.emplace(parts_->ranks.queue());
     rank_ = &rank;
@@ -188,6 +191,17 @@ P2PDVM_DECL task<> embedded_rank::stay_open(peal::rank& rank) {
   }
   if (setting_.closing) setting_.closing();
   if (!failure_.empty()) throw std::system_error(make_error_code(errc::refused), failure_);
+}
+
+P2PDVM_DECL task<> embedded_rank::wait_for_all(peal::port port) {
+  const int ranks = port.rank().size();
+  if (port.rank().id() == 0) {
+    for (int r = 1; r < ranks; ++r) (void)co_await port.receive(r, 0);
+    for (int r = 1; r < ranks; ++r) port.post_send(r, 0, payload());
+  } else {
+    port.post_send(0, 0, payload());
+    (void)co_await port.receive(0, 0);
+  }
 }
 
 P2PDVM_DECL void embedded_rank::note(const event& e) {
@@ -241,6 +255,11 @@ P2PDVM_DECL bool embedded_rank::finish() {
   const bool good = !over_;
   end();
   return good;
+}
+
+P2PDVM_DECL void embedded_rank::wish() {
+  const std::lock_guard held(parts_->token);
+  parts_->here->wish();
 }
 
 P2PDVM_DECL void embedded_rank::fail(const std::string& sentence) {
