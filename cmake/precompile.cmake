@@ -19,6 +19,7 @@ mark_as_advanced(P2PDVM_TOGETHER)
 function(p2pdvm_compile_together target)
   if(P2PDVM_TOGETHER)
     set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${P2PDVM_TOGETHER})
-    target_compile_options(${target} PRIVATE -Wno-error=shadow)  # of names in other files
+    target_compile_options(${target} PRIVATE -Wno-error=shadow  # of names in other files
+      $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)  # of names that are local to a file, which is included there
   endif()
 endfunction()

@@ -149,6 +149,15 @@ class Checkpoints(unittest.TestCase):
     done = mpiexec("-n", "3", "--data", self.folder, "--restart", "--timeout", "60", compiled("restarts"), "23")
     self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "again at step 15\n" + self.result, ""))
 
+  def test_launchers_of_one_job_begin_again_together(self):
+    with subprocess.Popen([program("p2pdvm-mpiexec"), "-n", "2", "--ranks", "3", "--quiet", "--host", "--on-loss", "restart", "--timeout", "120",
+                           compiled("restarts"), "23", "13"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as host:
+      ticket = host.stderr.readline().strip()
+      joined = mpiexec("-n", "1", "--join", ticket, "--on-loss", "restart", "--timeout", "120", compiled("restarts"), "23", "13")
+      out, err = host.communicate(timeout=120)
+    self.assertEqual((host.returncode, joined.returncode), (0, 0), err + joined.stderr)
+    self.assertEqual(out + joined.stdout, "again at step 10\n" + self.result)
+
   def test_what_is_wrong_is_said(self):
     done = mpiexec("-n", "1", "--data", self.folder, compiled("restarts"), "12", "7")
     self.assertEqual(done.returncode, 137)
