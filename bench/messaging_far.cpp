@@ -4,11 +4,13 @@
 #include "messaging.hpp"
 #include "round_trips.hpp"
 
+#include <p2pdvm/peal/bsp.hpp>
 #include <p2pdvm/peal/mpi.hpp>
 #include <p2pdvm/peal/rank.hpp>
 #include <p2pdvm/runtime/simulated_cluster.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -24,13 +26,14 @@ namespace {
 
 constexpr std::size_t large_bytes = std::size_t{1} << 20;
 
-enum class collective { barrier, small_allreduce, large_allreduce };
+enum class collective { barrier, small_allreduce, large_allreduce, superstep };
+constexpr std::size_t superstep_bytes = 64;  ///< from each rank to each
 
 /// All ranks enter at the same virtual time; what counts is when the last one leaves.
 class far_ranks {
  public:
   explicit far_ranks(peal::rank& rank)
-      : rank_(rank), world_(rank), repeats_(rank.option<int>("repeats")) {}
+      : rank_(rank), world_(rank), supersteps_(rank), repeats_(rank.option<int>("repeats")) {}
 
   /// The median of some, after others that make connections and may learn about the network.
   task<double> time_of(collective what) {
@@ -53,6 +56,9 @@ class far_ranks {
     co_await rank_.sleep(from_seconds(begin - rank_.now()));
     if (what == collective::barrier) {
       co_await world_.barrier();
+    } else if (what == collective::superstep) {
+      for (int r = 0; r < world_.size(); ++r) supersteps_.send(r, 0, std::array<char, superstep_bytes>());
+      co_await supersteps_.sync();
     } else if (what == collective::small_allreduce) {
       sum_ = co_await world_.allreduce(sum_ / world_.size());
     } else {
@@ -66,6 +72,7 @@ class far_ranks {
 
   peal::rank& rank_;
   mpi::communicator world_;
+  bsp::world supersteps_;
   int repeats_;
   double sum_ = 1;
   std::vector<double> values_;
@@ -81,7 +88,8 @@ task<> far_body(peal::rank& rank) {
   } else {
     const double barrier = co_await ranks.time_of(collective::barrier);
     const double allreduce = co_await ranks.time_of(collective::small_allreduce);
-    lines = fmt::format("barrier_time 0 {}\nallreduce_time 8 {}\n", barrier, allreduce);
+    const double superstep = co_await ranks.time_of(collective::superstep);
+    lines = fmt::format("barrier_time 0 {}\nallreduce_time 8 {}\nsuperstep_time {} {}\n", barrier, allreduce, superstep_bytes, superstep);
   }
   if (rank.id() == 0) rank.result("output", lines);
 }
@@ -181,7 +189,7 @@ void add_draw(const settings& how, const draw& d, comparison& out) {
     if (!d.large) add("relay_bound", model.relay_bound());
     if (m.metric == "barrier_time") {
       add("dissemination", model.dissemination());
-    } else {
+    } else if (m.metric == "allreduce_time") {
       add("recursive_doubling", model.recursive_doubling(size));
       add("binomial", model.binomial(size));
     }

@@ -8,7 +8,7 @@ KEYS = ["benchmark", "system", "profile", "parameters", "metric", "unit", "value
 UNITS = {"seconds", "bytes", "per second", "bytes per second", "fraction", "count"}
 METRICS = {
     "messaging": {"half_rtt", "half_rtt_ratio", "open_time", "open_time_ratio", "seal_time", "seal_time_ratio", "message_rate", "bandwidth", "barrier_time",
-                  "barrier_time_ratio", "allreduce_time", "allreduce_time_ratio", "connection_bytes",
+                  "barrier_time_ratio", "allreduce_time", "allreduce_time_ratio", "superstep_time", "superstep_time_ratio", "connection_bytes",
                   "idle_cpu"},
     "checkpoint": {"pause", "pause_ratio", "commit_latency", "commit_ratio", "incremental_bytes_fraction",
                    "incremental_time_fraction", "run_time", "checkpoint_time", "checkpoint_overhead", "detection_time",

@@ -161,6 +161,19 @@ task<> groups(peal::rank& rank) {
   CHECK(total.value() == rank.size() * (rank.size() - 1) / 2);
 }
 
+/// Enough supersteps that ranks have heard of one another's round trips.
+task<> far_apart(peal::rank& rank) {
+  bsp::world world(rank);
+  co_await rank.restore();
+  for (int i = 0; i < 6; ++i) {
+    for (int r = 0; r < world.size(); ++r) world.send(r, i, std::vector<int>(static_cast<std::size_t>(i == 5 ? 5000 : 1), 10 * rank.id() + i));
+    co_await world.sync();
+    for (int r = 0; r < world.size(); ++r) CHECK(world.messages()[static_cast<std::size_t>(r)].values<int>().front() == 10 * r + i);
+  }
+  // Only the pair 0 and 3 is slower than the slowest of all best ways.
+  CHECK(world.relayed() == (rank.id() == 0 || rank.id() == 3 ? 1 : 0));
+}
+
 task<> mistakes(peal::rank& rank) {
   const std::string what = rank.option("what");
   bsp::world world(rank);
@@ -244,6 +257,58 @@ TEST_CASE("a program of MPI and BSP gives the same result from every cut") {
       CHECK(second.result("value") == expected);
     }
   }
+}
+
+TEST_CASE("letters of a superstep go through another rank where that is shorter") {
+  local_world world(4, far_apart);
+  world.network([](int from, int to) -> std::optional<duration> {
+    if (from == to) return duration::zero();
+    if (from + to == 3 && from * to == 0) return std::chrono::milliseconds(300);
+    return std::chrono::milliseconds(from + to == 3 ? 60 : 40);
+  });
+  CHECK(world.run());
+  REQUIRE(world.explained().size() >= 2);
+  CHECK_THAT(world.explained().back(), Contains("supersteps end at bsp.cpp:"));
+  CHECK_THAT(world.explained().front(), Contains("1 of 3 ranks get small supersteps of rank") && Contains("takes 41 ms"));
+}
+
+TEST_CASE("what a superstep costs is found from supersteps") {
+  bsp::detail::cost_meter costs(4);
+  const bsp::detail::place one("path/one.cpp", 7), other("other.cpp", 9);
+  costs.add(one, {1, 1, 100});
+  costs.add(one, {1, 1, 100});
+  CHECK_FALSE(costs.measured());
+  CHECK(costs.explained().empty());
+  for (int i = 0; i < 100; ++i) {
+    const double words = i % 10 * 100, work = 1e-3 * (i % 7);
+    costs.add(i % 2 == 0 ? one : other, {work, words, work + 2e-6 * words + 5e-4});
+  }
+  const auto m = costs.measured();
+  REQUIRE(m);
+  CHECK(m->ranks == 4);
+  CHECK(m->l == Approx(5e-4));
+  CHECK(m->g == Approx(2e-6));
+  const auto said = costs.explained();
+  REQUIRE(said.size() == 3);
+  CHECK_THAT(said[0], Contains("4 ranks") && Contains("l = 500 us, g = 2 us a word"));
+  CHECK_THAT(said[1], Contains("50 supersteps end at other.cpp:9: ") && Contains("h = 500 words"));
+  CHECK_THAT(said[2], Contains("50 supersteps end at one.cpp:7: ") && Contains("h = 400 words"));
+}
+
+TEST_CASE("only pairs that are slower than all best ways need a relay") {
+  bsp::detail::relays known(4);
+  CHECK(known.slowest() == 0);
+  CHECK(known.of(0) == std::vector<int>(4, -1));
+  //                     0     1     2     3
+  const float rows[4][4] = {{0, 0.10f, 0.05f, 0.40f}, {0.10f, 0, 0.05f, 0.20f}, {0.05f, 0.05f, 0, -1}, {0.40f, 0.20f, -1, 0}};
+  for (std::size_t r = 0; r < 4; ++r) known.set_row(r, rows[r]);
+  CHECK(known.slowest() == Approx(0.301));  // from 0 by 1 to 3
+  CHECK(known.of(0) == std::vector<int>{-1, -1, -1, 1});
+  CHECK(known.of(3) == std::vector<int>{1, -1, -1, -1});
+  CHECK(known.of(2) == std::vector<int>(4, -1));  // whom it does not know it reaches itself
+  known.set_row(9, rows[0]);
+  known.set_row(0, std::span(rows[0]).first(2));
+  CHECK(known.slowest() == Approx(0.301));
 }
 
 TEST_CASE("mistakes in BSP programs are explained") {

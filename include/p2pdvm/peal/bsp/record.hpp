@@ -24,7 +24,7 @@ struct place {
 /// How a rank came to the end of a superstep.
 enum class ending : std::uint16_t { sync, safe_sync, left };
 
-/// In front of every message of a superstep; copied as it is (all ranks are little-endian).
+/// In front of what a rank has for another one in a superstep, its letter; copied as it is (all ranks are little-endian).
 struct superstep_head {
   ending end = ending::sync;
   std::uint16_t file = 0;  ///< peal::rank::file_number
@@ -33,16 +33,26 @@ struct superstep_head {
   std::uint64_t registrations = 0;  ///< digest of what is registered, in order
   std::uint32_t registered = 0;     ///< how many
   std::uint32_t folds = 0;
-  std::uint64_t bytes = 0;          ///< of this message with its head, in all its parts
+  std::uint64_t bytes = 0;          ///< of this letter, with its head
+  std::uint64_t message_bytes = 0;  ///< of the message that begins with it, in all its parts: what follows is to be passed on
   std::uint32_t ranks = 0;          ///< that take part
-  std::uint32_t reserved = 0;
+  std::uint32_t origin = 0;         ///< whose letter it is
+  float work = 0;                   ///< seconds since the end of the superstep before
+  float words = 0;                  ///< of 8 bytes, that the origin sends to all others
 };
 inline constexpr std::size_t head_bytes = sizeof(superstep_head);
-static_assert(head_bytes == 48);
+static_assert(head_bytes == 64);
+/// In front of a letter that the receiver is to pass on.
+struct enclosure_head {
+  std::uint32_t destination = 0;
+  std::uint32_t reserved = 0;
+  std::uint64_t bytes = 0;
+};
 /// What is larger is sent in parts of this size.
 inline constexpr std::size_t part_bytes_max = std::size_t{1} << 30;
 
-enum class record_kind : std::uint16_t { put, get, send, fold };
+/// `row`: round trips of the sender, see `relays`.
+enum class record_kind : std::uint16_t { put, get, send, fold, row };
 
 /// In front of each operation's data; `bytes` of data follow, for a get none, and then what is missing to a multiple of `alignment`.
 struct record_head {

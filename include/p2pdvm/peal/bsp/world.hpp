@@ -2,7 +2,9 @@
 #pragma once
 
 #include <p2pdvm/peal/adapter.hpp>
+#include <p2pdvm/peal/bsp/cost.hpp>
 #include <p2pdvm/peal/bsp/record.hpp>
+#include <p2pdvm/peal/bsp/relays.hpp>
 #include <p2pdvm/peal/port.hpp>
 #include <p2pdvm/peal/rank.hpp>
 
@@ -160,6 +162,11 @@ class world final : public peal::adapter {
   [[nodiscard]] peal::output output(std::string_view name) { return rank_.output(name); }
   /// How many have ended.
   [[nodiscard]] std::uint64_t supersteps() const noexcept { return superstep_; }
+  /// What its supersteps show of the machine; nothing before there were some. With --explain rank 0 tells it at the end, and which
+  /// supersteps took how long, beside what the model says.
+  [[nodiscard]] std::optional<machine> measured() const { return costs_.measured(); }
+  /// To how many ranks this one sends small supersteps by way of others, because that is shorter.
+  [[nodiscard]] std::size_t relayed() const noexcept;
 
   /// Ends the superstep: exchanges one message with every other rank, which is the barrier.
   task<> sync(std::source_location where = std::source_location::current());
@@ -246,8 +253,14 @@ class world final : public peal::adapter {
   task<epoch_number> end_superstep(detail::ending how, detail::place where, peal::call_site at);
   [[nodiscard]] detail::superstep_head head_for(detail::ending how, const detail::place& where);
   void send_whole(int destination, std::int64_t tag, byte_vector whole);
-  /// Of `bytes`, or of as many as its head says.
-  task<payload> receive_whole(int source, std::int64_t tag, std::optional<std::uint64_t> bytes, peal::call_site at);
+  void send_letters(std::vector<byte_vector> letters);
+  /// Puts a letter where it belongs, and passes on what comes with it.
+  void open_letter(const payload& whole, arrived& all);
+  task<payload> receive_reply(int source, std::uint64_t bytes, peal::call_site at);
+  [[nodiscard]] std::size_t position_of(int job_rank) const;
+  void add_round_trips();
+  void find_relays(const arrived& all);
+  void note_cost(const arrived& all, const detail::place& where);
   /// The schedule of an exchange: everybody sends to everybody directly.
   task<arrived> exchange(const detail::superstep_head& mine, peal::call_site at);
   void check_head(const detail::superstep_head& mine, const detail::superstep_head& theirs,
@@ -274,6 +287,8 @@ class world final : public peal::adapter {
   int self_ = 0;
   int exceptions_;
   std::size_t part_bytes_;
+  bool tells_round_trips_ = false;  ///< in this superstep
+  std::vector<int> relays_;         ///< by destination, see `detail::relays`; empty: none
   std::uint64_t superstep_ = 0;
   bool ending_ = false, left_ = false;
   std::vector<detail::registered*> slots_;
@@ -283,6 +298,8 @@ class world final : public peal::adapter {
   std::vector<get> gets_;
   std::vector<std::unique_ptr<detail::pending_fold>> folds_;
   std::vector<message> received_;
+  detail::cost_meter costs_{1};
+  double ended_at_ = 0;  ///< the superstep before [s]
 };
 
 namespace detail {

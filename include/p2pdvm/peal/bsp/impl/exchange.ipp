@@ -3,9 +3,28 @@
 #include <p2pdvm/peal/bsp/world.hpp>
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstddef>
 #include <utility>
 
 namespace p2pdvm::bsp {
+
+namespace detail {
+
+/// Larger letters go the straight way, whose links carry them once and not twice.
+inline constexpr std::size_t relayed_bytes_max = 4096, enclosed_bytes_max = 64 * 1024;
+/// Ranks that are nearer have no use for relays [s].
+inline constexpr double far_round_trip = 2e-3;
+
+inline superstep_head head_of(byte_view letter) {
+  superstep_head head;
+  if (letter.size() < sizeof head) refuse("a message of a superstep is damaged");
+  std::memcpy(&head, letter.data(), sizeof head);
+  return head;
+}
+
+}  // namespace detail
 
 P2PDVM_DECL std::int64_t world::tag_of(bool reply) const noexcept {
   return static_cast<std::int64_t>(superstep_ * 2 + (reply ? 1 : 0));
@@ -48,6 +67,11 @@ P2PDVM_DECL detail::superstep_head world::head_for(detail::ending how,
   head.registered = registered_;
   head.folds = static_cast<std::uint32_t>(folds_.size());
   head.ranks = static_cast<std::uint32_t>(size());
+  head.origin = static_cast<std::uint32_t>(self_);
+  std::size_t bytes = 0;
+  for (const byte_vector& out : out_) bytes += out.size() - detail::head_bytes;
+  head.words = static_cast<float>(bytes) / 8;
+  head.work = static_cast<float>(rank_.now() - ended_at_);
   if (how == detail::ending::safe_sync) head.wished = rank_.wished().value();
   return head;
 }
@@ -75,33 +99,149 @@ P2PDVM_DECL task<epoch_number> world::end_superstep(detail::ending how, detail::
   write_puts(all);
   finish_folds(all);
   read_messages(all);
+  note_cost(all, where);
   ++superstep_;
   ending_ = false;
   co_return epoch_number(wished);
 }
 
+P2PDVM_DECL void world::note_cost(const arrived& all, const detail::place& where) {
+  detail::superstep_cost cost;
+  double received = 0;
+  for (const auto& [letter, records] : all) {
+    const detail::superstep_head head = detail::head_of(letter.view());
+    cost.work = std::max(cost.work, static_cast<double>(head.work));
+    cost.words = std::max(cost.words, static_cast<double>(head.words));
+    received += static_cast<double>(letter.size() - detail::head_bytes) / 8;
+  }
+  cost.words = std::max(cost.words, received);
+  const double now = rank_.now();
+  cost.took = now - std::exchange(ended_at_, now);
+  costs_.add(where, cost);
+}
+
+// --- letters ---
+
 P2PDVM_DECL task<world::arrived> world::exchange(const detail::superstep_head& mine,
                                                  peal::call_site at) {
   const auto ranks = static_cast<std::size_t>(size());
   arrived all(ranks);
-  for (std::size_t i = 0; i < ranks; ++i) {
-    const std::size_t to = (static_cast<std::size_t>(rank()) + i) % ranks;
-    byte_vector whole = std::exchange(out_[to], byte_vector(detail::head_bytes));
+  add_round_trips();
+  std::vector<byte_vector> letters(ranks);
+  for (std::size_t to = 0; to < ranks; ++to) {
+    letters[to] = std::exchange(out_[to], byte_vector(detail::head_bytes));
     detail::superstep_head head = mine;
-    head.bytes = whole.size();
-    std::memcpy(whole.data(), &head, sizeof head);
-    if (i == 0) {
-      all[to].first = payload(std::move(whole));
-    } else {
-      send_whole(static_cast<int>(to), tag_of(false), std::move(whole));
+    head.bytes = head.message_bytes = letters[to].size();
+    std::memcpy(letters[to].data(), &head, sizeof head);
+  }
+  open_letter(payload(std::move(letters[static_cast<std::size_t>(self_)])), all);
+  send_letters(std::move(letters));
+  std::vector<byte_vector> begun(ranks);  // by sender, of what comes in parts
+  for (std::size_t left = ranks - 1; left > 0;) {
+    const peal::message m = co_await port_.receive(peal::any_source, tag_of(false), 0, at);
+    byte_vector& parts = begun[position_of(m.source())];
+    payload whole = m.body();
+    if (!parts.empty() || detail::head_of(whole.view()).message_bytes > whole.size()) {
+      if (whole.empty()) detail::refuse("a message of a superstep is damaged");
+      append(parts, whole.view());
+      if (parts.size() < detail::head_of(parts).message_bytes) continue;
+      whole = payload(std::exchange(parts, {}));
+    }
+    open_letter(whole, all);
+    --left;
+  }
+  if (std::exchange(tells_round_trips_, false)) find_relays(all);
+  co_return all;
+}
+
+P2PDVM_DECL std::size_t world::position_of(int job_rank) const {
+  const auto found = std::lower_bound(members_.begin(), members_.end(), job_rank);
+  if (found == members_.end() || *found != job_rank) detail::refuse("a message of a superstep is damaged");
+  return static_cast<std::size_t>(found - members_.begin());
+}
+
+/// What goes through a relay is enclosed in the letter that the relay gets itself: it need not be told what to wait for.
+P2PDVM_DECL void world::send_letters(std::vector<byte_vector> letters) {
+  const std::size_t ranks = letters.size();
+  std::vector<std::size_t> bytes(ranks);
+  for (std::size_t r = 0; r < ranks; ++r) bytes[r] = letters[r].size();
+  const std::size_t room = std::min(detail::enclosed_bytes_max, part_bytes_);
+  for (std::size_t to = 0; to < relays_.size(); ++to) {
+    if (relays_[to] < 0 || bytes[to] > detail::relayed_bytes_max) continue;
+    const auto relay = static_cast<std::size_t>(relays_[to]);
+    P2PDVM_ASSERT(relays_[relay] < 0);  // else its way would be too long
+    byte_vector& around = letters[relay];
+    if (around.size() + sizeof(detail::enclosure_head) + bytes[to] > room) continue;
+    append(around, bytes_of(detail::enclosure_head{static_cast<std::uint32_t>(to), 0, bytes[to]}));
+    append(around, byte_view(letters[to]).first(bytes[to]));
+    letters[to].resize(bytes[to] = 0);
+  }
+  for (std::size_t i = 1; i < ranks; ++i) {
+    const std::size_t to = (static_cast<std::size_t>(self_) + i) % ranks;
+    if (letters[to].empty()) continue;
+    const std::uint64_t whole = letters[to].size();
+    std::memcpy(letters[to].data() + offsetof(detail::superstep_head, message_bytes), &whole, sizeof whole);
+    send_whole(static_cast<int>(to), tag_of(false), std::move(letters[to]));
+  }
+}
+
+P2PDVM_DECL void world::open_letter(const payload& whole, arrived& all) {
+  const auto damaged = [] { detail::refuse("a message of a superstep is damaged"); };
+  const detail::superstep_head head = detail::head_of(whole.view());
+  if (head.origin >= all.size() || head.message_bytes != whole.size() || head.bytes < sizeof head || head.bytes > whole.size() ||
+      !all[head.origin].first.empty())
+    damaged();
+  auto& [letter, records] = all[head.origin];
+  letter = whole.slice(0, static_cast<std::size_t>(head.bytes));
+  records = detail::records_of(letter.view(), detail::head_bytes);
+  for (std::size_t from = letter.size(); from < whole.size();) {
+    detail::enclosure_head enclosed;
+    if (whole.size() - from < sizeof enclosed) damaged();
+    std::memcpy(&enclosed, whole.data() + from, sizeof enclosed);
+    from += sizeof enclosed;
+    if (enclosed.destination >= all.size() || enclosed.bytes > whole.size() - from) damaged();
+    port_.post_send(members_[enclosed.destination], tag_of(false), whole.slice(from, static_cast<std::size_t>(enclosed.bytes)));
+    from += static_cast<std::size_t>(enclosed.bytes);
+  }
+}
+
+P2PDVM_DECL std::size_t world::relayed() const noexcept {
+  return static_cast<std::size_t>(std::count_if(relays_.begin(), relays_.end(), [](int r) { return r >= 0; }));
+}
+
+/// Early, when connections are there, and ever more seldom.
+P2PDVM_DECL void world::add_round_trips() {
+  const bool due = superstep_ == 1 || (relays_.empty() && superstep_ % 8 == 1) || (std::has_single_bit(superstep_) && superstep_ >= 4);
+  if (!due || size() < 3) return;
+  std::vector<float> row(members_.size(), -1.0f);
+  double most = 0;
+  for (std::size_t r = 0; r < members_.size(); ++r) {
+    const auto known = rank_.round_trip(members_[r]);
+    row[r] = known ? static_cast<float>(*known) : -1.0f;
+    most = std::max(most, known.value_or(0));
+  }
+  if (most < detail::far_round_trip) return;
+  tells_round_trips_ = true;
+  detail::record_head head;
+  head.kind = detail::record_kind::row;
+  head.bytes = row.size() * sizeof(float);
+  for (byte_vector& out : out_) detail::append_record(out, head, std::as_bytes(std::span(row)));
+}
+
+P2PDVM_DECL void world::find_relays(const arrived& all) {
+  detail::relays known(all.size());
+  for (std::size_t source = 0; source < all.size(); ++source) {
+    for (const detail::record& r : all[source].second) {
+      if (r.head.kind != detail::record_kind::row || r.head.bytes != all.size() * sizeof(float)) continue;
+      std::vector<float> row(all.size());
+      std::memcpy(row.data(), all[source].first.data() + r.data, row.size() * sizeof(float));
+      known.set_row(source, row);
     }
   }
-  for (std::size_t i = 0; i < ranks; ++i) {
-    if (static_cast<int>(i) != rank())
-      all[i].first = co_await receive_whole(static_cast<int>(i), tag_of(false), std::nullopt, at);
-    all[i].second = detail::records_of(all[i].first.view(), detail::head_bytes);
-  }
-  co_return all;
+  relays_ = known.of(static_cast<std::size_t>(self_));
+  if (relayed() > 0)
+    rank_.explain(std::to_string(relayed()) + " of " + std::to_string(size() - 1) + " ranks get small supersteps of rank " + std::to_string(rank()) +
+                  " by way of others; the slowest best way takes " + std::to_string(std::lround(known.slowest() * 500)) + " ms");
 }
 
 P2PDVM_DECL void world::send_whole(int destination, std::int64_t tag, byte_vector whole) {
@@ -114,28 +254,17 @@ P2PDVM_DECL void world::send_whole(int destination, std::int64_t tag, byte_vecto
   } while (from < all.size());
 }
 
-P2PDVM_DECL task<payload> world::receive_whole(int source, std::int64_t tag, std::optional<std::uint64_t> bytes,
-                                               peal::call_site at) {
+P2PDVM_DECL task<payload> world::receive_reply(int source, std::uint64_t bytes, peal::call_site at) {
   const int from = job_rank(source);
-  const peal::message first = co_await port_.receive(from, tag, 0, at);
-  std::uint64_t total = first.body().size();
-  if (bytes) {
-    total = *bytes;
-  } else if (total >= detail::head_bytes) {
-    detail::superstep_head head;
-    std::memcpy(&head, first.body().data(), sizeof head);
-    total = head.bytes;
-  } else {
-    total = 0;  // damaged
-  }
-  if (total == first.body().size()) co_return first.body();
+  const peal::message first = co_await port_.receive(from, tag_of(true), 0, at);
+  if (first.body().size() == bytes) co_return first.body();
   byte_vector whole = to_vector(first.body().view());
-  while (whole.size() < total) {
-    const peal::message next = co_await port_.receive(from, tag, 0, at);
+  while (whole.size() < bytes) {
+    const peal::message next = co_await port_.receive(from, tag_of(true), 0, at);
     if (next.body().empty()) break;
     append(whole, next.body().view());
   }
-  if (whole.size() != total) detail::refuse("a message of a superstep is damaged");
+  if (whole.size() != bytes) detail::refuse("a reply to a get is damaged");
   co_return payload(std::move(whole));
 }
 
@@ -218,7 +347,7 @@ P2PDVM_DECL task<> world::finish_gets(peal::call_site at) {
     bytes = bytes.value_or(0) + g.bytes;
   }
   for (std::size_t r = 0; r < replies.size(); ++r) {
-    if (asked[r]) replies[r].first = co_await receive_whole(static_cast<int>(r), tag_of(true), asked[r], at);
+    if (asked[r]) replies[r].first = co_await receive_reply(static_cast<int>(r), *asked[r], at);
   }
   for (const get& g : gets) {
     auto& [bytes, used] = replies[static_cast<std::size_t>(g.source)];

@@ -70,19 +70,25 @@ P2PDVM_DECL world::world(peal::rank& rank, detail::world_setting how)
   P2PDVM_ASSERT(here != members_.end());
   self_ = static_cast<int>(here - members_.begin());
   out_.assign(members_.size(), byte_vector(detail::head_bytes));
+  costs_ = detail::cost_meter(size());
+  ended_at_ = rank.now();
 }
 
 P2PDVM_DECL world::world(peal::rank& rank, const std::function<int(int)>& colour_of)
     : world(rank, detail::members_of(rank, colour_of)) {}
 
 P2PDVM_DECL world::~world() {
+  if (self_ == 0 && !ending_ && std::uncaught_exceptions() == exceptions_) {
+    for (std::string& sentence : costs_.explained()) rank_.explain(std::move(sentence));
+  }
   if (!left_ && !ending_ && std::uncaught_exceptions() == exceptions_) leave();
 }
 
 P2PDVM_DECL void world::leave() noexcept {
   detail::superstep_head head;
   head.end = detail::ending::left;
-  head.bytes = sizeof head;
+  head.bytes = head.message_bytes = sizeof head;
+  head.origin = static_cast<std::uint32_t>(self_);
   try {
     const payload whole = payload::copy_of(bytes_of(head));
     for (const int r : members_) {
@@ -190,6 +196,7 @@ P2PDVM_DECL void world::load(byte_view bytes) {
                             "the program registers more BSP variables and arrays before restore() "
                             "than when the snapshot was taken");
   superstep_ = saved->superstep;
+  relays_.clear();  // ranks may be elsewhere
   // Those registered later, and gone, keep their numbers.
   slots_.resize(std::max<std::size_t>(saved->slots, slots_.size()), nullptr);
   registered_ = saved->registered;
