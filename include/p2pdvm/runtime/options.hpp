@@ -44,7 +44,7 @@ struct command_line {
   std::string shared_memory = "on";  ///< or off: between peers of this computer
   std::string hang_after = "30";  ///< seconds
   bool resume = false, quiet = false, json = false;
-  bool explain = false;      ///< print which way collectives take
+  bool explain = false;      ///< print which way collectives take, and what supersteps cost
   std::string trace;
   std::string timeline;      ///< simulated: file for a picture of the run
   int local_index = -1;      ///< set by `--local`'s parent: which child this is

@@ -241,7 +241,7 @@ inline void add_output_options(CLI::App& app, command_line& out) {
   app.add_flag("--quiet", out.quiet, "print results and errors only")->group(group);
   app.add_flag("--json", out.json, "print one JSON object a line instead of sentences")->group(group);
   app.add_flag("--explain", out.explain,
-               "print which way each collective takes, how long that was predicted to take and how long it took")
+               "print which way each collective takes, how long that was predicted to take and how long it took; and what supersteps cost")
       ->group(group);
   app.add_option("--hang-after", out.hang_after,
                  "when ranks wait for one thing so long [s], print where every rank is; 0: never")
