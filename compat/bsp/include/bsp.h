@@ -12,6 +12,11 @@
 extern "C" {
 #endif
 
+/* What programs for other implementations call these. */
+typedef int bsp_pid_t;
+typedef int bsp_nprocs_t;
+typedef int bsp_size_t;
+
 /* --- the parallel part of a program --- */
 
 /* First in `main`, where that is not itself the parallel part: every process but the first runs `spmd` instead of what follows, and ends. */

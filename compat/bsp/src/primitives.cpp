@@ -178,6 +178,7 @@ P2PDVM_BSP_FUNCTION void bsp_move(void* payload, size_t reception_nbytes) {
   call("bsp_move", [&](const place&) {
     const auto m = here().front();
     if (!m) refuse("there is no message");
+    if (reception_nbytes > static_cast<std::size_t>(PTRDIFF_MAX)) refuse("the size is negative");
     if (const std::size_t bytes = std::min(m->bytes, reception_nbytes); bytes > 0) std::memcpy(payload, m->data, bytes);
     here().remove_front();
   });

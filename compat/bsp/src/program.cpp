@@ -28,6 +28,16 @@ void program::take_part() {
   s.closing = [this] { world_.reset(), all_.reset(); };
   peer_.begin(std::move(s));
   phase_ = phase::available;
+  std::atexit([] { here().leave(); });
+}
+
+/// A program may ask how many processes there are, and do without them. Whoever begins all the same is told.
+void program::leave() {
+  if (phase_ != phase::available) return;
+  phase_ = phase::after;
+  all_.emplace(peer_.rank());
+  all_.reset();
+  (void)peer_.end();
 }
 
 void program::init(void (*spmd)(), const place&) {
@@ -89,6 +99,7 @@ int program::processes() {
 
 int program::pid() {
   static int number = 0;  // also after the end
+  if (phase_ == phase::before) refuse("it was called before bsp_begin");
   if (peer_.running()) number = peer_.rank().id();
   return number;
 }
@@ -137,6 +148,9 @@ class program::agreement final : public bsp::detail::pending_fold {
       const auto& one = theirs.list[i];
       if (all.pops != one.pops)
         refuse(fmt::format("rank 0 and rank {} do not call bsp_push_reg and bsp_pop_reg{} in the same order", source, in_superstep()));
+      if (one.anything && all.anything && all.number != one.number)
+        refuse(fmt::format("all take NULL back{}, but the last one is the {} registration on rank 0 and the {} on rank {}", in_superstep(),
+                           ordinal(all.number), ordinal(one.number), source));
       if (one.anything || (!all.anything && all.number == one.number)) continue;
       if (!all.anything)
         refuse(fmt::format("rank {} takes the {} registration back{}, and rank {} the {}", named_by_[i], ordinal(all.number), in_superstep(), source, ordinal(one.number)));
@@ -252,9 +266,8 @@ void program::get(int pid, const void* from, std::size_t offset, void* to, std::
 std::size_t program::set_tag_bytes(std::size_t bytes) {
   check_running();
   if (bytes > static_cast<std::size_t>(PTRDIFF_MAX)) refuse("the size is negative");
-  ++changes_.tag_sizes;
-  changes_.tag_bytes = bytes;
-  return tag_bytes_;
+  const std::uint64_t before = std::exchange(changes_.tag_bytes, bytes);
+  return changes_.tag_sizes++ == 0 ? tag_bytes_ : static_cast<std::size_t>(before);
 }
 
 void program::send(int pid, const void* tag, const void* data, std::size_t bytes, const place& where) {

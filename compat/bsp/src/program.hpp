@@ -98,6 +98,7 @@ class program {
 
   enum class phase : std::uint8_t { before, available, parallel, after };
   void take_part();
+  void leave();
   [[nodiscard]] int agreed(int most, const place& where);
   [[nodiscard]] const registration& registered(const void* ident) const;
   /// The last one of `ident` that was not taken back, counting what this superstep changes.

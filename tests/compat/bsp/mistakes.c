@@ -7,6 +7,7 @@ int main(int argc, char** argv) {
   const char* const what = argc > 1 ? argv[1] : "";
   int value = 0, other = 0, size = 4;
   if (is(what, "before")) bsp_sync();
+  if (is(what, "nobody yet")) bsp_pid();
   if (is(what, "none")) bsp_begin(0);
   bsp_begin(bsp_nprocs());
   const int me = bsp_pid(), p = bsp_nprocs();
@@ -41,6 +42,12 @@ int main(int argc, char** argv) {
     bsp_set_tagsize(&size);
   }
   if (is(what, "no message")) bsp_move(&value, sizeof value);
+  if (is(what, "less than nothing")) bsp_send(me, NULL, NULL, 0), bsp_sync(), bsp_move(&value, (size_t)-1);
+  if (is(what, "other nulls")) {
+    bsp_push_reg(me == 0 ? NULL : &other, 0);
+    bsp_push_reg(me == 1 ? NULL : &other, 0);
+    bsp_pop_reg(NULL);
+  }
   if (is(what, "abort") && me == 1) bsp_abort("the matrix is singular in row %d\n", 17);
   if (is(what, "leaves") && me == 1) exit(5);
   if (is(what, "returns") && me == 1) return 0;

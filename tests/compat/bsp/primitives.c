@@ -175,9 +175,12 @@ static void messages(void) {
   }
   CHECK(bytes == 0);
   free(seen);
-  size = 0;
+  size = 3;
   bsp_set_tagsize(&size);
   CHECK(size == (int)sizeof(int));
+  size = 0;
+  bsp_set_tagsize(&size);
+  CHECK(size == 3);
   const int last = 5;
   bsp_send((me + 1) % p, &last, NULL, 0);
   bsp_sync();
@@ -224,7 +227,8 @@ static void together(void) {
   bsp_sync();
 }
 
-int main(void) {
+int main(int argc, char** argv) {
+  if (argc > 1) return bsp_nprocs() == atoi(argv[1]) ? 0 : 1;
   CHECK(bsp_nprocs() >= 1);
   bsp_begin(bsp_nprocs());
   p = bsp_nprocs();

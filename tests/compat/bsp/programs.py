@@ -37,6 +37,11 @@ class Programs(unittest.TestCase):
     done = subprocess.run([compiled("primitives")], capture_output=True, text=True, check=False, timeout=60)
     self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "all primitives on 1 processes\n", ""))
 
+  def test_a_program_may_only_ask_how_many_there_are(self):
+    for size in (1, 3):
+      done = bsprun("-n", str(size), compiled("primitives"), str(size))
+      self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+
   def test_a_sort(self):
     for size, text in self.run_at("sort", (1, 2, 3, 4, 7)):
       self.assertEqual(text, "sorted %d numbers\n" % (2000 * size))
@@ -82,6 +87,7 @@ class Mistakes(unittest.TestCase):
     self.assertLessEqual(len(lines), 3, done.stderr)
 
   def test_calls_at_the_wrong_time(self):
+    self.ends("nobody yet", "bsp_pid: it was called before bsp_begin")
     self.ends("before", "bsp_sync (mistakes.c:9): it was called before bsp_begin")
     self.ends("twice", "bsp_begin (mistakes.c:", "called once")
     self.ends("none", "there cannot be 0 processes")
@@ -100,6 +106,7 @@ class Mistakes(unittest.TestCase):
     self.ends("pushes", "rank 0 called bsp_push_reg once in superstep 0, and rank 1 2 times")
     self.ends("pops", "rank 0 called bsp_pop_reg 0 times in superstep 1, and rank 1 once")
     self.ends("other pops", "rank 0 takes the 1st registration back in superstep 2, and rank 1 the 2nd")
+    self.ends("other nulls", "all take NULL back in superstep 1, but the last one is the 2nd registration on rank 0 and the 3rd on rank 1")
     self.ends("order", "not call bsp_push_reg and bsp_pop_reg in superstep 1 in the same order")
     self.ends("tag size", "rank 0 called bsp_set_tagsize 0 times in superstep 1, and rank 1 once")
     self.ends("tag sizes", "rank 0 gives tags a size of 0 in superstep 1, and rank 1 one of 1")
@@ -111,6 +118,7 @@ class Mistakes(unittest.TestCase):
     self.ends("nobody", "puts to rank 2", "ranks 0 to 1")
     self.ends("nobody sends", "sends to rank -1")
     self.ends("no message", "there is no message")
+    self.ends("less than nothing", "bsp_move (mistakes.c:", "the size is negative")
 
   def test_processes_that_end_too_early(self):
     self.ends("abort", "the matrix is singular in row 17")
