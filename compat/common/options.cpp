@@ -63,7 +63,7 @@ std::optional<stop> parse(const environment& of, int argc, char** argv, options&
       ++i;
       break;
     } else {
-      unsigned* const count = name == "-n" || name == "-np" ? &into.processes
+      unsigned* const count = name == "-n" || name == "-np" || name == "-npes" ? &into.processes
                               : name == "--ranks"           ? &into.ranks
                               : name == "--timeout"         ? &into.timeout
                                                             : nullptr;

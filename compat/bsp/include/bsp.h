@@ -7,6 +7,7 @@
 #define P2PDVM_BSP_H
 
 #include <stddef.h>
+#include <stdio.h> /* as the first implementation's header did, on which programs rely */
 
 #ifdef __cplusplus
 extern "C" {
