@@ -67,6 +67,7 @@ void program::begin(int most, const place& where) {
   if (peer_.rank().id() >= static_cast<int>(how.members.size())) {
     // Nobody needs this one: it is there until the others have ended.
     peer_.attend();
+    phase_ = phase::after;
     if (const auto wrong = peer_.end()) abort(*wrong);
     std::exit(0);
   }
