@@ -4,8 +4,10 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <numeric>
 #include <system_error>
 #include <utility>
@@ -149,14 +151,18 @@ class program::agreement final : public bsp::detail::pending_fold {
       const auto& one = theirs.list[i];
       if (all.pops != one.pops)
         refuse(fmt::format("rank 0 and rank {} do not call bsp_push_reg and bsp_pop_reg{} in the same order", source, in_superstep()));
-      if (one.anything && all.anything && all.number != one.number)
-        refuse(fmt::format("all take NULL back{}, but the last one is the {} registration on rank 0 and the {} on rank {}", in_superstep(),
-                           ordinal(all.number), ordinal(one.number), source));
-      if (one.anything || (!all.anything && all.number == one.number)) continue;
-      if (!all.anything)
-        refuse(fmt::format("rank {} takes the {} registration back{}, and rank {} the {}", named_by_[i], ordinal(all.number), in_superstep(), source, ordinal(one.number)));
-      all = one;
-      named_by_[i] = source;
+      if (!all.pops) continue;
+      std::vector<std::uint32_t> both;
+      std::set_intersection(all.numbers.begin(), all.numbers.end(), one.numbers.begin(), one.numbers.end(), std::back_inserter(both));
+      if (both.empty()) {
+        const bool certain = all.numbers.size() == 1 && one.numbers.size() == 1;
+        refuse(certain ? fmt::format("rank {} takes the {} registration back{}, and rank {} the {}", named_by_[i], ordinal(all.numbers.front()),
+                                     in_superstep(), source, ordinal(one.numbers.front()))
+                       : fmt::format("rank {} takes memory back{} that was not registered together with any that ranks before it take back", source,
+                                     in_superstep()));
+      }
+      if (both.size() < all.numbers.size()) named_by_[i] = source;
+      all.numbers = std::move(both);
     }
   }
   static std::string ordinal(std::uint32_t number) {
@@ -190,10 +196,13 @@ void program::apply(const changes& agreed) {
       registrations_.push_back(std::move(r));
       continue;
     }
-    const auto found = std::find_if(registrations_.begin(), registrations_.end(), [&](const auto& r) { return r->number == c.number; });
-    if (found == registrations_.end()) refuse("what is taken back was not registered");
-    world_->remove_registration((*found)->slot);
-    registrations_.erase(found);
+    // The last one that all can mean, and that is still there.
+    const auto meant = std::find_if(registrations_.rbegin(), registrations_.rend(), [&](const auto& r) {
+      return std::binary_search(c.numbers.begin(), c.numbers.end(), r->number);
+    });
+    if (meant == registrations_.rend()) refuse("NULL is taken back more often than it was registered by all");
+    world_->remove_registration((*meant)->slot);
+    registrations_.erase(std::next(meant).base());
   }
   pushed_.clear();
   tag_bytes_ = static_cast<std::size_t>(agreed.tag_bytes);
@@ -207,26 +216,29 @@ void program::push(const void* ident, std::size_t bytes) {
   if (ident == nullptr && bytes != 0) refuse(fmt::format("NULL is registered with a size of {} bytes", bytes));
   if (bytes > static_cast<std::size_t>(PTRDIFF_MAX)) refuse("the size is negative");
   pushed_.push_back(std::make_unique<registration>(ident, bytes, pushes_));
-  changes_.list.push_back({false, false, pushes_++});
+  changes_.list.push_back({false, {pushes_++}});
 }
 
-const program::registration* program::last_of(const void* ident) const {
-  const auto gone = [this](const registration& r) {
-    return std::any_of(changes_.list.begin(), changes_.list.end(), [&](const auto& c) { return c.pops && c.number == r.number; });
-  };
-  for (const auto* list : {&pushed_, &registrations_}) {
-    for (auto r = list->rbegin(); r != list->rend(); ++r) {
-      if ((*r)->ident == ident && !gone(**r)) return r->get();
+std::vector<std::uint32_t> program::numbers_of(const void* ident) const {
+  std::vector<std::uint32_t> numbers;
+  for (const auto* list : {&registrations_, &pushed_}) {
+    for (const auto& r : *list) {
+      if (r->ident == ident) numbers.push_back(r->number);
     }
   }
-  return nullptr;
+  if (ident == nullptr) return numbers;
+  for (const changes::change& c : changes_.list) {
+    if (c.pops && c.numbers.size() == 1) std::erase(numbers, c.numbers.front());
+  }
+  return numbers;
 }
 
 void program::pop(const void* ident) {
   check_running();
-  const registration* const last = last_of(ident);
-  if (last == nullptr) refuse("this memory is not registered, or its registration was taken back before");
-  changes_.list.push_back({true, ident == nullptr, last->number});
+  std::vector<std::uint32_t> numbers = numbers_of(ident);
+  if (numbers.empty()) refuse("this memory is not registered, or its registration was taken back before");
+  if (ident != nullptr) numbers = {numbers.back()};
+  changes_.list.push_back({true, std::move(numbers)});
 }
 
 const program::registration& program::registered(const void* ident) const {

@@ -23,11 +23,11 @@ using bsp::detail::place;
 struct changes {
   struct change {
     bool pops = false;
-    bool anything = false;      ///< pops NULL, which stands for whatever the others pop
-    std::uint32_t number = 0;   ///< of the registration, counted from the beginning
+    /// Of the registration, counted from the beginning; ascending, where NULL is taken back: all that may be meant.
+    std::vector<std::uint32_t> numbers;
     template <class F>
     void fields(F&& f) {
-      f(pops), f(anything), f(number);
+      f(pops), f(numbers);
     }
   };
   std::vector<change> list;
@@ -101,8 +101,8 @@ class program {
   void leave();
   [[nodiscard]] int agreed(int most, const place& where);
   [[nodiscard]] const registration& registered(const void* ident) const;
-  /// The last one of `ident` that was not taken back, counting what this superstep changes.
-  [[nodiscard]] const registration* last_of(const void* ident) const;
+  /// Those of `ident` that were not taken back, counting what this superstep changes, in order.
+  [[nodiscard]] std::vector<std::uint32_t> numbers_of(const void* ident) const;
   void apply(const changes& agreed);
 
   phase phase_ = phase::before;

@@ -100,6 +100,22 @@ static void sizes(void) {
   free(all);
 }
 
+/* NULL that is taken back is the last registration that is NULL wherever NULL is taken back. */
+static void nothing(void) {
+  char mine = 'a', mark = 'b';
+  bsp_push_reg(me % 2 == 0 ? &mine : NULL, me % 2 == 0);
+  bsp_push_reg(NULL, 0);
+  bsp_push_reg(me % 2 == 0 ? NULL : &mine, me % 2 != 0);
+  bsp_pop_reg(NULL);
+  bsp_sync();
+  bsp_put(me, &mark, &mine, 0, 1);
+  bsp_sync();
+  CHECK(mine == 'b');
+  bsp_pop_reg(me % 2 == 0 ? NULL : &mine);
+  bsp_pop_reg(me % 2 == 0 ? &mine : NULL);
+  bsp_sync();
+}
+
 static void high_performance(void) {
   enum { count = 1000 };
   static int from[count], to[count], got[count];
@@ -237,6 +253,7 @@ int main(int argc, char** argv) {
   registered_memory();
   stacks();
   sizes();
+  nothing();
   high_performance();
   messages();
   together();

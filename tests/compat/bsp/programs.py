@@ -106,7 +106,7 @@ class Mistakes(unittest.TestCase):
     self.ends("pushes", "rank 0 called bsp_push_reg once in superstep 0, and rank 1 2 times")
     self.ends("pops", "rank 0 called bsp_pop_reg 0 times in superstep 1, and rank 1 once")
     self.ends("other pops", "rank 0 takes the 1st registration back in superstep 2, and rank 1 the 2nd")
-    self.ends("other nulls", "all take NULL back in superstep 1, but the last one is the 2nd registration on rank 0 and the 3rd on rank 1")
+    self.ends("other nulls", "rank 0 takes the 2nd registration back in superstep 1, and rank 1 the 3rd")
     self.ends("order", "not call bsp_push_reg and bsp_pop_reg in superstep 1 in the same order")
     self.ends("tag size", "rank 0 called bsp_set_tagsize 0 times in superstep 1, and rank 1 once")
     self.ends("tag sizes", "rank 0 gives tags a size of 0 in superstep 1, and rank 1 one of 1")
