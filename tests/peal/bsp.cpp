@@ -161,6 +161,41 @@ task<> groups(peal::rank& rank) {
   CHECK(total.value() == rank.size() * (rank.size() - 1) / 2);
 }
 
+/// Every rank writes what it has into its transpose, and reads its neighbours' elements of a vector.
+task<> spread(peal::rank& rank) {
+  bsp::world world(rank);
+  const int p = world.size();
+  const int across = p % 2 == 0 ? 2 : 1;
+  const bsp::grid from{bsp::partition::cyclic(7, p / across), bsp::partition::blocks(5, across)};
+  const bsp::grid to{bsp::partition(5, across, 2), bsp::partition::cyclic(7, p / across)};
+  std::vector<int> a, b, v;
+  bsp::distributed_matrix<int> first(world, from, a), transposed(world, to, b);
+  bsp::distributed_array<int> vector(world, bsp::partition::cyclic(11, p), v);
+  co_await rank.restore();
+  for (std::size_t l = 0; l < v.size(); ++l) v[l] = static_cast<int>(vector.how().global(rank.id(), l));
+  if (rank.id() == 0) {
+    for (std::size_t i = 0; i < 7; ++i) {
+      for (std::size_t j = 0; j < 5; ++j) first.put(i, j, static_cast<int>(10 * i + j));
+    }
+  }
+  int seen = -1;
+  vector.get(static_cast<std::size_t>(rank.id() + 3) % 11, seen);
+  co_await world.sync();
+  CHECK(seen == (rank.id() + 3) % 11);
+  for (std::size_t i = 0; i < 7; ++i) {
+    for (std::size_t j = 0; j < 5; ++j) {
+      if (from.owner(i, j) == rank.id()) transposed.put(j, i, first.local()[from.local(i, j)]);
+    }
+  }
+  co_await world.sync();
+  for (std::size_t i = 0; i < 7; ++i) {
+    for (std::size_t j = 0; j < 5; ++j) {
+      if (to.owner(j, i) == rank.id()) CHECK(b[to.local(j, i)] == static_cast<int>(10 * i + j));
+    }
+  }
+  CHECK_THROWS_WITH(bsp::distributed_array<int>(world, bsp::partition::cyclic(11, p + 1), v), Contains("and the world has"));
+}
+
 /// Enough supersteps that ranks have heard of one another's round trips.
 task<> far_apart(peal::rank& rank) {
   bsp::world world(rank);
@@ -236,6 +271,7 @@ TEST_CASE("every BSP operation works on any number of ranks") {
     if (ranks > 1) CHECK(local_world(ranks, puts_and_gets).run());
     CHECK(local_world(ranks, messages).run());
     CHECK(local_world(ranks, groups).run());
+    CHECK(local_world(ranks, spread).run());
   }
 }
 
@@ -270,6 +306,29 @@ TEST_CASE("letters of a superstep go through another rank where that is shorter"
   REQUIRE(world.explained().size() >= 2);
   CHECK_THAT(world.explained().back(), Contains("supersteps end at bsp.cpp:"));
   CHECK_THAT(world.explained().front(), Contains("1 of 3 ranks get small supersteps of rank") && Contains("takes 41 ms"));
+}
+
+TEST_CASE("each element of a partition has one place") {
+  for (const std::size_t size : {0u, 1u, 2u, 5u, 12u, 31u}) {
+    for (const int ranks : {1, 2, 3, 7}) {
+      std::vector<bsp::partition> all = {bsp::partition::blocks(size, ranks), bsp::partition::cyclic(size, ranks)};
+      for (std::size_t block = 1; block < 6; ++block) all.emplace_back(size, ranks, block);
+      for (const bsp::partition& how : all) {
+        std::vector<std::vector<bool>> taken;
+        for (int r = 0; r < ranks; ++r) taken.emplace_back(how.size_of(r));
+        for (std::size_t i = 0; i < size; ++i) {
+          REQUIRE(how.owner(i) < ranks);
+          auto& there = taken[static_cast<std::size_t>(how.owner(i))];
+          REQUIRE(how.local(i) < there.size());
+          CHECK_FALSE(there[how.local(i)]);
+          there[how.local(i)] = true;
+          CHECK(how.global(how.owner(i), how.local(i)) == i);
+        }
+        for (const auto& there : taken) CHECK(std::find(there.begin(), there.end(), false) == there.end());
+      }
+    }
+  }
+  CHECK_THROWS_WITH(bsp::partition(5, 0, 1), Contains("over 0 ranks"));
 }
 
 TEST_CASE("what a superstep costs is found from supersteps") {
