@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <string_view>
+#include <utility>
 
 namespace p2pdvm::bsp::detail {
 
@@ -53,7 +54,7 @@ P2PDVM_DECL std::vector<std::string> cost_meter::explained() const {
   all.push_back(fmt::format("a BSP machine of {} ranks, as its supersteps show: l = {}, g = {} a word of 8 bytes", m->ranks, time_text(m->l), time_text(m->g)));
   std::vector<const sums*> order;
   for (const sums& s : places_) order.push_back(&s);
-  std::stable_sort(order.begin(), order.end(), [](const sums* a, const sums* b) { return a->total.took > b->total.took; });
+  std::sort(order.begin(), order.end(), [](const sums* a, const sums* b) { return std::pair(b->total.took, a) < std::pair(a->total.took, b); });
   for (const sums* s : order) {
     const double n = static_cast<double>(s->count), work = s->total.work / n, words = s->total.words / n, took = s->total.took / n;
     all.push_back(fmt::format("{} supersteps end at {}: {} each; W = {} (the slowest rank), h = {:.0f} words, so W + gh + l = {}", s->count,
