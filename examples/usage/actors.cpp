@@ -113,20 +113,19 @@ p2pdvm::task<> body(p2pdvm::peal::rank& rank) {
   }
   co_await world.run();  // until no place has anything to do; checkpoints fall between messages
 
-  std::int64_t sick = 0, towns = 0;
-  std::string worst;
+  std::string lines;
   world.each<place>([&](const actors::address&, const place& p) {
-    const std::int64_t had_it = p.infected + p.recovered;
-    sick += had_it;
-    towns += had_it > 0 ? 1 : 0;
+    if (p.infected + p.recovered == 0) return;
+    lines += "town " + std::to_string(p.number) + ": " + std::to_string(p.infected + p.recovered) + " of ";
+    lines += std::to_string(p.susceptible + p.infected + p.recovered) + " people have had it\n";
   });
-  rank.result("output", "rank " + std::to_string(rank.id()) + ": " + std::to_string(sick) + " people of " + std::to_string(towns) + " towns\n");
+  rank.result("output", lines);
 }
 
 int main(int argc, char** argv) {
   p2pdvm::program program("actors", body);
   program.describe("An epidemic over towns, each of which is an actor.");
   program.option("side", "12", "towns in a row, and rows").option("days", "60", "how long it is followed");
-  program.output("output", "how many have had the disease, by rank");
+  program.output("output", "how many have had the disease, by town");
   return p2pdvm::main(argc, argv, program);
 }

@@ -63,7 +63,6 @@ void branch::receive(actors::system& here, const grow& g) {
   if (g.depth == 0) return here.send(g.to, name);
   for (int i = 0; i < g.width; ++i) {
     const std::uint64_t child = name * 10 + static_cast<std::uint64_t>(i);
-    // The letter goes by way of a third rank where it can: it may be there before its actor.
     const actors::address at = here.create(static_cast<int>(child % static_cast<std::uint64_t>(ranks_of_tree)), branch{child});
     here.send(at, grow{g.depth - 1, g.width, g.to});
   }
@@ -279,10 +278,10 @@ TEST_CASE("a letter that is there before its actor waits for it, and others beco
       local_world first(ranks, early_letters);
       if (cut != 0) first.cut_at_stand(cut);
       REQUIRE(first.run());
+      const auto snapshots = first.cut();
       const std::string expected = std::to_string(ranks - 1) + ".1 1 5\n";
       CHECK(first.result("players") == expected);
       if (cut == 0) continue;
-      const auto snapshots = first.cut();
       REQUIRE(snapshots);
       local_world second(ranks, early_letters, {}, &*snapshots);
       REQUIRE(second.run());

@@ -1,7 +1,7 @@
 /// All ranks of a job in one process, without peers: for tests of PEAL and of its adapters.
 ///
-/// `cut_at(i)` makes every rank cut when it comes to safe point i, `cut_at_stand(i)` when it stands for the ith time; the snapshots, late logs
-/// absorbed, start another world, as a rollback would.
+/// `cut_at(i)` makes every rank cut when it comes to safe point i, `cut_at_stand(i)` when it stands for the ith time; the snapshots,
+/// late logs absorbed, start another world, as a rollback would.
 #pragma once
 
 #include "support/test.hpp"
