@@ -129,7 +129,7 @@ TEST_CASE("the actors of a peer that dies go on from the last checkpoint", "[act
                             "after cut 17 +3 crash-reset teller\n"}) {
     scenario s;
     s.program = "actors";
-    s.options = {{"steps", "400"}, {"cells", "24"}};
+    s.options = {{"steps", "3000"}, {"cells", "24"}};
     s.peers = s.ranks = 4;
     s.checkpoint_interval = 60ms;
     const auto parsed = scenario::parse(s.text() + fault, "scenario");
