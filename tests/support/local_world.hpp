@@ -1,7 +1,7 @@
 /// All ranks of a job in one process, without peers: for tests of PEAL and of its adapters.
 ///
-/// `cut_at(i)` makes every rank cut when it comes to safe point i, `cut_at_stand(i)` when it stands for the ith time; the snapshots, late logs
-/// absorbed, start another world, as a rollback would.
+/// `cut_at(i)` makes every rank cut when it comes to safe point i, `cut_at_stand(i)` when it stands for the ith time; the snapshots,
+/// late logs absorbed, start another world, as a rollback would.
 #pragma once
 
 #include "support/test.hpp"
@@ -59,7 +59,8 @@ class local_world final : public messaging::endpoint_host {
     return *this;
   }
 
-  /// A rank that returns before that is cut then.
+  /// A rank that returns before that is cut then; and one that stands for something which only others can do who have cut, when nothing
+  /// else happens any more.
   local_world& cut_at_stand(std::uint64_t times) {
     cut_at_stand_ = times;
     return *this;
@@ -99,7 +100,7 @@ class local_world final : public messaging::endpoint_host {
         continue;
       }
       acknowledge();
-      if (queue_.queue().empty()) break;
+      if (queue_.queue().empty() && !cut_one_that_stands()) break;
     }
     for (const auto& m : members_) {
       if (m->failure) std::rethrow_exception(m->failure);
@@ -233,6 +234,7 @@ class local_world final : public messaging::endpoint_host {
     }
     bool frozen() const override { return false; }
     void stand(bool standing) override {
+      stands = standing;
       if (standing && ++stood == world.cut_at_stand_ && !taken) captured(epoch.next(), rank.capture(epoch.next()));
     }
     const peal::snapshot* start() const override { return start_from; }
@@ -271,6 +273,7 @@ class local_world final : public messaging::endpoint_host {
     peal::rank rank;
     epoch_number epoch;
     std::uint64_t stood = 0;
+    bool stands = false;
     std::optional<peal::snapshot> taken, last;
     std::exception_ptr failure;
   };
@@ -292,6 +295,17 @@ class local_world final : public messaging::endpoint_host {
   [[nodiscard]] epoch_number wished_epoch() const {
     if (cut_at_ == 0) return epoch_number(0);
     return members_.front()->start_from == nullptr ? epoch_number(1) : epoch_number(2);
+  }
+  bool cut_one_that_stands() {
+    const auto has_cut = [](const auto& m) { return m->taken.has_value(); };
+    if (cut_at_stand_ == 0 || std::none_of(members_.begin(), members_.end(), has_cut)) return false;
+    for (const auto& m : members_) {
+      if (!m->stands || m->taken || m->rank.finished()) continue;
+      const std::lock_guard lock(token_);
+      m->captured(m->epoch.next(), m->rank.capture(m->epoch.next()));
+      return true;
+    }
+    return false;
   }
   void acknowledge() {
     while (!due_.empty()) {

@@ -1,0 +1,3 @@
+#pragma once
+
+#include <p2pdvm/peal/actors/impl/system.ipp>
