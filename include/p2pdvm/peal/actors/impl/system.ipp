@@ -30,7 +30,6 @@ P2PDVM_DECL task<> system::run(std::source_location where) {
   active_ = ended_ = state_.inside = false;
   state_.mine = state_.last = counts();
   state_.missing = 0;
-  state_.missing = 0;
   state_.dead_letters += std::exchange(state_.early, {}).size();
   ++state_.run;
 }
