@@ -175,8 +175,13 @@ P2PDVM_DECL task<> embedded_rank::body(peal::rank& rank) {
 P2PDVM_DECL task<> embedded_rank::stay_open(peal::rank& rank) {
   const peal::port presence = rank.open("presence", parts_->presence);
   if (setting_.opened) setting_.opened(rank);
-  const bool again = co_await rank.restore();
-  if (again) co_await wait_for_all(presence);
+  try {
+    const bool again = co_await rank.restore();
+    if (again) co_await wait_for_all(presence);
+  } catch (...) {
+    if (setting_.closing) setting_.closing();
+    throw;
+  }
   for (;;) {
     parts_->open.emplace(parts_->ranks.queue());
     rank_ = &rank;
