@@ -34,7 +34,7 @@ void bsp_abort(const char* format, ...)
     ;
 /* How many take part; before bsp_begin, how many could. */
 int bsp_nprocs(void);
-/* 0 ... bsp_nprocs() - 1. */
+/* 0 ... bsp_nprocs() - 1; not before bsp_begin. */
 int bsp_pid(void);
 /* Seconds since bsp_begin. */
 double bsp_time(void);
@@ -69,7 +69,8 @@ void bsp_qsize(int* nmessages, int* accum_nbytes);
 void bsp_get_tag(int* status, void* tag);
 /* Copies that many bytes of it at most, and removes it. */
 void bsp_move(void* payload, size_t reception_nbytes);
-/* The same without a copy: how many bytes it has, or -1. What it points to is there until the end of the superstep. */
+/* The same without a copy: how many bytes it has, or -1. What it points to is there until the end of the superstep, and aligned for
+ * doubles, long integers and pointers. */
 long bsp_hpmove(void** tag_ptr, void** payload_ptr);
 
 /* --- where an int is too small; not in BSPlib --- */
