@@ -51,8 +51,8 @@ struct enclosure_head {
 /// What is larger is sent in parts of this size.
 inline constexpr std::size_t part_bytes_max = std::size_t{1} << 30;
 
-/// `row`: round trips of the sender, see `relays`.
-enum class record_kind : std::uint16_t { put, get, send, fold, row };
+/// `far`: the sender does not know that all others are near.
+enum class record_kind : std::uint16_t { put, get, send, fold, far };
 
 /// In front of each operation's data; `bytes` of data follow, for a get none, and then what is missing to a multiple of `alignment`.
 struct record_head {

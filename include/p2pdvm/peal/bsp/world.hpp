@@ -258,8 +258,10 @@ class world final : public peal::adapter {
   void open_letter(const payload& whole, arrived& all);
   task<payload> receive_reply(int source, std::uint64_t bytes, peal::call_site at);
   [[nodiscard]] std::size_t position_of(int job_rank) const;
-  void add_round_trips();
-  void find_relays(const arrived& all);
+  /// Whether somebody may be far is known to all after one superstep; then they agree on round trips before the next one.
+  void say_if_far();
+  [[nodiscard]] static bool anybody_far(const arrived& all);
+  task<> find_relays(peal::call_site at);
   void note_cost(const arrived& all, const detail::place& where);
   /// The schedule of an exchange: everybody sends to everybody directly.
   task<arrived> exchange(const detail::superstep_head& mine, peal::call_site at);
@@ -287,7 +289,7 @@ class world final : public peal::adapter {
   int self_ = 0;
   int exceptions_;
   std::size_t part_bytes_;
-  bool tells_round_trips_ = false;  ///< in this superstep
+  enum class ways : std::uint8_t { unknown, to_be_agreed, known } ways_ = ways::unknown;
   std::vector<int> relays_;         ///< by destination, see `detail::relays`; empty: none
   std::uint64_t superstep_ = 0;
   bool ending_ = false, left_ = false;

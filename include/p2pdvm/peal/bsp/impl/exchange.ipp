@@ -1,9 +1,9 @@
 #pragma once
 
 #include <p2pdvm/peal/bsp/world.hpp>
+#include <p2pdvm/peal/mpi/network_agreement.hpp>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <utility>
@@ -126,7 +126,9 @@ P2PDVM_DECL task<world::arrived> world::exchange(const detail::superstep_head& m
                                                  peal::call_site at) {
   const auto ranks = static_cast<std::size_t>(size());
   arrived all(ranks);
-  add_round_trips();
+  if (ways_ == ways::to_be_agreed) co_await find_relays(at);
+  const bool asks = ways_ == ways::unknown;
+  if (asks) say_if_far();
   std::vector<byte_vector> letters(ranks);
   for (std::size_t to = 0; to < ranks; ++to) {
     letters[to] = std::exchange(out_[to], byte_vector(detail::head_bytes));
@@ -150,7 +152,7 @@ P2PDVM_DECL task<world::arrived> world::exchange(const detail::superstep_head& m
     open_letter(whole, all);
     --left;
   }
-  if (std::exchange(tells_round_trips_, false)) find_relays(all);
+  if (asks) ways_ = anybody_far(all) ? ways::to_be_agreed : ways::known;
   co_return all;
 }
 
@@ -209,34 +211,44 @@ P2PDVM_DECL std::size_t world::relayed() const noexcept {
   return static_cast<std::size_t>(std::count_if(relays_.begin(), relays_.end(), [](int r) { return r >= 0; }));
 }
 
-/// Early, when connections are there, and ever more seldom.
-P2PDVM_DECL void world::add_round_trips() {
-  const bool due = superstep_ == 1 || (relays_.empty() && superstep_ % 8 == 1) || (std::has_single_bit(superstep_) && superstep_ >= 4);
-  if (!due || size() < 3) return;
-  std::vector<float> row(members_.size(), -1.0f);
-  double most = 0;
-  for (std::size_t r = 0; r < members_.size(); ++r) {
-    const auto known = rank_.round_trip(members_[r]);
-    row[r] = known ? static_cast<float>(*known) : -1.0f;
-    most = std::max(most, known.value_or(0));
-  }
-  if (most < detail::far_round_trip) return;
-  tells_round_trips_ = true;
+P2PDVM_DECL void world::say_if_far() {
+  const bool near = size() < 3 || std::all_of(members_.begin(), members_.end(), [this](int r) {
+    const auto time = rank_.round_trip(r);
+    return time && *time < detail::far_round_trip;
+  });
+  if (near) return;
   detail::record_head head;
-  head.kind = detail::record_kind::row;
-  head.bytes = row.size() * sizeof(float);
-  for (byte_vector& out : out_) detail::append_record(out, head, std::as_bytes(std::span(row)));
+  head.kind = detail::record_kind::far;
+  for (byte_vector& out : out_) detail::append_record(out, head, {});
 }
 
-P2PDVM_DECL void world::find_relays(const arrived& all) {
-  detail::relays known(all.size());
-  for (std::size_t source = 0; source < all.size(); ++source) {
-    for (const detail::record& r : all[source].second) {
-      if (r.head.kind != detail::record_kind::row || r.head.bytes != all.size() * sizeof(float)) continue;
-      std::vector<float> row(all.size());
-      std::memcpy(row.data(), all[source].first.data() + r.data, row.size() * sizeof(float));
-      known.set_row(source, row);
-    }
+P2PDVM_DECL bool world::anybody_far(const arrived& all) {
+  return std::any_of(all.begin(), all.end(), [](const auto& letter) {
+    return std::any_of(letter.second.begin(), letter.second.end(), [](const detail::record& r) { return r.head.kind == detail::record_kind::far; });
+  });
+}
+
+P2PDVM_DECL task<> world::find_relays(peal::call_site at) {
+  constexpr std::uint32_t space = 1;
+  ways_ = ways::known;
+  std::vector<std::optional<double>> mine;
+  for (const int r : members_) mine.push_back(rank_.round_trip(r));
+  mpi::network_agreement agreement(size(), self_);
+  agreement.begin(rank_.now(), mine);
+  for (;;) {
+    for (mpi::network_agreement::output& out : agreement.take_output())
+      port_.post_send(job_rank(out.to), tag_of(false), payload(std::move(out.data)), space);
+    if (agreement.done()) break;
+    const peal::message m = co_await port_.receive(peal::any_source, tag_of(false), space, at);
+    const auto taken = agreement.on_message(rank_.now(), static_cast<int>(position_of(m.source())), m.body().view());
+    if (!taken.ok()) detail::refuse(taken.error().message());
+  }
+  const mpi::network_view view = agreement.take();
+  detail::relays known(members_.size());
+  for (int from = 0; from < size(); ++from) {
+    std::vector<float> row;
+    for (int to = 0; to < size(); ++to) row.push_back(static_cast<float>(2 * to_seconds(view.one_way(from, to))));
+    known.set_row(static_cast<std::size_t>(from), row);
   }
   relays_ = known.of(static_cast<std::size_t>(self_));
   if (relayed() > 0)

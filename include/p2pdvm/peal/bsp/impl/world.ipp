@@ -197,6 +197,7 @@ P2PDVM_DECL void world::load(byte_view bytes) {
                             "than when the snapshot was taken");
   superstep_ = saved->superstep;
   relays_.clear();  // ranks may be elsewhere
+  ways_ = ways::unknown;
   // Those registered later, and gone, keep their numbers.
   slots_.resize(std::max<std::size_t>(saved->slots, slots_.size()), nullptr);
   registered_ = saved->registered;
