@@ -75,6 +75,15 @@ void named_memory::load(byte_view saved) {
 
 // --- c_program ---
 
+std::string sentence_of(const std::exception& e) {
+  std::string why = e.what();
+  if (const auto* const known = dynamic_cast<const std::system_error*>(&e)) {
+    const std::string kind = ": " + known->code().message();
+    if (why.ends_with(kind)) why.resize(why.size() - kind.size());
+  }
+  return why;
+}
+
 void c_program::begin(setting s) {
   runtime::embedded_rank::setting how;
   how.program = s.name;

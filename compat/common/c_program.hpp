@@ -7,6 +7,7 @@
 #include <p2pdvm/runtime/embedded_rank.hpp>
 
 #include <cstddef>
+#include <exception>
 #include <functional>
 #include <map>
 #include <optional>
@@ -29,6 +30,9 @@ class named_memory final : public peal::adapter {
   std::map<std::string, byte_span> named_;
   std::optional<std::map<std::string, payload>> saved_;
 };
+
+/// What it says, without the name of the kind of error that a `std::system_error` adds.
+[[nodiscard]] std::string sentence_of(const std::exception& e);
 
 class c_program {
  public:

@@ -8,7 +8,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
-#include <system_error>
 
 namespace p2pdvm::compat {
 
@@ -24,12 +23,7 @@ auto on_program(const char* name, F&& body) {
   try {
     return body(*here);
   } catch (const std::exception& e) {
-    std::string why = e.what();
-    if (const auto* const known = dynamic_cast<const std::system_error*>(&e)) {
-      const std::string kind = ": " + known->code().message();
-      if (why.ends_with(kind)) why.resize(why.size() - kind.size());
-    }
-    here->program->abort(EXIT_FAILURE, fmt::format("rank {}: {}: {}", here->program->rank().id(), name, why));
+    here->program->abort(EXIT_FAILURE, fmt::format("rank {}: {}: {}", here->program->rank().id(), name, sentence_of(e)));
   }
 }
 

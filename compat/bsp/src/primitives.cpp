@@ -11,7 +11,6 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
-#include <system_error>
 #include <utility>
 
 #define P2PDVM_BSP_FUNCTION extern "C" __attribute__((visibility("default")))
@@ -39,14 +38,9 @@ auto call_at(const place& where, const char* name, F&& body) {
   try {
     return body(where);
   } catch (const std::exception& e) {
-    std::string why = e.what();
-    if (const auto* const known = dynamic_cast<const std::system_error*>(&e)) {
-      const std::string kind = ": " + known->code().message();
-      if (why.ends_with(kind)) why.resize(why.size() - kind.size());
-    }
     const std::string who = here().begun() ? fmt::format("rank {}: ", here().pid()) : std::string();
     const std::string at = *where.file == '\0' ? std::string() : fmt::format(" ({}:{})", peal::file_part(where.file), where.line);
-    here().abort(fmt::format("{}{}{}: {}", who, name, at, why));
+    here().abort(fmt::format("{}{}{}: {}", who, name, at, compat::sentence_of(e)));
   }
 }
 

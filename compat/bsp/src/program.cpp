@@ -95,9 +95,9 @@ void program::check_running() const {
 }
 
 int program::processes() {
-  if (phase_ == phase::after) return first_size_;
+  if (phase_ == phase::after) return processes_;
   take_part();
-  return first_size_ = world_ ? world_->size() : peer_.rank().size();
+  return processes_ = world_ ? world_->size() : peer_.rank().size();
 }
 
 int program::pid() {

@@ -109,7 +109,7 @@ class program {
   compat::c_program peer_;
   std::optional<bsp::world> all_;    ///< until it is known who takes part
   std::optional<bsp::world> world_;  ///< of those that do
-  int first_size_ = 0;
+  int processes_ = 0;  ///< also after the end
   double begun_ = 0;
   std::vector<std::unique_ptr<registration>> registrations_;  ///< in the order of their numbers
   std::vector<std::unique_ptr<registration>> pushed_;         ///< in this superstep
