@@ -53,8 +53,18 @@ struct grid {
 };
 
 namespace detail {
+
 [[noreturn]] void refuse_ranks(int partitioned, int there);
+
+/// This rank's part, as long as `how` (a partition or a grid) has it.
+template <class How, element T>
+std::vector<T>& sized(world& in, const How& how, std::vector<T>& values) {
+  if (how.ranks() != in.size()) refuse_ranks(how.ranks(), in.size());
+  values.resize(how.size_of(in.rank()));
+  return values;
 }
+
+}  // namespace detail
 
 /// One vector over all ranks of a world, each of which has the elements that `how` gives it in `values`; these may be state or a
 /// region of the rank. Collective, as `array` is.
@@ -66,7 +76,7 @@ template <detail::element T>
 class distributed_array {
  public:
   /// Gives `values` the size that it has to have, unless it has it. Throws `errc::misuse` when `how` is for another number of ranks.
-  distributed_array(world& in, const partition& how, std::vector<T>& values) : how_(how), values_(sized(in, how, values)), remote_(in, values) {}
+  distributed_array(world& in, const partition& how, std::vector<T>& values) : how_(how), values_(detail::sized(in, how, values)), remote_(in, values) {}
   [[nodiscard]] const partition& how() const noexcept { return how_; }
   /// This rank's own elements.
   [[nodiscard]] std::vector<T>& local() noexcept { return values_; }
@@ -79,11 +89,6 @@ class distributed_array {
   }
 
  private:
-  static std::vector<T>& sized(world& in, const partition& how, std::vector<T>& values) {
-    if (how.ranks() != in.size()) detail::refuse_ranks(how.ranks(), in.size());
-    values.resize(how.size_of(in.rank()));
-    return values;
-  }
   partition how_;
   std::vector<T>& values_;
   array<T> remote_;
@@ -93,7 +98,7 @@ class distributed_array {
 template <detail::element T>
 class distributed_matrix {
  public:
-  distributed_matrix(world& in, const grid& how, std::vector<T>& values) : how_(how), values_(sized(in, how, values)), remote_(in, values) {}
+  distributed_matrix(world& in, const grid& how, std::vector<T>& values) : how_(how), values_(detail::sized(in, how, values)), remote_(in, values) {}
   [[nodiscard]] const grid& how() const noexcept { return how_; }
   [[nodiscard]] std::vector<T>& local() noexcept { return values_; }
   void put(std::size_t row, std::size_t column, const T& value, std::source_location where = std::source_location::current()) {
@@ -104,11 +109,6 @@ class distributed_matrix {
   }
 
  private:
-  static std::vector<T>& sized(world& in, const grid& how, std::vector<T>& values) {
-    if (how.ranks() != in.size()) detail::refuse_ranks(how.ranks(), in.size());
-    values.resize(how.size_of(in.rank()));
-    return values;
-  }
   grid how_;
   std::vector<T>& values_;
   array<T> remote_;
