@@ -232,8 +232,8 @@ class Resume(unittest.TestCase):
 def arguments(parser):
   parser.add_argument("--runs", type=int, default=2, help="random runs of each program")
   parser.add_argument("--seed", type=int, default=1, help="of the first run")
-  parser.add_argument("--steps", type=int, default=200000, help="of heat")
-  parser.add_argument("--iterations", type=int, default=8000, help="of pagerank")
+  parser.add_argument("--steps", type=int, default=120000, help="of heat")
+  parser.add_argument("--iterations", type=int, default=5000, help="of pagerank")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <source_location>
 #include <string>
 #include <vector>
@@ -51,30 +52,75 @@ struct enclosure_head {
 /// What is larger is sent in parts of this size.
 inline constexpr std::size_t part_bytes_max = std::size_t{1} << 30;
 
-/// `far`: the sender does not know that all others are near.
-enum class record_kind : std::uint16_t { put, get, send, fold, far };
+/// `far`: the sender does not know that all others are near. Series: puts or gets, one after another, that have all but place and value in common.
+enum class record_kind : std::uint16_t { put, get, send, fold, far, put_series, get_series };
 
-/// In front of each operation's data; `bytes` of data follow, for a get none, and then what is missing to a multiple of `alignment`.
+/// In front of each operation's data; `bytes` of data follow, for a get none, and then what is missing to a multiple of `alignment`. In a series
+/// each one's offset follows, with its data behind it, likewise.
 struct record_head {
   record_kind kind = record_kind::put;
   std::uint16_t file = 0;
   std::uint32_t slot = 0;    ///< registration, or number of the fold
-  std::int64_t offset = 0;   ///< in bytes, or the tag of a send
-  std::uint64_t bytes = 0;
+  std::int64_t offset = 0;   ///< in bytes, or the tag of a send, or how many a series has
+  std::uint64_t bytes = 0;   ///< of each of a series
   std::uint32_t line = 0;
   std::uint32_t element_bytes = 0;
 };
 static_assert(sizeof(record_head) == 32);
 inline constexpr std::size_t alignment = 8;
+/// Larger puts have a head of their own.
+inline constexpr std::size_t series_bytes_max = 256;
+
+[[nodiscard]] constexpr std::uint64_t aligned(std::uint64_t bytes) noexcept { return (bytes + alignment - 1) / alignment * alignment; }
+
+/// Of one put or get of a series, with its offset.
+[[nodiscard]] constexpr std::uint64_t series_step(const record_head& head) noexcept {
+  return sizeof(std::int64_t) + (head.kind == record_kind::put_series ? aligned(head.bytes) : 0);
+}
+
+/// What a rank has for another one in a superstep, as it grows.
+class letter {
+ public:
+  letter() : bytes_(head_bytes) {}
+  void add(const record_head& head, byte_view data, byte_view more = {});
+  [[nodiscard]] std::size_t size() const noexcept { return bytes_.size(); }
+  [[nodiscard]] bool empty() const noexcept { return bytes_.size() == head_bytes; }
+  /// All of it, its head still to be written; then it is empty, and has memory for about as much again.
+  [[nodiscard]] byte_vector take();
+
+ private:
+  [[nodiscard]] bool continues(const record_head& head) const noexcept;
+
+  byte_vector bytes_;
+  record_head last_;         ///< record,
+  std::size_t last_at_ = 0;  ///< where its head is; 0: there is none
+};
 
 struct record {
   record_head head;
   std::size_t data = 0;  ///< where its data starts in the message
 };
 
-void append_record(byte_vector& out, const record_head& head, byte_view data, byte_view more = {});
 /// The records of a message from `offset` on; throws when they do not fit it.
 [[nodiscard]] std::vector<record> records_of(byte_view message, std::size_t offset);
+
+/// Calls `f(head, data)` for each put (of `kind` put) or get that the record stands for; `data` of a get is empty.
+template <class F>
+void each_access(const record& r, byte_view message, record_kind kind, F&& f) {
+  const bool put = kind == record_kind::put;
+  if (r.head.kind == kind) {
+    f(r.head, message.subspan(r.data, put ? static_cast<std::size_t>(r.head.bytes) : 0));
+  } else if (r.head.kind == (put ? record_kind::put_series : record_kind::get_series)) {
+    record_head one = r.head;
+    one.kind = kind;
+    const std::size_t step = static_cast<std::size_t>(series_step(r.head)), bytes = put ? static_cast<std::size_t>(one.bytes) : 0;
+    std::size_t at = r.data;
+    for (std::int64_t n = r.head.offset; n > 0; --n, at += step) {
+      std::memcpy(&one.offset, message.data() + at, sizeof one.offset);
+      f(one, message.subspan(at + sizeof one.offset, bytes));
+    }
+  }
+}
 
 }  // namespace p2pdvm::bsp::detail
 

@@ -249,7 +249,7 @@ class world final : public peal::adapter {
   };
   using arrived = std::vector<std::pair<payload, std::vector<detail::record>>>;
 
-  byte_vector& out_to(int destination, const char* what, const detail::place& where);
+  detail::letter& out_to(int destination, const char* what, const detail::place& where);
   task<epoch_number> end_superstep(detail::ending how, detail::place where, peal::call_site at);
   [[nodiscard]] detail::superstep_head head_for(detail::ending how, const detail::place& where);
   void send_whole(int destination, std::int64_t tag, byte_vector whole);
@@ -276,7 +276,7 @@ class world final : public peal::adapter {
     detail::registered* owner;
     byte_span bytes;
   };
-  [[nodiscard]] target target_of(const detail::record& r, int source) const;
+  [[nodiscard]] target target_of(const detail::record_head& access, int source) const;
   [[nodiscard]] std::string place_text(int source, std::uint16_t file, std::uint32_t line) const {
     return rank_.place_text(job_rank(source), file, line);
   }
@@ -296,7 +296,7 @@ class world final : public peal::adapter {
   std::vector<detail::registered*> slots_;
   std::uint32_t registered_ = 0;
   std::uint64_t registrations_ = 0;
-  std::vector<byte_vector> out_;  ///< one message being written for each rank
+  std::vector<detail::letter> out_;  ///< for each rank
   std::vector<get> gets_;
   std::vector<std::unique_ptr<detail::pending_fold>> folds_;
   std::vector<message> received_;

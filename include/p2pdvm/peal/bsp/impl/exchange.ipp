@@ -69,7 +69,7 @@ P2PDVM_DECL detail::superstep_head world::head_for(detail::ending how,
   head.ranks = static_cast<std::uint32_t>(size());
   head.origin = static_cast<std::uint32_t>(self_);
   std::size_t bytes = 0;
-  for (const byte_vector& out : out_) bytes += out.size() - detail::head_bytes;
+  for (const detail::letter& out : out_) bytes += out.size() - detail::head_bytes;
   head.words = static_cast<float>(bytes) / 8;
   head.work = static_cast<float>(rank_.now() - ended_at_);
   if (how == detail::ending::safe_sync) head.wished = rank_.wished().value();
@@ -83,7 +83,7 @@ P2PDVM_DECL task<epoch_number> world::end_superstep(detail::ending how, detail::
     head.kind = detail::record_kind::fold;
     head.slot = static_cast<std::uint32_t>(i);
     head.bytes = folds_[i]->mine().size();
-    for (byte_vector& out : out_) detail::append_record(out, head, folds_[i]->mine());
+    for (detail::letter& out : out_) out.add(head, folds_[i]->mine());
   }
   const detail::superstep_head mine = head_for(how, where);
   const arrived all = co_await exchange(mine, at);
@@ -131,7 +131,7 @@ P2PDVM_DECL task<world::arrived> world::exchange(const detail::superstep_head& m
   if (asks) say_if_far();
   std::vector<byte_vector> letters(ranks);
   for (std::size_t to = 0; to < ranks; ++to) {
-    letters[to] = std::exchange(out_[to], byte_vector(detail::head_bytes));
+    letters[to] = out_[to].take();
     detail::superstep_head head = mine;
     head.bytes = head.message_bytes = letters[to].size();
     std::memcpy(letters[to].data(), &head, sizeof head);
@@ -219,7 +219,7 @@ P2PDVM_DECL void world::say_if_far() {
   if (near) return;
   detail::record_head head;
   head.kind = detail::record_kind::far;
-  for (byte_vector& out : out_) detail::append_record(out, head, {});
+  for (detail::letter& out : out_) out.add(head, {});
 }
 
 P2PDVM_DECL bool world::anybody_far(const arrived& all) {
@@ -311,28 +311,28 @@ P2PDVM_DECL void world::check_head(const detail::superstep_head& mine,
                    " values, and this one " + std::to_string(mine.folds));
 }
 
-P2PDVM_DECL world::target world::target_of(const detail::record& r, int source) const {
+P2PDVM_DECL world::target world::target_of(const detail::record_head& access, int source) const {
   const auto who = [&] {
-    const bool put = r.head.kind == detail::record_kind::put;
+    const bool put = access.kind == detail::record_kind::put;
     return "rank " + std::to_string(source) + (put ? " puts " : " gets ");
   };
   const auto place = [&] {
     return " (superstep " + std::to_string(superstep_) + ", " +
-           place_text(source, r.head.file, r.head.line) + ")";
+           place_text(source, access.file, access.line) + ")";
   };
   detail::registered* const owner =
-      r.head.slot < slots_.size() ? slots_[r.head.slot] : nullptr;
+      access.slot < slots_.size() ? slots_[access.slot] : nullptr;
   if (owner == nullptr)
     detail::refuse(who() + "something that rank " + std::to_string(rank()) +
                    " has not registered, or no longer" + place());
   const byte_span memory = owner->memory();
-  const auto offset = static_cast<std::uint64_t>(r.head.offset);
-  if (offset <= memory.size() && r.head.bytes <= memory.size() - offset)
-    return {owner, memory.subspan(static_cast<std::size_t>(offset), static_cast<std::size_t>(r.head.bytes))};
+  const auto offset = static_cast<std::uint64_t>(access.offset);
+  if (offset <= memory.size() && access.bytes <= memory.size() - offset)
+    return {owner, memory.subspan(static_cast<std::size_t>(offset), static_cast<std::size_t>(access.bytes))};
   const std::uint64_t size = owner->element_bytes();
-  detail::refuse(who() + std::to_string(r.head.bytes / size) + " elements at index " +
+  detail::refuse(who() + std::to_string(access.bytes / size) + " elements at index " +
                  std::to_string(offset / size) + " of registration " +
-                 std::to_string(r.head.slot) + ", of which rank " + std::to_string(rank()) +
+                 std::to_string(access.slot) + ", of which rank " + std::to_string(rank()) +
                  " has " + std::to_string(memory.size() / size) + " elements" + place());
 }
 
@@ -340,10 +340,12 @@ P2PDVM_DECL void world::answer_gets(const arrived& all) {
   for (int source = 0; source < size(); ++source) {
     byte_vector reply;
     bool any = false;
-    for (const detail::record& r : all[static_cast<std::size_t>(source)].second) {
-      if (r.head.kind != detail::record_kind::get) continue;
-      any = true;
-      append(reply, target_of(r, source).bytes);
+    const auto& [letter, records] = all[static_cast<std::size_t>(source)];
+    for (const detail::record& r : records) {
+      detail::each_access(r, letter.view(), detail::record_kind::get, [&](const detail::record_head& get, byte_view) {
+        any = true;
+        append(reply, target_of(get, source).bytes);
+      });
     }
     // A reply to this rank itself takes the same way as the others.
     if (any) send_whole(source, tag_of(true), std::move(reply));
@@ -373,9 +375,10 @@ P2PDVM_DECL void world::write_puts(const arrived& all) {
   for (int source = 0; source < size(); ++source) {
     const auto& [bytes, records] = all[static_cast<std::size_t>(source)];
     for (const detail::record& r : records) {
-      if (r.head.kind != detail::record_kind::put) continue;
-      const target into = target_of(r, source);
-      if (!into.bytes.empty()) into.owner->write(into.bytes, bytes.view().subspan(r.data, into.bytes.size()));
+      detail::each_access(r, bytes.view(), detail::record_kind::put, [&](const detail::record_head& put, byte_view data) {
+        const target into = target_of(put, source);
+        if (!data.empty()) into.owner->write(into.bytes, data);
+      });
     }
   }
 }

@@ -69,7 +69,7 @@ P2PDVM_DECL world::world(peal::rank& rank, detail::world_setting how)
   const auto here = std::find(members_.begin(), members_.end(), rank.id());
   P2PDVM_ASSERT(here != members_.end());
   self_ = static_cast<int>(here - members_.begin());
-  out_.assign(members_.size(), byte_vector(detail::head_bytes));
+  out_.resize(members_.size());
   costs_ = detail::cost_meter(size());
   ended_at_ = rank.now();
 }
@@ -113,8 +113,8 @@ P2PDVM_DECL void world::remove_registration(std::uint32_t slot) {
   while (!slots_.empty() && slots_.back() == nullptr) slots_.pop_back();
 }
 
-P2PDVM_DECL byte_vector& world::out_to(int destination, const char* what,
-                                       const detail::place& where) {
+P2PDVM_DECL detail::letter& world::out_to(int destination, const char* what,
+                                          const detail::place& where) {
   if (destination < 0 || destination >= size())
     detail::refuse("rank " + std::to_string(rank()) + " " + what + " rank " +
                    std::to_string(destination) + " (" + detail::text_of(where) +
@@ -131,7 +131,7 @@ P2PDVM_DECL void world::add_send(int destination, std::int64_t tag, byte_view da
   head.file = rank_.file_number(where.file);
   head.line = where.line;
   head.element_bytes = static_cast<std::uint32_t>(element_bytes);
-  detail::append_record(out_to(destination, "sends to", where), head, data, more);
+  out_to(destination, "sends to", where).add(head, data, more);
 }
 
 P2PDVM_DECL void world::add_put(int destination, std::uint32_t slot, std::size_t first,
@@ -145,7 +145,7 @@ P2PDVM_DECL void world::add_put(int destination, std::uint32_t slot, std::size_t
   head.file = rank_.file_number(where.file);
   head.line = where.line;
   head.element_bytes = static_cast<std::uint32_t>(element_bytes);
-  detail::append_record(out_to(destination, "puts to", where), head, data);
+  out_to(destination, "puts to", where).add(head, data);
 }
 
 P2PDVM_DECL void world::add_get(int source, std::uint32_t slot, std::size_t first,
@@ -160,14 +160,14 @@ P2PDVM_DECL void world::add_get(int source, std::uint32_t slot, std::size_t firs
   head.file = rank_.file_number(where.file);
   head.line = where.line;
   head.element_bytes = static_cast<std::uint32_t>(element_bytes);
-  detail::append_record(out_to(source, "gets from", where), head, {});
+  out_to(source, "gets from", where).add(head, {});
   gets_.push_back({source, count * element_bytes, std::move(into)});
 }
 
 P2PDVM_DECL std::optional<std::string> world::cannot_cut() const {
   if (ending_) return "rank " + std::to_string(rank()) + " is at the end of a superstep";
-  for (const byte_vector& out : out_) {
-    if (out.size() > detail::head_bytes)
+  for (const detail::letter& out : out_) {
+    if (!out.empty())
       return "rank " + std::to_string(rank()) +
              " has puts, gets or sends that wait for the end of the superstep";
   }
