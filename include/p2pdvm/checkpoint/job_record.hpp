@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -118,8 +119,8 @@ struct job_record {
   [[nodiscard]] std::vector<rank_number> ranks_of(const node_id& node) const;
   [[nodiscard]] bool contains(const operation_id& operation) const;
   /// The keepers this record should have: an odd number of live members, present ones first,
-  /// then one per failure domain.
-  [[nodiscard]] std::vector<node_id> wanted_keepers() const;
+  /// then one per failure domain. Of `newcomers` only those that are keepers already.
+  [[nodiscard]] std::vector<node_id> wanted_keepers(const std::set<node_id>& newcomers = {}) const;
   /// A keeper, or one of before a change that is in progress: without its word nothing may go on.
   [[nodiscard]] bool is_kept_by(const node_id& node) const;
   /// A change of keepers is unfinished or due; the next write of any kind finishes one,

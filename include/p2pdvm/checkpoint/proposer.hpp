@@ -85,6 +85,9 @@ class proposer {
   result<bool> learn(time_point now, job_record record, certificate proof,
                      const std::vector<certificate>& links = {});
 
+  /// Members that may not know yet that they are: not to be made keepers for now.
+  void set_newcomers(std::set<node_id> newcomers) { newcomers_ = std::move(newcomers); }
+
   [[nodiscard]] std::vector<envelope> take_messages() { return std::exchange(messages_, {}); }
   [[nodiscard]] std::vector<proposer_event> take_events() { return std::exchange(events_, {}); }
   [[nodiscard]] const certified_record& known() const noexcept { return known_; }
@@ -124,6 +127,7 @@ class proposer {
   certified_record known_;
   digest256 known_digest_;
   std::vector<certificate> links_;
+  std::set<node_id> newcomers_;
 
   std::deque<pending> queue_;
   std::uint64_t last_number_ = 0;

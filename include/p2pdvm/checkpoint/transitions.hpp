@@ -29,8 +29,7 @@ namespace p2pdvm::checkpoint {
 /// Adds a member, or takes back one that had left or was evicted. In a running job it is a
 /// spare. Flags other than `spare`, `storage_only` and `hidden` are cleared.
 [[nodiscard]] result<job_record> admit(const job_record& record, const member& joiner);
-/// All of them at once, without those that cannot be admitted; an error when nobody can. With
-/// more than one, a change of keepers is left to `upkeep`.
+/// All of them at once, without those that cannot be admitted; an error when nobody can. A change of keepers is left to `upkeep`.
 [[nodiscard]] result<job_record> admit(const job_record& record, const std::vector<member>& joiners);
 
 /// Declares members lost; those already gone are skipped. If one of them hosts ranks of a
@@ -83,8 +82,9 @@ namespace p2pdvm::checkpoint {
 /// Ends the job with a sentence for the user; it should name the rank.
 [[nodiscard]] result<job_record> fail(const job_record& record, std::string sentence);
 
-/// Ends a change of keepers, or else begins one that is due.
-[[nodiscard]] result<job_record> upkeep(const job_record& record);
+/// Ends a change of keepers, or else begins one that is due. `newcomers` may not know yet that they are members, and become no keepers: who never hears of
+/// it would be a keeper that is gone.
+[[nodiscard]] result<job_record> upkeep(const job_record& record, const std::set<node_id>& newcomers = {});
 
 /// The same job under a new id with `survivor` as its only live member and keeper, for a user
 /// who gives up on lost keepers. The result is a first record, not a successor of `record`.

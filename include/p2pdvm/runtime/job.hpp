@@ -270,6 +270,9 @@ class job final : private record_owner,
   void note_members(const checkpoint::job_record& previous);
   void greet_newcomers(const checkpoint::job_record& previous);
   void maintain_keepers();
+  void note_newcomers(const checkpoint::job_record& previous);
+  /// A member said something that only members say.
+  void hear_member(const node_id& from);
   void begin_running();
   void begin_incarnation();
   void follow_placement();
@@ -395,7 +398,7 @@ class job final : private record_owner,
   bool evicting_ = false;  ///< an eviction is being written
   time_point patient_until_{};  ///< nobody is evicted before
   host::timer policy_timer_, commit_timer_, detector_timer_, eviction_timer_, sweep_timer_,
-      abandon_timer_, late_timer_, inputs_timer_, missing_timer_, tell_timer_, behind_timer_;
+      abandon_timer_, late_timer_, inputs_timer_, missing_timer_, tell_timer_, behind_timer_, newcomers_timer_;
   static constexpr duration abandon_delay_min = std::chrono::seconds(1);
   static constexpr duration abandon_delay_max = std::chrono::seconds(16);
   duration abandon_delay_ = abandon_delay_min;  ///< doubles while nobody can keep a snapshot
@@ -420,6 +423,10 @@ class job final : private record_owner,
   /// so much later, in case that one of those died.
   static constexpr duration forming_pause = std::chrono::seconds(2);
   static constexpr duration behind_pause = std::chrono::seconds(1);
+  /// Admitted before this peer's eyes and not heard of since: these may not know yet that they are members.
+  std::map<node_id, time_point> newcomers_;
+  static constexpr duration newcomer_patience = std::chrono::seconds(5);  ///< after it failure detectors have seen to them
+  static constexpr int greetings_max = 8;
   bool begins_ = false;  ///< the newest record is the first one that is not forming
   std::map<node_id, incarnation_number> ready_askers_;  ///< live members, no links
   std::set<node_id> readers_;

@@ -57,6 +57,8 @@ class record_keeper {
 
   /// Writes; `done` tells the outcome (`conflict`: not needed any more).
   void propose(checkpoint::proposer::transition change, write_done done = nullptr);
+  /// Members that may not know yet that they are: not to be made keepers for now.
+  void set_newcomers(std::set<node_id> newcomers) { proposer_.set_newcomers(std::move(newcomers)); }
   void on_request(const node_id& from, const checkpoint::register_request& request);
   void on_reply(const node_id& from, const checkpoint::register_reply& reply);
   /// False when the record was not news.

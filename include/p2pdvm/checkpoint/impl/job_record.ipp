@@ -124,13 +124,14 @@ P2PDVM_DECL bool job_record::contains(const operation_id& operation) const {
   return std::find(operations.begin(), operations.end(), operation) != operations.end();
 }
 
-P2PDVM_DECL std::vector<node_id> job_record::wanted_keepers() const {
-  std::size_t count = std::min(limits::keepers_max, live_count());
+P2PDVM_DECL std::vector<node_id> job_record::wanted_keepers(const std::set<node_id>& newcomers) const {
+  const auto eligible = [&](const member& m) { return m.live() && (newcomers.count(m.node) == 0 || detail::among(keepers, m.node)); };
+  std::size_t count = std::min(limits::keepers_max, static_cast<std::size_t>(std::count_if(members.begin(), members.end(), eligible)));
   if (count % 2 == 0 && count > 0) --count;
   std::vector<node_id> chosen;
   std::set<std::string> domains;
   const auto take = [&](const member& m) {
-    if (chosen.size() == count || !m.live() || detail::among(chosen, m.node)) return;
+    if (chosen.size() == count || !eligible(m) || detail::among(chosen, m.node)) return;
     chosen.push_back(m.node);
     domains.insert(m.failure_domain);
   };

@@ -248,8 +248,8 @@ P2PDVM_DECL void proposer::report_silence() {
 P2PDVM_DECL void proposer::on_timer(time_point now) {
   if (now >= upkeep_at_) {
     upkeep_at_ = time_point_never;
-    if (queue_.empty()) {
-      queue_.push_back({0, draw_operation(), [](const job_record& r) { return upkeep(r); }});
+    if (queue_.empty() && upkeep(*known_.record, newcomers_).ok()) {
+      queue_.push_back({0, draw_operation(), [this](const job_record& r) { return upkeep(r, newcomers_); }});
       start_round(now);
     }
   }

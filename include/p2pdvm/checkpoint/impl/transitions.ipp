@@ -17,12 +17,12 @@ namespace detail {
 enum class keeper_change { may_begin, only_end };
 
 /// The last step of every transition.
-inline result<job_record> completed(const job_record& from, job_record to, keeper_change change) {
+inline result<job_record> completed(const job_record& from, job_record to, keeper_change change, const std::set<node_id>& newcomers = {}) {
   if (!from.previous_keepers.empty()) {
     to.previous_keepers.clear();
     to.keeper_version = from.keeper_version + 1;
   } else if (change == keeper_change::may_begin) {
-    std::vector<node_id> wanted = to.wanted_keepers();
+    std::vector<node_id> wanted = to.wanted_keepers(newcomers);
     if (wanted != to.keepers) {
       to.previous_keepers = std::exchange(to.keepers, std::move(wanted));
       to.keeper_version = from.keeper_version + 1;
@@ -203,11 +203,8 @@ P2PDVM_DECL result<job_record> admit(const job_record& record, const std::vector
     any = true;
   }
   if (!any) return why.value_or(error(errc::conflict, "nobody is to be admitted"));
-  // Of several newcomers a majority of the new keepers could be made, and they answer only to
-  // members; after one newcomer the majority are members already.
-  return detail::completed(record, std::move(next),
-                           joiners.size() == 1 ? detail::keeper_change::may_begin
-                                               : detail::keeper_change::only_end);
+  // Newcomers answer only to members, and have yet to hear that they are some themselves.
+  return detail::completed(record, std::move(next), detail::keeper_change::only_end);
 }
 
 P2PDVM_DECL result<job_record> evict(const job_record& record, const std::set<node_id>& lost,
@@ -347,10 +344,10 @@ P2PDVM_DECL result<job_record> fail(const job_record& record, std::string senten
   return detail::completed(record, std::move(next), detail::keeper_change::only_end);
 }
 
-P2PDVM_DECL result<job_record> upkeep(const job_record& record) {
-  if (!record.needs_upkeep())
+P2PDVM_DECL result<job_record> upkeep(const job_record& record, const std::set<node_id>& newcomers) {
+  if (record.previous_keepers.empty() && (record.live_count() == 0 || record.wanted_keepers(newcomers) == record.keepers))
     return error(errc::conflict, "the keepers are already as they should be");
-  return detail::completed(record, record, detail::keeper_change::may_begin);
+  return detail::completed(record, record, detail::keeper_change::may_begin, newcomers);
 }
 
 P2PDVM_DECL result<job_record> override_job(const job_record& record, const job_id& job,

@@ -57,7 +57,8 @@ P2PDVM_DECL job::job(job_owner& owner, peer_context& context, job_identity who,
       inputs_timer_(context.machine.clock()),
       missing_timer_(context.machine.clock()),
       tell_timer_(context.machine.clock()),
-      behind_timer_(context.machine.clock()) {
+      behind_timer_(context.machine.clock()),
+      newcomers_timer_(context.machine.clock()) {
   const auto& every = context.setting.checkpoint_interval;
   if (!every) {
     policy_ = std::make_unique<checkpoint::adaptive_policy>();
@@ -260,6 +261,7 @@ P2PDVM_DECL void job::on_record(const checkpoint::job_record& previous) {
   pump_barrier();
   if (now.state == checkpoint::job_state::done) finish_job();
   if (now.state == checkpoint::job_state::failed) end(error(errc::misuse, now.failure));
+  note_newcomers(previous);
   maintain_keepers();
   settle_doubt();
   hear_early();
@@ -308,12 +310,38 @@ P2PDVM_DECL void job::greet_newcomers(const checkpoint::job_record& previous) {
   }
 }
 
+P2PDVM_DECL void job::note_newcomers(const checkpoint::job_record& previous) {
+  const checkpoint::job_record& now = record();
+  std::erase_if(newcomers_, [&](const auto& n) { return !now.is_live(n.first); });
+  if (context_.exchange == nullptr) return;
+  for (std::uint32_t i = 0; i < now.members.size(); ++i) {
+    const checkpoint::member& m = now.members[i];
+    if (m.live() && m.node != self() && !previous.is_live(m.node, i)) newcomers_.emplace(m.node, clock_now());
+  }
+  if (previous.is_live(self()) || !now.is_live(self())) return;
+  int greetings = 0;
+  for (const checkpoint::member& m : now.members) {
+    if (m.live() && context_.exchange->connected(m.node) && ++greetings <= greetings_max) owner_.send(m.node, lifetimes_.all(clock_now()));
+  }
+}
+
+P2PDVM_DECL void job::hear_member(const node_id& from) {
+  if (newcomers_.erase(from) > 0) maintain_keepers();
+}
+
 P2PDVM_DECL void job::maintain_keepers() {
   const checkpoint::job_record& now = record();
   if (!now.needs_upkeep() || !now.previous_keepers.empty()) return;
+  std::erase_if(newcomers_, [&](const auto& n) { return clock_now() - n.second >= newcomer_patience; });
+  std::set<node_id> newcomers;
+  for (const auto& [node, since] : newcomers_) newcomers.insert(node);
+  keeper_.set_newcomers(newcomers);
+  if (!newcomers.empty() && !newcomers_timer_.armed()) newcomers_timer_.after(newcomer_patience, [this] { maintain_keepers(); });
+  if (!checkpoint::upkeep(now, newcomers).ok()) return;
   for (const checkpoint::member& m : now.members) {
     if (!m.live() || detector_.is_suspected(m.node)) continue;
-    if (m.node == self()) keeper_.propose(checkpoint::upkeep);
+    if (m.node == self())
+      keeper_.propose([newcomers = std::move(newcomers)](const checkpoint::job_record& r) { return checkpoint::upkeep(r, newcomers); });
     return;
   }
 }

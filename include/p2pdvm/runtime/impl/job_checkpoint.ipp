@@ -324,7 +324,8 @@ P2PDVM_DECL checkpoint::observation job::observe() const {
   return seen;
 }
 
-P2PDVM_DECL void job::on(const node_id&, lifetimes_told& told) {
+P2PDVM_DECL void job::on(const node_id& from, lifetimes_told& told) {
+  hear_member(from);
   lifetimes_.learn(told, clock_now());
 }
 

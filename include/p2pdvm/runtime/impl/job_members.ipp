@@ -59,6 +59,7 @@ P2PDVM_DECL void job::on_detector_datagram(const node_id& from, const address& s
 }
 
 P2PDVM_DECL void job::on_detector_message(const node_id& from, byte_view bytes) {
+  hear_member(from);
   detector_.on_message(clock_now(), from, bytes);
   arm_detector();
 }

@@ -429,6 +429,8 @@ P2PDVM_DECL void peer::maybe_start() {
   e.count = record.host_count();
   e.text = std::to_string(job_->spec().peers);
   if (!enough) return context_->tell(std::move(e));
+  // With one keeper of several members the job would end with that one.
+  if (record.keepers.size() == 1 && record.needs_upkeep() && record.previous_keepers.empty()) return;
   for (const auto& m : record.members) {
     if (!m.live()) continue;
     if (m.node == identity_->id())

@@ -240,7 +240,10 @@ P2PDVM_DECL void peer::on_members(const checkpoint::job_record& previous,
     (void)exchange_->learn({m.key(), m.addresses});
     exchange_->trust(m.node);
   }
-  if (!changed && previous.is_live(identity_->id()) == now.is_live(identity_->id())) return;
+  if (!changed && previous.is_live(identity_->id()) == now.is_live(identity_->id())) {
+    if (now.keeper_version != previous.keeper_version && now.host_count() >= job_->spec().peers) maybe_start();
+    return;
+  }
   for (const node_id& link : job_->links()) {
     if (!is_awaited(link) || exchange_->connected(link)) exchange_->keep(link);
   }
