@@ -7,7 +7,7 @@ namespace p2pdvm::tools {
 
 namespace {
 
-struct options {
+struct diff_options {
   std::string place;
   std::vector<std::uint64_t> epochs;
 };
@@ -26,7 +26,7 @@ void print(const std::vector<runtime::part_change>& changes) {
   fmt::print("in all {}, {} changed\n", byte_size_text(bytes), byte_size_text(changed));
 }
 
-int compare(const options& how) {
+int compare(const diff_options& how) {
   const auto opened = named_holders::open({how.place});
   if (!opened.ok()) return fail(opened.error().message());
   auto job = runtime::saved_job::open(opened->all());
@@ -47,7 +47,7 @@ int compare(const options& how) {
 }  // namespace
 
 command diff_command(CLI::App& app) {
-  const auto how = std::make_shared<options>();
+  const auto how = std::make_shared<diff_options>();
   auto* sub = app.add_subcommand("diff", "what changed between two checkpoints, by rank and named state");
   sub->add_option("PLACE", how->place, "a peer's --data folder, or a folder of such folders")->required();
   sub->add_option("EPOCH", how->epochs, "two checkpoints, the earlier one first; otherwise the two that are kept")

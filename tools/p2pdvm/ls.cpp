@@ -11,7 +11,7 @@ namespace p2pdvm::tools {
 
 namespace {
 
-struct options {
+struct ls_options {
   std::vector<std::string> places;
   bool json = false;
 };
@@ -77,7 +77,7 @@ void print(runtime::saved_job& job) {
   }
 }
 
-int list(const options& how) {
+int list(const ls_options& how) {
   const auto opened = named_holders::open(how.places);
   if (!opened.ok()) return fail(opened.error().message());
   std::map<job_id, std::vector<runtime::job_holder*>> jobs;
@@ -109,7 +109,7 @@ int list(const options& how) {
 }  // namespace
 
 command ls_command(CLI::App& app) {
-  const auto how = std::make_shared<options>();
+  const auto how = std::make_shared<ls_options>();
   auto* sub = app.add_subcommand("ls", "list jobs and their checkpoints");
   sub->add_option("PLACE", how->places, "a peer's --data folder, a folder of such folders, or an exported file or its parts")
       ->required();

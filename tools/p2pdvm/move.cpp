@@ -12,7 +12,7 @@ namespace p2pdvm::tools {
 
 namespace {
 
-struct options {
+struct move_options {
   std::vector<std::string> places;
   std::string target;
   std::optional<std::uint64_t> epoch;
@@ -22,7 +22,7 @@ struct options {
   std::uint32_t local = 0;
 };
 
-runtime::copy_request request_of(const options& how) {
+runtime::copy_request request_of(const move_options& how) {
   runtime::copy_request what;
   if (how.epoch) what.epoch = epoch_number(*how.epoch);
   what.ranks = how.ranks;
@@ -31,11 +31,11 @@ runtime::copy_request request_of(const options& how) {
   return what;
 }
 
-void add_epoch(CLI::App& sub, options& how) {
+void add_epoch(CLI::App& sub, move_options& how) {
   sub.add_option("--epoch", how.epoch, "the checkpoint; otherwise the newest committed one");
 }
 
-void add_peers(CLI::App& sub, options& how) {
+void add_peers(CLI::App& sub, move_options& how) {
   auto* peers = sub.add_option("--peers", how.peers,
                                "peers that the job shall have; with more than 1, PROGRAM --resume prints a ticket and "
                                "waits for the others");
@@ -97,7 +97,7 @@ struct written_files {
   std::string where;
 };
 
-result<written_files> export_whole(const options& how, runtime::saved_job& job) {
+result<written_files> export_whole(const move_options& how, runtime::saved_job& job) {
   new_files files;
   const auto file = files.add(how.target);
   if (!file.ok()) return file.error();
@@ -108,7 +108,7 @@ result<written_files> export_whole(const options& how, runtime::saved_job& job) 
   return written_files{*written, written->bytes, "'" + how.target + "'"};
 }
 
-result<written_files> export_parts(const options& how, runtime::saved_job& job) {
+result<written_files> export_parts(const move_options& how, runtime::saved_job& job) {
   const auto shape = store::parse_code_shape(how.parts);
   if (!shape)
     return error(errc::invalid_argument,
@@ -133,7 +133,7 @@ result<written_files> export_parts(const options& how, runtime::saved_job& job) 
                        fmt::format("'{}' … '{}', of which any {} are enough", name(0), name(shape->parts() - 1), shape->data)};
 }
 
-int export_to(const options& how) {
+int export_to(const move_options& how) {
   const auto opened = named_holders::open(how.places);
   if (!opened.ok()) return fail(opened.error().message());
   auto job = runtime::saved_job::open(opened->all());
@@ -170,7 +170,7 @@ result<> read_program_options(const runtime::job_spec& spec, const std::vector<s
 }
 
 /// Makes the job of `import` and `fork`, durable.
-int copy_into(runtime::saved_job& from, const options& how, const std::vector<std::string>& program_options) {
+int copy_into(runtime::saved_job& from, const move_options& how, const std::vector<std::string>& program_options) {
   runtime::copy_request what = request_of(how);
   if (auto r = read_program_options(from.spec(), program_options, what); !r.ok()) return fail(r.error().message());
   if (auto r = runtime::check_copy(from, what); !r.ok()) return fail(r.error().message());
@@ -189,7 +189,7 @@ int copy_into(runtime::saved_job& from, const options& how, const std::vector<st
 }
 
 /// Of a file only all of it is believed.
-int import_from(const options& how) {
+int import_from(const move_options& how) {
   const auto opened = named_holders::open(how.places);
   if (!opened.ok()) return fail(opened.error().message());
   for (const auto* h : opened->all()) {
@@ -200,7 +200,7 @@ int import_from(const options& how) {
   return copy_into(*job, how, {});
 }
 
-int fork_from(const options& how, const std::vector<std::string>& program_options) {
+int fork_from(const move_options& how, const std::vector<std::string>& program_options) {
   const auto opened = named_holders::open(how.places);
   if (!opened.ok()) return fail(opened.error().message());
   auto job = runtime::saved_job::open(opened->all());
@@ -211,7 +211,7 @@ int fork_from(const options& how, const std::vector<std::string>& program_option
 }  // namespace
 
 command export_command(CLI::App& app) {
-  const auto how = std::make_shared<options>();
+  const auto how = std::make_shared<move_options>();
   auto* sub = app.add_subcommand("export", "put a checkpoint of a job into one file, or into parts of which some may be lost");
   sub->footer("The file holds the job's options, inputs, state and secret, and has mode 0600. Whoever can read it can\n"
               "read the state and go on with the job: keep it as secret as the folders.");
@@ -233,7 +233,7 @@ command export_command(CLI::App& app) {
 }
 
 command import_command(CLI::App& app) {
-  const auto how = std::make_shared<options>();
+  const auto how = std::make_shared<move_options>();
   auto* sub = app.add_subcommand("import", "make a job that goes on from an exported file");
   sub->footer("It has an id and a secret of its own and knows nothing of the job that was exported, which may go on\n"
               "elsewhere. Nothing of the file is needed afterwards.");
@@ -252,7 +252,7 @@ command import_command(CLI::App& app) {
 }
 
 command fork_command(CLI::App& app, const std::vector<std::string>& program_options) {
-  const auto how = std::make_shared<options>();
+  const auto how = std::make_shared<move_options>();
   auto* sub = app.add_subcommand("fork", "make another job that goes on from a checkpoint, with other options or another number of ranks");
   sub->footer("After '--': the program's own options, in place of what the job had. The job that is forked stays as it\n"
               "is. The new one has an id and a secret of its own.");

@@ -10,7 +10,7 @@ namespace p2pdvm::tools {
 
 namespace {
 
-struct options {
+struct status_options {
   std::string data;
   bool json = false;
 };
@@ -87,7 +87,7 @@ void print(const std::string& name, const glance& g) {
   }
 }
 
-int tell(const options& how) {
+int tell(const status_options& how) {
   const auto folders = runtime::peer_folders(how.data);
   if (!folders.ok()) return fail(folders.error().message());
   nlohmann::json all = nlohmann::json::array();
@@ -109,7 +109,7 @@ int tell(const options& how) {
 }  // namespace
 
 command status_command(CLI::App& app) {
-  const auto how = std::make_shared<options>();
+  const auto how = std::make_shared<status_options>();
   auto* sub = app.add_subcommand("status", "what a peer's folder holds, and what of its quota that takes; the peer may be running");
   sub->add_option("--data", how->data, "the folder, or a folder of such folders")->type_name("DIR")->required();
   sub->add_flag("--json", how->json, "print JSON");

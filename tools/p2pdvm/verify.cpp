@@ -7,7 +7,7 @@ namespace p2pdvm::tools {
 
 namespace {
 
-struct options {
+struct verify_options {
   std::vector<std::string> places;
 };
 
@@ -55,7 +55,7 @@ std::string conclusion(const runtime::verification& v) {
   return fmt::format("checkpoint {} can be restored: every chunk has a good copy in what was named", restorable->value());
 }
 
-int check(const options& how) {
+int check(const verify_options& how) {
   const auto opened = named_holders::open(how.places);
   if (!opened.ok()) return fail(opened.error().message());
   auto job = runtime::saved_job::open(opened->all());
@@ -83,7 +83,7 @@ int check(const options& how) {
 }  // namespace
 
 command verify_command(CLI::App& app) {
-  const auto how = std::make_shared<options>();
+  const auto how = std::make_shared<verify_options>();
   auto* sub = app.add_subcommand("verify", "read and authenticate every byte of a job's checkpoints");
   sub->footer("Says which chunk of which rank and checkpoint is damaged or missing, on which holder, and what can be\n"
               "restored. Exit status 1 when something is wrong.");

@@ -342,9 +342,9 @@ P2PDVM_DECL void world::answer_gets(const arrived& all) {
     bool any = false;
     const auto& [letter, records] = all[static_cast<std::size_t>(source)];
     for (const detail::record& r : records) {
-      detail::each_access(r, letter.view(), detail::record_kind::get, [&](const detail::record_head& get, byte_view) {
+      detail::each_access(r, letter.view(), detail::record_kind::get, [&](const detail::record_head& asked, byte_view) {
         any = true;
-        append(reply, target_of(get, source).bytes);
+        append(reply, target_of(asked, source).bytes);
       });
     }
     // A reply to this rank itself takes the same way as the others.
