@@ -25,8 +25,9 @@ TEST_CASE("the number of keepers follows the number of members: odd and at most 
 }
 
 TEST_CASE("a change of keepers passes through a record that names both sets") {
-  const job_record two = make::forming(4, 2);
-  const job_record three = *admit(two, make::member_number(2));
+  const job_record two = *admit(make::forming(4, 2), make::member_number(2));
+  CHECK(two.previous_keepers.empty());
+  const job_record three = *upkeep(two);
   CHECK(three.previous_keepers == two.keepers);
   CHECK(three.keepers.size() == 3);
   CHECK(three.keeper_version == two.keeper_version + 1);
@@ -55,6 +56,19 @@ TEST_CASE("many are admitted at once, but those who are members, and none is a k
   CHECK(upkeep(four)->keepers.size() == 3);
   CHECK(admit(four, joiners).error().code() == errc::conflict);
   CHECK(admit(four, std::vector<member>()).error().code() == errc::conflict);
+}
+
+TEST_CASE("who may not know yet that it is a member is made no keeper, and stays one if it is") {
+  const job_record four = *admit(make::forming(4, 1), std::vector<member>{make::member_number(1), make::member_number(2), make::member_number(3)});
+  const std::set<node_id> all{make::node(1), make::node(2), make::node(3)};
+  CHECK(upkeep(four, all).error().code() == errc::conflict);
+  CHECK(upkeep(four, {make::node(1), make::node(2)}).error().code() == errc::conflict);  // two could be keepers: one is
+  const job_record begun = *upkeep(four, {make::node(1)});
+  CHECK(begun.keepers == std::vector{make::node(0), make::node(2), make::node(3)});
+  const job_record ended = *upkeep(begun, all);
+  CHECK(ended.previous_keepers.empty());
+  CHECK(ended.keepers == begun.keepers);
+  CHECK(upkeep(ended, all).error().code() == errc::conflict);
 }
 
 TEST_CASE("keepers are taken from different failure domains while there are some") {

@@ -101,6 +101,26 @@ TEST_CASE("what has lost all copies of a checkpoint goes back to the one before,
       "at 6.886 crash-silent peer 0 for 1.28\nat 13.535 rot peer 3 bits 256\n");
 }
 
+TEST_CASE("a newcomer that nobody has heard of is made no keeper") {
+  // Peer 3 is behind a NAT and knows nobody but the maker, which dies before peer 3 hears that it is a member.
+  must_be_right(
+      "program halo\noption steps 12\nseed 12005486\npeers 7\nhidden 5\nranks 1\nprofile lan\ncheckpoint-every 0.04\nloss 0.01\n"
+      "after started 3 +3 crash-reset maker\n");
+}
+
+TEST_CASE("who was never let in need not end when only one that is cut off is left") {
+  // The maker stalls, the others end without it; peer 3 waits with it.
+  must_be_right(
+      "program both\noption steps 12\nseed 13004800\npeers 3\nspares 1\nranks 1\nprofile lan\ncheckpoint-every 0.04\n"
+      "at 0.041 stall peer 0 for 5.12\nat 0.011 stall peer 0 for 0.08\n");
+}
+
+TEST_CASE("copies that full disks did not take may be missing") {
+  must_be_right(
+      "program halo\noption steps 50\nseed 13000953\npeers 3\nranks 8\nprofile lan\ncheckpoint-every 0.04\nloss 0.01\n"
+      "after rank_returned 1 +0 crash-silent anyone\nat 0.181 fill-disk peer 1 for 0.04\nat 0.489 fill-disk peer 0 for 1.28\n");
+}
+
 TEST_CASE("a peer whose disk may have lost that its ranks began does not begin them again") {
   // Peer 3 dies when ranks have begun, and its log breaks off before it says so.
   must_be_right(

@@ -90,6 +90,7 @@ class scenario_run {
   [[nodiscard]] bool over();
   [[nodiscard]] std::string began_again() const;
   [[nodiscard]] bool may_have_lost_copies() const;
+  [[nodiscard]] bool must_end(std::size_t peer) const;
 
   void begin(std::size_t fault);
   void begin_disturbance(std::size_t fault, const std::vector<std::size_t>& victims);
@@ -121,7 +122,7 @@ class scenario_run {
   std::uint64_t seen_ = 0;
   std::optional<std::uint64_t> fuse_;        ///< steps until that one falls
   std::size_t teller_ = 0;
-  std::set<std::size_t> gone_, left_, members_, touched_, crashed_, bad_disks_;
+  std::set<std::size_t> gone_, left_, admitted_, members_, touched_, crashed_, bad_disks_;
   std::size_t crashes_ = 0, taken_ = 0, disturbances_ = 0, partitions_ = 0;
   bool settled_ = true, recovering_ = false, waits_ = false, to_minority_ = false;
   epoch_number newest_epoch_, epoch_then_;

@@ -221,7 +221,7 @@ P2PDVM_DECL void proposer::finish_write(time_point now, proposer_event outcome) 
   queue_.pop_front();
   const bool rejected = std::holds_alternative<rejected_event>(outcome);
   if (!internal || !rejected) events_.push_back(std::move(outcome));
-  if (!rejected && queue_.empty() && known_.record->needs_upkeep()) upkeep_at_ = now;
+  if (queue_.empty() && known_.record->needs_upkeep()) upkeep_at_ = rejected ? now + settings_.upkeep_delay : now;
   start_next(now);
 }
 

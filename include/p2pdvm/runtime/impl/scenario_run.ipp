@@ -91,7 +91,7 @@ P2PDVM_DECL bool scenario_run::over() {
     any |= ended;
     any_result |= ended && outcome->ok();
     if (!cluster_.alive(i) || ended) continue;
-    if (!touched_.contains(i)) return false;
+    if (must_end(i)) return false;
     late = true;
   }
   if (!late) return any;
@@ -100,9 +100,15 @@ P2PDVM_DECL bool scenario_run::over() {
   return now > late_until_;
 }
 
+/// Who was disturbed may find nobody afterwards, and who was never let in waits with it.
+P2PDVM_DECL bool scenario_run::must_end(std::size_t peer) const { return admitted_.contains(peer) && !touched_.contains(peer); }
+
 P2PDVM_DECL void scenario_run::on_event(std::size_t peer, const event& e) {
   if (gone_.contains(peer)) return;
   if (watch_.event) watch_.event(peer, e);
+  if (e.kind == event_kind::joined && e.node) {
+    if (const auto index = cluster_.index_of(*e.node)) admitted_.insert(*index);
+  }
   if (e.kind == event_kind::started) {
     // Before that the job waits for its peers, also for those that will never come.
     for (std::size_t i = 0; members_.empty() && i < what_.faults.size(); ++i)
@@ -400,8 +406,7 @@ P2PDVM_DECL std::set<std::string> scenario_run::endings() {
     if (gone_.contains(i)) continue;
     const auto& outcome = cluster_.outcome(i);
     if (!outcome) {
-      const bool must = members_.contains(i) && !left_.contains(i) && !touched_.contains(i);
-      if (must) all.insert(fmt::format("peer {} has no end", i));
+      if (members_.contains(i) && !left_.contains(i) && must_end(i)) all.insert(fmt::format("peer {} has no end", i));
     } else if (outcome->ok()) {
       all.insert(digest_of(**outcome).hex());
     } else {
@@ -434,6 +439,7 @@ P2PDVM_DECL std::string scenario_run::began_again() const {
 
 P2PDVM_DECL bool scenario_run::may_have_lost_copies() const {
   std::set<std::size_t> without = rotten_;
+  without.insert(bad_disks_.begin(), bad_disks_.end());  // commits with what the others keep, and says so
   if (without.empty()) return false;
   without.insert(crashed_.begin(), crashed_.end());
   return without.size() >= std::min<std::size_t>(detail::scenario_replicas, members_.size());
