@@ -131,7 +131,7 @@ P2PDVM_DECL void scenario_run::on_event(std::size_t peer, const event& e) {
     const auto first = begun_from_.emplace(e.incarnation, e.epoch).first;
     first->second = std::min(first->second, e.epoch);
   }
-  if (!rotten_.empty() && detail::says_lost(e.text)) says_lost_ = true;
+  if (detail::says_lost(e.text)) says_lost_ = true;
   if (next_ == triggered_.size() || fuse_) return;
   const scenario_fault& f = what_.faults[triggered_[next_]];
   if (!may_take(f) || e.kind != f.after || ++seen_ < f.nth) return;
