@@ -336,6 +336,36 @@ TEST_CASE("members that are probed say where they are, and nobody believes the i
   CHECK_FALSE(own.round_trip_to(g.id(0)));
 }
 
+TEST_CASE("a member that is farther away than the first time-out is measured, and not asked again and again") {
+  group::settings s = wan(4, 3);
+  s.latency_min = s.latency_max = 350ms;
+  REQUIRE(2 * s.latency_min > s.options.probe_timeout);
+  group g(s);
+  g.run_for(60s);
+  CHECK(g.agreements == 0);
+  for (std::size_t i = 1; i < 4; ++i) {
+    REQUIRE(g.at(0).detector.round_trip_to(g.id(i)));
+    CHECK(*g.at(0).detector.round_trip_to(g.id(i)) == 2 * s.latency_min);
+  }
+}
+
+TEST_CASE("an answer that others passed on measures nothing") {
+  group g(lan(2, 12));
+  failure_detector& own = g.at(0).detector;
+  std::uint32_t asked = 0;
+  g.kill(1);
+  g.on_datagram = [&](std::size_t from, byte_view datagram) {
+    const auto m = wire::decode<detector_message>(datagram);
+    if (from == 0 && m.ok() && m->what == detector_message::kind::ping && asked == 0) asked = m->sequence;
+  };
+  while (asked == 0) g.run_for(1ms);
+  detector_message answer;
+  answer.what = detector_message::kind::ack;
+  answer.sequence = asked;
+  own.on_message(g.now(), g.id(1), wire::encode(answer), true);
+  CHECK_FALSE(own.round_trip_to(g.id(1)));
+}
+
 TEST_CASE("answers that an earlier process of ours got do not answer the next one") {
   struct probing final : detector_owner {
     explicit probing(std::uint64_t seed) : self(me, {}, random_generator(seed), *this) {

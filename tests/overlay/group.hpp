@@ -4,6 +4,7 @@
 #include <p2pdvm/crypto/crypto.hpp>
 #include <p2pdvm/overlay/failure_detector.hpp>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -130,6 +131,7 @@ class group {
     }
     return last;
   }
+  std::function<void(std::size_t from, byte_view datagram)> on_datagram;
   std::size_t agreements = 0;
   std::uint64_t datagrams = 0;
   std::uint64_t bytes = 0;
@@ -182,6 +184,7 @@ class group {
         settings_.latency_min + duration(static_cast<std::int64_t>(random_.below(spread)));
     const bool lost = random_.chance(settings_.loss);
     ++datagrams;
+    if (on_datagram) on_datagram(from.index, message);
     bytes += message.size();
     if (lost || !index_.contains(to)) return;
     events_.push({now_ + delay, order_++, index_.at(to), from.id, to_vector(message)});

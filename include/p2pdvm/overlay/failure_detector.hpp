@@ -122,8 +122,8 @@ class failure_detector {
   /// The members of the job, at most `limits::members_max`; ourselves may be among them.
   /// What is known of those that stay is kept.
   void set_members(time_point now, const std::vector<node_id>& members);
-  /// `from` is authenticated, and this comes from its present process.
-  void on_message(time_point now, const node_id& from, byte_view bytes);
+  /// `from` is authenticated, and this comes from its present process. What another member had to pass on tells nothing of the way there.
+  void on_message(time_point now, const node_id& from, byte_view bytes, bool passed_on = false);
   void on_timer(time_point now);
   [[nodiscard]] time_point next_timer() const;
   /// There is reason to believe that `who` is gone, such as a refused connection: probes it at
@@ -164,15 +164,16 @@ class failure_detector {
     std::optional<packed_coordinate> place;
     std::unique_ptr<suspicion> suspected;
   };
-  /// A probe has three stages of one timeout each; the ping is repeated in each.
+  /// A probe has three stages of one timeout each; the ping is repeated in each, so that an answer tells which one it answers.
+  static constexpr std::uint32_t stages = 4;  ///< numbers of one probe: at least three, a power of two
   struct probe {
-    std::uint32_t sequence = 0;
+    std::uint32_t sequence = 0;  ///< of its first ping, a multiple of `stages`
     slot target = no_slot;
     time_point sent{};
     time_point deadline{};
     unsigned stage = 0;
     bool hinted = false;
-    bool repeated = false;  ///< its answer is no measurement
+    bool stalled = false;  ///< this peer was, meanwhile: its answer is no measurement
     std::size_t nacks = 0;
     std::size_t helpers = 0;
   };
@@ -213,9 +214,11 @@ class failure_detector {
   void ping(slot target, std::uint32_t sequence, bool again = false);
   void advance(time_point now, probe& p);
   void fail_probe(time_point now, const probe& p);
-  void on_ack(time_point now, slot by, const detector_message& m);
+  void on_ack(time_point now, slot by, const detector_message& m, bool passed_on);
   void on_relayed_ack(const detector_message& m);
   void on_nack(std::uint32_t sequence);
+  [[nodiscard]] std::uint32_t next_sequence() noexcept { return sequence_ += stages; }
+  [[nodiscard]] static std::uint32_t first_of(std::uint32_t sequence) noexcept { return sequence & ~(stages - 1); }
   void on_ping_request(time_point now, slot from, const detector_message& m);
   void run_relays(time_point now);
   void healthier() noexcept;

@@ -107,7 +107,7 @@ class job final : private record_owner,
   }
   void on_store_message(const node_id& from, const store::store_message& message);
   void on_detector_datagram(const node_id& from, const address& source, byte_view bytes);
-  void on_detector_message(const node_id& from, byte_view bytes);
+  void on_detector_message(const node_id& from, byte_view bytes, bool passed_on = false);
   void on_connection_lost(const node_id& node);
   void on_unreachable(const node_id& node);
   void on_peer_reset(const node_id& node);

@@ -34,7 +34,7 @@ P2PDVM_DECL failure_detector::failure_detector(const node_id& self,
       random_(random),
       owner_(&owner),
       // Answers to an earlier process of ours must not answer what this one asks.
-      sequence_(static_cast<std::uint32_t>(random_())) {
+      sequence_(first_of(static_cast<std::uint32_t>(random_()))) {
   P2PDVM_ASSERT(options.probe_interval > duration::zero());
   P2PDVM_ASSERT(options.probe_timeout > duration::zero());
   P2PDVM_ASSERT(options.observers > 0);
@@ -183,7 +183,7 @@ P2PDVM_DECL void failure_detector::forgive_own_stall(time_point now) {
   const duration late = now - due;
   for (probe& p : probes_) {
     p.deadline += late;
-    p.repeated = true;
+    p.stalled = true;
   }
   for (relay& r : relays_) {
     r.nack_at += late;
@@ -212,7 +212,7 @@ P2PDVM_DECL void failure_detector::start_probe(time_point now, slot target, bool
   if (probes_.size() >= detector_probes_max) return;
   ++statistics_.probes;
   probe p;
-  p.sequence = ++sequence_;
+  p.sequence = next_sequence();
   p.target = target;
   p.sent = now;
   p.deadline = now + timeout_for(target);
@@ -240,9 +240,8 @@ P2PDVM_DECL void failure_detector::ask_helpers(probe& p) {
 
 P2PDVM_DECL void failure_detector::advance(time_point now, probe& p) {
   ++p.stage;
-  p.repeated = true;
   p.deadline = now + timeout_for(p.target);
-  ping(p.target, p.sequence, true);
+  ping(p.target, p.sequence + p.stage, true);
   if (p.stage == 1) ask_helpers(p);
 }
 
@@ -259,13 +258,14 @@ P2PDVM_DECL void failure_detector::fail_probe(time_point now, const probe& p) {
   observe(now, p.target, p.hinted);
 }
 
-P2PDVM_DECL void failure_detector::on_ack(time_point now, slot by, const detector_message& m) {
-  const std::uint32_t sequence = m.sequence;
+P2PDVM_DECL void failure_detector::on_ack(time_point now, slot by, const detector_message& m, bool passed_on) {
+  const std::uint32_t sequence = first_of(m.sequence);
+  const bool measures = m.sequence == sequence && !passed_on;
   const auto place = m.place && unpack(*m.place).ok() ? m.place : std::nullopt;
   if (m.place && !place) ++statistics_.malformed;
   if (place) members_[by].place = place;
   for (const probe& p : probes_) {
-    if (p.sequence != sequence || p.target != by || p.repeated) continue;
+    if (!measures || p.sequence != sequence || p.target != by || p.stalled) continue;
     members_[by].rtt.sample(now - p.sent);
     if (place) owner_->measured(members_[by].id, *place, now - p.sent);
   }
@@ -306,7 +306,7 @@ P2PDVM_DECL void failure_detector::on_ping_request(time_point now, slot from,
   if (target == from || relays_.size() >= detector_relays_max) return;
   const duration patience = timeout_for(target);
   relay r;
-  r.sequence = ++sequence_;
+  r.sequence = next_sequence();
   r.target = target;
   r.requester = from;
   r.requester_sequence = m.sequence;
@@ -346,7 +346,7 @@ P2PDVM_DECL void failure_detector::probe_next(time_point now) {
 }
 
 P2PDVM_DECL void failure_detector::on_message(time_point now, const node_id& from,
-                                              byte_view bytes) {
+                                              byte_view bytes, bool passed_on) {
   using kind = detector_message::kind;
   forgive_own_stall(now);
   const slot sender = find(from);
@@ -367,7 +367,7 @@ P2PDVM_DECL void failure_detector::on_message(time_point now, const node_id& fro
     ++statistics_.malformed;
     return;
   }
-  if (m->what == kind::ack) on_ack(now, sender, *m);
+  if (m->what == kind::ack) on_ack(now, sender, *m, passed_on);
   note_alive(now, sender, m->incarnation);
   for (const detector_claim& c : m->claims) on_claim(now, c, from);
   if (m->what == kind::relayed_ack) on_relayed_ack(*m);

@@ -43,7 +43,7 @@ P2PDVM_DECL void job::on(const node_id& from, passed_probe& probe) {
   if (!record().is_live(probe.peer)) return;
   if (!probe.further) {
     ways_.passed_on(probe.peer, clock_now());
-    return on_detector_message(probe.peer, probe.bytes);
+    return on_detector_message(probe.peer, probe.bytes, true);
   }
   if (context_.exchange == nullptr || !context_.exchange->connected(probe.peer)) return;
   owner_.send(probe.peer, passed_probe{from, false, std::move(probe.bytes)});
@@ -58,9 +58,9 @@ P2PDVM_DECL void job::on_detector_datagram(const node_id& from, const address& s
   on_detector_message(from, bytes);
 }
 
-P2PDVM_DECL void job::on_detector_message(const node_id& from, byte_view bytes) {
+P2PDVM_DECL void job::on_detector_message(const node_id& from, byte_view bytes, bool passed_on) {
   hear_member(from);
-  detector_.on_message(clock_now(), from, bytes);
+  detector_.on_message(clock_now(), from, bytes, passed_on);
   arm_detector();
 }
 
