@@ -48,7 +48,15 @@ byte_vector written(const std::vector<operation>& all) {
 std::vector<operation> read(byte_view whole, record_kind kind) {
   std::vector<operation> all;
   for (const bsp::detail::record& r : bsp::detail::records_of(whole, bsp::detail::head_bytes)) {
-    bsp::detail::each_access(r, whole, kind, [&](const record_head& head, byte_view data) { all.push_back({head, to_vector(data)}); });
+    const bool put = bsp::detail::is_put(r.head.kind);
+    if (!put && !bsp::detail::is_get(r.head.kind)) continue;
+    if (put != (kind == record_kind::put)) continue;
+    bsp::detail::each_access(r, whole, [&](std::int64_t offset, byte_view data) {
+      operation one{r.head, to_vector(data)};
+      one.head.kind = kind;
+      one.head.offset = offset;
+      all.push_back(std::move(one));
+    });
   }
   return all;
 }

@@ -104,21 +104,20 @@ struct record {
 /// The records of a message from `offset` on; throws when they do not fit it.
 [[nodiscard]] std::vector<record> records_of(byte_view message, std::size_t offset);
 
-/// Calls `f(head, data)` for each put (of `kind` put) or get that the record stands for; `data` of a get is empty.
+[[nodiscard]] constexpr bool is_put(record_kind kind) noexcept { return kind == record_kind::put || kind == record_kind::put_series; }
+[[nodiscard]] constexpr bool is_get(record_kind kind) noexcept { return kind == record_kind::get || kind == record_kind::get_series; }
+
+/// Calls `f(offset, data)` for each of the puts or gets that the record stands for; `data` of a get is empty.
 template <class F>
-void each_access(const record& r, byte_view message, record_kind kind, F&& f) {
-  const bool put = kind == record_kind::put;
-  if (r.head.kind == kind) {
-    f(r.head, message.subspan(r.data, put ? static_cast<std::size_t>(r.head.bytes) : 0));
-  } else if (r.head.kind == (put ? record_kind::put_series : record_kind::get_series)) {
-    record_head one = r.head;
-    one.kind = kind;
-    const std::size_t step = static_cast<std::size_t>(series_step(r.head)), bytes = put ? static_cast<std::size_t>(one.bytes) : 0;
-    std::size_t at = r.data;
-    for (std::int64_t n = r.head.offset; n > 0; --n, at += step) {
-      std::memcpy(&one.offset, message.data() + at, sizeof one.offset);
-      f(one, message.subspan(at + sizeof one.offset, bytes));
-    }
+void each_access(const record& r, byte_view message, F&& f) {
+  const std::size_t bytes = is_put(r.head.kind) ? static_cast<std::size_t>(r.head.bytes) : 0;
+  if (r.head.kind == record_kind::put || r.head.kind == record_kind::get) return f(r.head.offset, message.subspan(r.data, bytes));
+  const std::size_t step = static_cast<std::size_t>(series_step(r.head));
+  std::size_t at = r.data;
+  for (std::int64_t n = r.head.offset; n > 0; --n, at += step) {
+    std::int64_t offset = 0;
+    std::memcpy(&offset, message.data() + at, sizeof offset);
+    f(offset, message.subspan(at + sizeof offset, bytes));
   }
 }
 

@@ -111,7 +111,13 @@ class registered {
   virtual byte_span memory() = 0;
   [[nodiscard]] virtual std::size_t element_bytes() const noexcept = 0;
   /// What a put makes of a part of that memory.
-  virtual void write(byte_span into, byte_view data) const { std::memcpy(into.data(), data.data(), data.size()); }
+  virtual void write(byte_span into, byte_view data) const {
+    if (data.size() == sizeof(std::uint64_t)) {
+      std::memcpy(into.data(), data.data(), sizeof(std::uint64_t));
+    } else {
+      std::memcpy(into.data(), data.data(), data.size());
+    }
+  }
 
  protected:
   ~registered() = default;
@@ -272,11 +278,13 @@ class world final : public peal::adapter {
   void write_puts(const arrived& all);
   void finish_folds(const arrived& all);
   void read_messages(const arrived& all);
-  struct target {
-    detail::registered* owner;
-    byte_span bytes;
-  };
-  [[nodiscard]] target target_of(const detail::record_head& access, int source) const;
+  [[nodiscard]] detail::registered& owner_of(const detail::record_head& access, int source) const;
+  /// Calls `f(owner, memory, data)` for each put or get that the record stands for.
+  template <class F>
+  void each_target(const detail::record& r, byte_view letter, int source, F&& f) const;
+  [[noreturn]] void refuse_access(const detail::record_head& access, std::int64_t offset, const detail::registered& owner, std::size_t there, int source) const;
+  [[nodiscard]] std::string access_text(const detail::record_head& access, int source) const;
+  [[nodiscard]] std::string access_place(const detail::record_head& access, int source) const;
   [[nodiscard]] std::string place_text(int source, std::uint16_t file, std::uint32_t line) const {
     return rank_.place_text(job_rank(source), file, line);
   }

@@ -311,29 +311,39 @@ P2PDVM_DECL void world::check_head(const detail::superstep_head& mine,
                    " values, and this one " + std::to_string(mine.folds));
 }
 
-P2PDVM_DECL world::target world::target_of(const detail::record_head& access, int source) const {
-  const auto who = [&] {
-    const bool put = access.kind == detail::record_kind::put;
-    return "rank " + std::to_string(source) + (put ? " puts " : " gets ");
-  };
-  const auto place = [&] {
-    return " (superstep " + std::to_string(superstep_) + ", " +
-           place_text(source, access.file, access.line) + ")";
-  };
-  detail::registered* const owner =
-      access.slot < slots_.size() ? slots_[access.slot] : nullptr;
+P2PDVM_DECL detail::registered& world::owner_of(const detail::record_head& access, int source) const {
+  detail::registered* const owner = access.slot < slots_.size() ? slots_[access.slot] : nullptr;
   if (owner == nullptr)
-    detail::refuse(who() + "something that rank " + std::to_string(rank()) +
-                   " has not registered, or no longer" + place());
-  const byte_span memory = owner->memory();
-  const auto offset = static_cast<std::uint64_t>(access.offset);
-  if (offset <= memory.size() && access.bytes <= memory.size() - offset)
-    return {owner, memory.subspan(static_cast<std::size_t>(offset), static_cast<std::size_t>(access.bytes))};
-  const std::uint64_t size = owner->element_bytes();
-  detail::refuse(who() + std::to_string(access.bytes / size) + " elements at index " +
-                 std::to_string(offset / size) + " of registration " +
-                 std::to_string(access.slot) + ", of which rank " + std::to_string(rank()) +
-                 " has " + std::to_string(memory.size() / size) + " elements" + place());
+    detail::refuse(access_text(access, source) + "something that rank " + std::to_string(rank()) + " has not registered, or no longer" +
+                   access_place(access, source));
+  return *owner;
+}
+
+P2PDVM_DECL void world::refuse_access(const detail::record_head& access, std::int64_t offset, const detail::registered& owner, std::size_t there,
+                                      int source) const {
+  const std::uint64_t size = owner.element_bytes();
+  detail::refuse(access_text(access, source) + std::to_string(access.bytes / size) + " elements at index " +
+                 std::to_string(static_cast<std::uint64_t>(offset) / size) + " of registration " + std::to_string(access.slot) + ", of which rank " +
+                 std::to_string(rank()) + " has " + std::to_string(there / size) + " elements" + access_place(access, source));
+}
+
+P2PDVM_DECL std::string world::access_text(const detail::record_head& access, int source) const {
+  return "rank " + std::to_string(source) + (detail::is_put(access.kind) ? " puts " : " gets ");
+}
+
+P2PDVM_DECL std::string world::access_place(const detail::record_head& access, int source) const {
+  return " (superstep " + std::to_string(superstep_) + ", " + place_text(source, access.file, access.line) + ")";
+}
+
+template <class F>
+void world::each_target(const detail::record& r, byte_view letter, int source, F&& f) const {
+  detail::registered& owner = owner_of(r.head, source);
+  const byte_span memory = owner.memory();
+  detail::each_access(r, letter, [&](std::int64_t offset, byte_view data) {
+    const auto from = static_cast<std::uint64_t>(offset);
+    if (from > memory.size() || r.head.bytes > memory.size() - from) refuse_access(r.head, offset, owner, memory.size(), source);
+    f(owner, memory.subspan(static_cast<std::size_t>(from), static_cast<std::size_t>(r.head.bytes)), data);
+  });
 }
 
 P2PDVM_DECL void world::answer_gets(const arrived& all) {
@@ -342,10 +352,9 @@ P2PDVM_DECL void world::answer_gets(const arrived& all) {
     bool any = false;
     const auto& [letter, records] = all[static_cast<std::size_t>(source)];
     for (const detail::record& r : records) {
-      detail::each_access(r, letter.view(), detail::record_kind::get, [&](const detail::record_head& asked, byte_view) {
-        any = true;
-        append(reply, target_of(asked, source).bytes);
-      });
+      if (!detail::is_get(r.head.kind)) continue;
+      any = true;
+      each_target(r, letter.view(), source, [&](detail::registered&, byte_span from, byte_view) { append(reply, from); });
     }
     // A reply to this rank itself takes the same way as the others.
     if (any) send_whole(source, tag_of(true), std::move(reply));
@@ -375,9 +384,9 @@ P2PDVM_DECL void world::write_puts(const arrived& all) {
   for (int source = 0; source < size(); ++source) {
     const auto& [bytes, records] = all[static_cast<std::size_t>(source)];
     for (const detail::record& r : records) {
-      detail::each_access(r, bytes.view(), detail::record_kind::put, [&](const detail::record_head& put, byte_view data) {
-        const target into = target_of(put, source);
-        if (!data.empty()) into.owner->write(into.bytes, data);
+      if (!detail::is_put(r.head.kind)) continue;
+      each_target(r, bytes.view(), source, [](detail::registered& owner, byte_span into, byte_view data) {
+        if (!data.empty()) owner.write(into, data);
       });
     }
   }

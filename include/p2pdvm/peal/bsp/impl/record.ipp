@@ -5,6 +5,7 @@
 #include <p2pdvm/peal/waiting.hpp>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 namespace p2pdvm::bsp::detail {
@@ -33,6 +34,13 @@ P2PDVM_DECL void letter::add(const record_head& head, byte_view data, byte_view 
     }
     ++last_.offset;
     std::memcpy(bytes_.data() + last_at_, &last_, sizeof last_);
+    if (data.size() == sizeof(std::uint64_t)) {  // most are: written at once
+      std::array<std::byte, sizeof head.offset + sizeof(std::uint64_t)> both;
+      std::memcpy(both.data(), &head.offset, sizeof head.offset);
+      std::memcpy(both.data() + sizeof head.offset, data.data(), sizeof(std::uint64_t));
+      bytes_.insert(bytes_.end(), both.begin(), both.end());
+      return;
+    }
     append(bytes_, bytes_of(head.offset));
   } else {
     last_ = head;
