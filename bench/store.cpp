@@ -1,5 +1,6 @@
 /// store: names of chunks against raw BLAKE2b, chunks to disk against plain writes, and back to a peer that takes over a rank against
 /// what ciphers and hash alone take.
+#include "loopback.hpp"
 #include "lost_rank.hpp"
 #include "parts.hpp"
 #include "runs.hpp"
@@ -240,9 +241,12 @@ double seconds_per_restored_byte(std::size_t chunks) {
 void measure_restore(const settings& how, report& out) {
   const std::size_t bytes = how.quick ? 256 << 10 : 64 << 20;
   const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
-  std::vector<double> rates, bounds;
+  constexpr std::size_t holders = 6;  // of the seven peers that are left, one takes the rank
+  std::vector<double> rates, bounds, in_clear, bounds_with_tcp;
   for (int r = 0; r < (how.quick ? 1 : 5); ++r) {
     bounds.push_back(std::min(8U, cores) / seconds_per_restored_byte(how.quick ? 4 : 512));
+    in_clear.push_back(static_cast<double>(bytes) / seconds_over_loopback(bytes, holders));
+    bounds_with_tcp.push_back(1 / (1 / bounds.back() + 1 / in_clear.back()));
     const lost_rank one = lose_a_rank({.ranks = 1, .peers = 8, .replicas = 2, .bytes = bytes});
     rates.push_back(one.fetched / one.fetching);
   }
@@ -254,7 +258,13 @@ void measure_restore(const settings& how, report& out) {
   };
   add("restore", "p2pdvm", byte_rate_unit, median(rates));
   add("restore", "ciphers and hash", byte_rate_unit, median(bounds));
+  add("restore", "TCP in clear", byte_rate_unit, median(in_clear));
   add("restore_ratio", "p2pdvm", fraction_unit, median(rates) / median(bounds));
+  measurement with_tcp = made("restore_ratio", "p2pdvm", bytes, fraction_unit, median(rates) / median(bounds_with_tcp));
+  with_tcp.parameters["path"] = "tcp";
+  with_tcp.parameters["processes"] = 8;
+  with_tcp.parameters["against"] = "ciphers, hash and TCP, one after another";
+  out.add(with_tcp);
 }
 
 }  // namespace
