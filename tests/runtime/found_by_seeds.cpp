@@ -115,6 +115,13 @@ TEST_CASE("who was never let in need not end when only one that is cut off is le
       "at 0.041 stall peer 0 for 5.12\nat 0.011 stall peer 0 for 0.08\n");
 }
 
+TEST_CASE("the number of a format that has rotted is damage, not a newer program's") {
+  // Peer 5's first segment is torn within its header, whose version rots.
+  must_be_right(
+      "program both\noption steps 100\nseed 13060962\npeers 6\nspares 1\nranks 8\nprofile lan\ncheckpoint-every 0.04\n"
+      "after cut 7 +1 crash-reset anyone\nat 0.279 rot peer 5 bits 64\nat 0.279 crash-silent peer 5 for 0.04\n");
+}
+
 TEST_CASE("copies that full disks did not take may be missing") {
   must_be_right(
       "program halo\noption steps 50\nseed 13000953\npeers 3\nranks 8\nprofile lan\ncheckpoint-every 0.04\nloss 0.01\n"

@@ -18,6 +18,8 @@ namespace detail {
 inline constexpr std::uint32_t record_magic = 0xd5a6c37eu;
 inline constexpr std::uint64_t header_magic = 0x67657364'70327076ull;
 inline constexpr std::size_t manifest_bytes_max = std::size_t{32} << 20;
+/// No format will have such a number: it is one that has rotted.
+inline constexpr std::uint32_t format_version_max = 1000;
 inline constexpr std::size_t head_covered = head_bytes - sizeof(std::uint64_t);
 
 struct header_image {
@@ -100,12 +102,10 @@ P2PDVM_DECL result<header> read_header(host::file& file, std::uint64_t number) {
     }
   }
   if (good == nullptr) {
-    const bool foreign = images[0].magic == detail::header_magic &&
-                         images[1].version == images[0].version &&
-                         images[0].version != format_version;
-    if (foreign || (*got < manifest_offset && *got >= 12 &&
-                    images[0].magic == detail::header_magic &&
-                    images[0].version > format_version)) {
+    const std::uint32_t version = images[0].version;
+    const bool whole = *got >= manifest_offset;
+    const bool foreign = whole ? images[1].version == version && version != format_version : *got >= 12 && version > format_version;
+    if (foreign && images[0].magic == detail::header_magic && version <= detail::format_version_max) {
       return error(errc::unsupported_version, std::to_string(images[0].version));
     }
     return error(errc::corrupted);
