@@ -235,9 +235,13 @@ P2PDVM_DECL void embedded_rank::open_gate() {
 }
 
 P2PDVM_DECL void embedded_rank::run(task<> work) {
-  if (over_) throw std::system_error(make_error_code(errc::lost), why());
-  work_ = &work;
-  open_gate();
+  {
+    const std::lock_guard held(parts_->token);
+    // Else the coroutine may have gone already, and nobody would take the work.
+    if (over_) throw std::system_error(make_error_code(errc::lost), why());
+    work_ = &work;
+    parts_->open->release();
+  }
   // What it waits for ends when the rank is cancelled; then it throws, and is over as well.
   parts_->driver->drive_until([this] { return work_ == nullptr; });
   if (failed_) std::rethrow_exception(std::exchange(failed_, nullptr));
