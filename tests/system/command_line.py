@@ -16,9 +16,9 @@ import unittest
 import support
 from support import Job, check_recoveries, program, temporary_file
 
-PATIENCE = 60   # seconds
+PATIENCE = 120  # seconds
 LONG_RUN = ["--size", 64, "--steps", 10 ** 9]
-SOME_SECONDS = ["--size", 64, "--steps", 200000]
+SOME_SECONDS = ["--size", 64, "--steps", 100000]
 
 
 class CommandLineTest(unittest.TestCase):
