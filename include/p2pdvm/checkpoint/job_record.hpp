@@ -125,7 +125,7 @@ struct job_record {
   [[nodiscard]] bool is_kept_by(const node_id& node) const;
   /// A change of keepers is unfinished or due; the next write of any kind finishes one,
   /// `upkeep` begins one.
-  [[nodiscard]] bool needs_upkeep() const;
+  [[nodiscard]] bool needs_upkeep(const std::set<node_id>& newcomers = {}) const;
 
   /// Every bound, index and cross-reference; call it on whatever came from outside.
   [[nodiscard]] result<> validate() const;

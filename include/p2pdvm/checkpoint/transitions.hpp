@@ -2,7 +2,7 @@
 ///
 /// Each checks its preconditions and fails with one sentence; `errc::conflict` means that
 /// another write came first and there is nothing left to do. Each ends a change of keepers
-/// that is in progress; `admit`, `evict`, `move_ranks` and `upkeep` may begin one, so that a
+/// that is in progress; `evict`, `move_ranks` and `upkeep` may begin one, so that a
 /// commit never has to wait for new keepers. The roster version grows with every change of
 /// members, keepers or placement. All are deterministic.
 #pragma once

@@ -149,8 +149,8 @@ P2PDVM_DECL bool job_record::is_kept_by(const node_id& node) const {
   return detail::among(keepers, node) || detail::among(previous_keepers, node);
 }
 
-P2PDVM_DECL bool job_record::needs_upkeep() const {
-  return !previous_keepers.empty() || (live_count() > 0 && wanted_keepers() != keepers);
+P2PDVM_DECL bool job_record::needs_upkeep(const std::set<node_id>& newcomers) const {
+  return !previous_keepers.empty() || (live_count() > 0 && wanted_keepers(newcomers) != keepers);
 }
 
 P2PDVM_DECL result<> job_record::validate() const {

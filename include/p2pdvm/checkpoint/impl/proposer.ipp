@@ -248,8 +248,8 @@ P2PDVM_DECL void proposer::report_silence() {
 P2PDVM_DECL void proposer::on_timer(time_point now) {
   if (now >= upkeep_at_) {
     upkeep_at_ = time_point_never;
-    if (queue_.empty() && upkeep(*known_.record, newcomers_).ok()) {
-      queue_.push_back({0, draw_operation(), [this](const job_record& r) { return upkeep(r, newcomers_); }});
+    if (queue_.empty() && known_.record->needs_upkeep(newcomers_)) {
+      queue_.push_back({0, draw_operation(), [newcomers = newcomers_](const job_record& r) { return upkeep(r, newcomers); }});
       start_round(now);
     }
   }

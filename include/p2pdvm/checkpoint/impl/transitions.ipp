@@ -345,7 +345,7 @@ P2PDVM_DECL result<job_record> fail(const job_record& record, std::string senten
 }
 
 P2PDVM_DECL result<job_record> upkeep(const job_record& record, const std::set<node_id>& newcomers) {
-  if (record.previous_keepers.empty() && (record.live_count() == 0 || record.wanted_keepers(newcomers) == record.keepers))
+  if (!record.needs_upkeep(newcomers))
     return error(errc::conflict, "the keepers are already as they should be");
   return detail::completed(record, record, detail::keeper_change::may_begin, newcomers);
 }

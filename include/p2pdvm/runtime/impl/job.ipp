@@ -337,7 +337,7 @@ P2PDVM_DECL void job::maintain_keepers() {
   for (const auto& [node, since] : newcomers_) newcomers.insert(node);
   keeper_.set_newcomers(newcomers);
   if (!newcomers.empty() && !newcomers_timer_.armed()) newcomers_timer_.after(newcomer_patience, [this] { maintain_keepers(); });
-  if (!checkpoint::upkeep(now, newcomers).ok()) return;
+  if (!now.needs_upkeep(newcomers)) return;
   for (const checkpoint::member& m : now.members) {
     if (!m.live() || detector_.is_suspected(m.node)) continue;
     if (m.node == self())
